@@ -1,0 +1,1 @@
+"""Pictures from folders to batches."""

@@ -1,0 +1,157 @@
+"""The endless stream of training pictures. Its order is a function of seed and pass, so its state is one number: the place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from transmute.batch import Batch
+from transmute.data.config import PreprocessConfig
+from transmute.data.layout import DataSet, Source
+from transmute.data.preprocess import Geometry, random_draw
+from transmute.images import normalize, open_picture, to_bytes_tensor
+
+
+class Reader:
+    """Opens the pictures of one domain, resized, and keeps them where asked to."""
+
+    def __init__(self, geometry: Geometry, *, channels: int, background: str, keep: bool = False) -> None:
+        self.geometry = geometry
+        self.channels = channels
+        self.background = background
+        self.kept: dict[Source, Image.Image] | None = {} if keep else None
+
+    def open(self, source: Source) -> Image.Image:
+        """The picture as it is on disk, or its half, in this domain's channels."""
+        image, _ = open_picture(source.path, channels=self.channels, background=self.background)
+        if source.half is None:
+            return image
+        middle = image.width // 2
+        return image.crop((0, 0, middle, image.height) if source.half == "left" else (middle, 0, 2 * middle, image.height))
+
+    def resized(self, source: Source) -> Image.Image:
+        if self.kept is None:
+            return self.geometry.resize(self.open(source))
+        if source not in self.kept:
+            self.kept[source] = self.geometry.resize(self.open(source))
+        return self.kept[source]
+
+
+def readers(geometry: Geometry, config: PreprocessConfig, *, keep: bool = False) -> tuple[Reader, Reader]:
+    """One reader for each domain."""
+    return (
+        Reader(geometry, channels=config.channels_a, background=config.background, keep=keep),
+        Reader(geometry, channels=config.channels_b, background=config.background, keep=keep),
+    )
+
+
+class Loaded(NamedTuple):
+    """uint8 pictures of both domains, and the seconds that one picture took."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which pictures stand where in the stream.
+
+    A pass shows every picture of the larger domain once. Beside it stands the same index (paired), the next one (serial),
+    or a random one of b.
+    """
+
+    count_a: int
+    count_b: int
+    seed: int
+    paired: bool
+    serial: bool
+
+    @property
+    def pass_length(self) -> int:
+        return max(self.count_a, self.count_b)
+
+    def __call__(self, place: int) -> tuple[int, int, np.random.Generator]:
+        """The indices in a and b at a place of the stream, and the source of that place's random decisions."""
+        passed, index = divmod(place, self.pass_length)
+        indices_a, indices_b = _pass_order(self, passed)
+        return int(indices_a[index]), int(indices_b[index]), np.random.default_rng([self.seed, passed, index])
+
+
+@lru_cache(maxsize=4)
+def _pass_order(order: Order, passed: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng([order.seed, passed])
+    indices = np.arange(order.pass_length) if order.serial else random.permutation(order.pass_length)
+    if order.paired or order.serial:
+        return indices % order.count_a, indices % order.count_b
+    return indices % order.count_a, random.integers(order.count_b, size=order.pass_length)
+
+
+class Stream(Dataset[Loaded]):
+    """Random access to the stream by place: no state, so any process may load any place."""
+
+    def __init__(self, data: DataSet, order: Order, config: PreprocessConfig, geometry: Geometry, *, keep: bool) -> None:
+        self.sources = data.train
+        self.order = order
+        self.flip = config.flip
+        self.geometry = geometry
+        self.readers = readers(geometry, config, keep=keep)
+
+    def __getitem__(self, place: int) -> Loaded:
+        start = time.perf_counter()
+        index_a, index_b, random = self.order(place)
+        draw_a = random_draw(random, self.flip)
+        draw_b = draw_a if self.order.paired else random_draw(random, self.flip)
+        a = self.geometry.crop(self.readers[0].resized(self.sources[0][index_a]), draw_a)
+        b = self.geometry.crop(self.readers[1].resized(self.sources[1][index_b]), draw_b)
+        return Loaded(to_bytes_tensor(a), to_bytes_tensor(b), (time.perf_counter() - start) / 2)
+
+    def batches(
+        self, *, batch: int, first_step: int, last_step: int, rank: int, processes: int, workers: int, pin: bool
+    ) -> Iterator[tuple[Batch, float]]:
+        """This process's share of the batches of the steps from first to last (not included).
+
+        Args:
+            batch: Pictures of each domain in a step over all processes; a multiple of `processes`.
+
+        Yields:
+            A batch of uint8 tensors and the mean seconds that loading one picture took.
+        """
+        share = batch // processes
+        places = [range(step * batch + rank * share, step * batch + (rank + 1) * share) for step in range(first_step, last_step)]
+        loader = DataLoader(
+            self,
+            batch_sampler=places,
+            num_workers=workers,
+            collate_fn=_collated,
+            pin_memory=pin,
+            generator=torch.Generator(),  # the loader draws a number that nobody uses; not from the step's source
+            prefetch_factor=4 if workers else None,
+        )
+        return iter(loader)
+
+
+def _collated(loaded: Sequence[Loaded]) -> tuple[Batch, float]:
+    batch = Batch(torch.stack([one.a for one in loaded]), torch.stack([one.b for one in loaded]))
+    return batch, sum(one.seconds for one in loaded) / len(loaded)
+
+
+def fixed_batch(data: DataSet, config: PreprocessConfig, geometry: Geometry, count: int) -> list[Batch]:
+    """The same few pictures every time, one a batch, to watch progress on: held-out ones where there are any, evenly spread."""
+    sides = data.test if data.test[0] and data.test[1] else data.train
+    count = min(count, len(sides[0]), len(sides[1]))
+    reader_a, reader_b = readers(geometry, config)
+    shown = []
+    for index in range(count):
+        a, b = (side[index * len(side) // count] for side in sides)
+        pictures = (to_bytes_tensor(geometry.whole(reader.open(source)))[None] for reader, source in ((reader_a, a), (reader_b, b)))
+        shown.append(Batch(*(normalize(picture) for picture in pictures)))
+    return shown

@@ -1,0 +1,61 @@
+"""Which adversarial game is played. No torch is imported before it is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from transmute.settings import Settings
+
+if TYPE_CHECKING:
+    from transmute.losses.adversarial import Game
+
+
+class LeastSquaresConfig(Settings):
+    """Squared distance of the scores to 1 and 0 (LSGAN); CycleGAN's default."""
+
+    name: Literal["least-squares"] = "least-squares"
+
+    def build(self) -> Game:
+        from transmute.losses.adversarial import least_squares
+
+        return least_squares()
+
+
+class VanillaConfig(Settings):
+    """Cross-entropy, the generator non-saturating; pix2pix's default."""
+
+    name: Literal["vanilla"] = "vanilla"
+
+    def build(self) -> Game:
+        from transmute.losses.adversarial import vanilla
+
+        return vanilla()
+
+
+class HingeConfig(Settings):
+    """Scores count until they are a margin of 1 right."""
+
+    name: Literal["hinge"] = "hinge"
+
+    def build(self) -> Game:
+        from transmute.losses.adversarial import hinge
+
+        return hinge()
+
+
+class WGANGPConfig(Settings):
+    """Wasserstein distance with a gradient penalty. The original offers it for CycleGAN without the penalty: set it to 0 for that."""
+
+    name: Literal["wgan-gp"] = "wgan-gp"
+    penalty: float = Field(10.0, ge=0)
+    """Weight of the gradient penalty."""
+
+    def build(self) -> Game:
+        from transmute.losses.adversarial import wgan_gp
+
+        return wgan_gp(self.penalty)
+
+
+AdversarialConfig = Annotated[LeastSquaresConfig | VanillaConfig | HingeConfig | WGANGPConfig, Field(discriminator="name")]

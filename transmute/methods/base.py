@@ -1,0 +1,62 @@
+"""The contract between a method and the trainer: a step is a generator of updates.
+
+The trainer applies each update before it asks for the next, so the order in which networks learn is the order of the `yield`s.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.parameter import Parameter
+
+from transmute.batch import Batch
+from transmute.tensors import Images, Scalar
+
+
+@dataclass(frozen=True)
+class Player:
+    """A group of networks moved by one optimizer."""
+
+    name: str
+    networks: tuple[nn.Module, ...]
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        return [parameter for network in self.networks for parameter in network.parameters()]
+
+    def minimize(self, **losses: Scalar | None) -> Update:
+        """The update that lowers the sum of these losses. A loss's keyword is its name in logs and plots; None leaves one out."""
+        return Update(self, {name: loss for name, loss in losses.items() if loss is not None})
+
+
+@dataclass(frozen=True)
+class Update:
+    """Who moves, and the losses (already weighted) whose sum it lowers."""
+
+    player: Player
+    losses: dict[str, Scalar]
+
+
+class Method(nn.Module, ABC):
+    """Networks and what one training step does with them. No optimizer, device, precision, logging or backward here."""
+
+    @property
+    @abstractmethod
+    def players(self) -> tuple[Player, ...]:
+        """Everyone who learns, in the order of their updates."""
+
+    @property
+    @abstractmethod
+    def translators(self) -> dict[str, nn.Module]:
+        """The generators by direction, `a_to_b` or `b_to_a`: what is averaged, saved and used afterwards."""
+
+    @abstractmethod
+    def step(self, batch: Batch) -> Iterator[Update]:
+        """One training step. Capturable: no `.item()`, no branch on a tensor's value, no random numbers from the host."""
+
+    @abstractmethod
+    def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
+        """Named pictures that show what the translators do to a batch, in the order in which to show them."""

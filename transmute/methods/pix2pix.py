@@ -1,0 +1,64 @@
+"""pix2pix: Isola, Zhu, Zhou and Efros (2017), "Image-to-Image Translation with Conditional Adversarial Networks"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import nn
+
+from transmute.batch import Batch
+from transmute.losses.reconstruction import l1_loss
+from transmute.methods.base import Method, Player, Update
+from transmute.methods.config import Pix2PixConfig
+from transmute.tensors import Images, Scores
+
+
+class Pix2Pix(Method):
+    """A translator and a judge that sees the input beside the output."""
+
+    def __init__(self, config: Pix2PixConfig, channels_a: int, channels_b: int) -> None:
+        super().__init__()
+        self.config = config
+        self.game = config.adversarial.build()
+        in_channels, out_channels = (channels_a, channels_b) if config.direction == "a_to_b" else (channels_b, channels_a)
+        self.translate = config.generator.build(in_channels, out_channels)
+        self.score = config.discriminator.build(in_channels + out_channels)
+        self.generator = Player("generator", (self.translate,))
+        self.discriminator = Player("discriminator", (self.score,))
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        return self.discriminator, self.generator
+
+    @property
+    def translators(self) -> dict[str, nn.Module]:
+        return {self.config.direction: self.translate}
+
+    def step(self, batch: Batch) -> Iterator[Update]:
+        """Equation 4 of the paper; the discriminator moves first, as in the original."""
+        source, target = self._source_and_target(batch)
+        game = self.game
+
+        def score(output: Images) -> Scores:
+            return self.score(torch.cat([source, output], dim=1))
+
+        fake = self.translate(source)
+        past = fake.detach()
+        yield self.discriminator.minimize(
+            discriminate_fake=0.5 * game.fake(score(past)),
+            discriminate_real=0.5 * game.real(score(target)),
+            penalty=game.penalty(score, target, past),
+        )
+        yield self.generator.minimize(
+            fool=game.generator(score(fake)),
+            l1=self.config.l1 * l1_loss(fake, target),
+        )
+
+    def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
+        """Input, output and target."""
+        source, target = self._source_and_target(batch)
+        return {"input": source, "output": translators[self.config.direction](source), "target": target}
+
+    def _source_and_target(self, batch: Batch) -> tuple[Images, Images]:
+        return (batch.a, batch.b) if self.config.direction == "a_to_b" else (batch.b, batch.a)

@@ -1,0 +1,161 @@
+"""Which generator, which discriminator, and with what settings. No torch is imported before something is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from transmute.settings import Settings
+
+if TYPE_CHECKING:
+    from transmute.networks.discriminators import Discriminator
+    from transmute.networks.resnet import ResNet
+    from transmute.networks.unet import UNet
+
+Norm = Literal["instance", "batch", "none"]
+Padding = Literal["reflect", "replicate", "zeros"]
+
+
+class InitializationConfig(Settings):
+    """How weights start (biases start at 0)."""
+
+    name: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
+    """Distribution of the weights of convolutions."""
+    gain: float = Field(0.02, gt=0)
+    """Standard deviation of `normal`, factor of `xavier` and `orthogonal`; `kaiming` has none. Batch norm's weights are N(1, gain)."""
+
+
+class ResNetConfig(Settings):
+    """The generator of CycleGAN: two steps down, residual blocks, two steps up."""
+
+    name: Literal["resnet"] = "resnet"
+    width: int = Field(64, ge=1)
+    """Channels after the first layer; doubled at each step down."""
+    blocks: int = Field(9, ge=0)
+    """Residual blocks (the paper: 6 for 128 px, 9 for 256 px and more)."""
+    norm: Norm = "instance"
+    """Normalization. Batch statistics are those of each process alone unless --sync-batch-norm is given."""
+    dropout: bool = False
+    """Dropout of one half inside the residual blocks."""
+    padding: Padding = "reflect"
+    """Padding of the 7x7 convolutions and of the blocks."""
+    downsampling: Literal["strided", "antialiased"] = "strided"
+    """A convolution of stride 2, or (as in CUT) stride 1 followed by a blur of stride 2."""
+    upsampling: Literal["transposed", "nearest", "antialiased"] = "transposed"
+    """Transposed convolution as in the paper; nearest + convolution has no checkerboard; antialiased is CUT's."""
+    init: InitializationConfig = InitializationConfig()
+    """Initial weights."""
+
+    @property
+    def stride(self) -> int:
+        """Sides of a picture must be multiples of this, in pixels."""
+        return 4
+
+    def build(self, in_channels: int, out_channels: int) -> ResNet:
+        from transmute.networks.initialization import initialize
+        from transmute.networks.resnet import ResNet
+
+        network = ResNet(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            width=self.width,
+            blocks=self.blocks,
+            norm=self.norm,
+            dropout=self.dropout,
+            padding=self.padding,
+            downsampling=self.downsampling,
+            upsampling=self.upsampling,
+        )
+        return initialize(network, self.init.name, self.init.gain)
+
+
+class UNetConfig(Settings):
+    """The generator of pix2pix: down to a point and up again, with a skip at every level."""
+
+    name: Literal["unet"] = "unet"
+    width: int = Field(64, ge=1)
+    """Channels after the first layer; doubled at each step down until eight times as many."""
+    depth: int = Field(8, ge=2)
+    """Steps down: 8 is the original's unet_256, 7 its unet_128. Sides must be multiples of 2 to this power."""
+    norm: Norm = "batch"
+    """Normalization. Batch statistics are those of each process alone unless --sync-batch-norm is given."""
+    dropout: bool = True
+    """Dropout of one half in the innermost levels on the way up (those beyond five)."""
+    init: InitializationConfig = InitializationConfig()
+    """Initial weights."""
+
+    @property
+    def stride(self) -> int:
+        """Sides of a picture must be multiples of this, in pixels."""
+        return 2**self.depth
+
+    def build(self, in_channels: int, out_channels: int) -> UNet:
+        from transmute.networks.initialization import initialize
+        from transmute.networks.unet import UNet
+
+        network = UNet(
+            in_channels=in_channels, out_channels=out_channels, width=self.width, depth=self.depth, norm=self.norm, dropout=self.dropout
+        )
+        return initialize(network, self.init.name, self.init.gain)
+
+
+class PatchGANConfig(Settings):
+    """The discriminator of pix2pix and CycleGAN: it judges overlapping patches."""
+
+    name: Literal["patchgan"] = "patchgan"
+    width: int = Field(64, ge=1)
+    """Channels after the first layer; doubled at each layer until eight times as many."""
+    layers: int = Field(3, ge=1)
+    """Layers of stride 2: 3 judges patches of 70x70 pixels, 2 of 34x34, 1 of 16x16."""
+    norm: Norm = "instance"
+    """Normalization."""
+    init: InitializationConfig = InitializationConfig()
+    """Initial weights."""
+
+    def build(self, in_channels: int) -> Discriminator:
+        from transmute.networks.discriminators import patchgan
+        from transmute.networks.initialization import initialize
+
+        network = patchgan(in_channels=in_channels, width=self.width, layers=self.layers, norm=self.norm)
+        return initialize(network, self.init.name, self.init.gain)
+
+
+class PixelGANConfig(Settings):
+    """A discriminator that judges each pixel alone."""
+
+    name: Literal["pixel"] = "pixel"
+    width: int = Field(64, ge=1)
+    """Channels after the first layer."""
+    norm: Norm = "instance"
+    """Normalization."""
+    init: InitializationConfig = InitializationConfig()
+    """Initial weights."""
+
+    def build(self, in_channels: int) -> Discriminator:
+        from transmute.networks.discriminators import pixelgan
+        from transmute.networks.initialization import initialize
+
+        return initialize(pixelgan(in_channels=in_channels, width=self.width, norm=self.norm), self.init.name, self.init.gain)
+
+
+class FourStrideConfig(Settings):
+    """PyTorch-GAN's discriminator: four layers of stride 2, one score for each 16x16 pixels."""
+
+    name: Literal["four-stride"] = "four-stride"
+    width: int = Field(64, ge=1)
+    """Channels after the first layer; doubled at each of the four."""
+    norm: Norm = "instance"
+    """Normalization."""
+    init: InitializationConfig = InitializationConfig()
+    """Initial weights."""
+
+    def build(self, in_channels: int) -> Discriminator:
+        from transmute.networks.discriminators import four_stride
+        from transmute.networks.initialization import initialize
+
+        return initialize(four_stride(in_channels=in_channels, width=self.width, norm=self.norm), self.init.name, self.init.gain)
+
+
+GeneratorConfig = Annotated[ResNetConfig | UNetConfig, Field(discriminator="name")]
+DiscriminatorConfig = Annotated[PatchGANConfig | PixelGANConfig | FourStrideConfig, Field(discriminator="name")]

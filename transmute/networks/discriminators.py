@@ -1,0 +1,57 @@
+"""Discriminators: pictures in, one score for each patch out. High means real."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from transmute.networks.layers import bias_before, norm_layer
+from transmute.tensors import Images, Scores
+
+
+class Discriminator(nn.Module):
+    """A sequence of layers that scores patches.
+
+    Shapes:
+        (batch, channels, height, width) in [-1, 1] -> (batch, 1, rows, columns), unbounded: the games squash where they need to.
+    """
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Images) -> Scores:
+        # Under autocast the layers compute in bfloat16; losses must not.
+        return self.layers(images).to(images.dtype)
+
+
+def patchgan(*, in_channels: int, width: int = 64, layers: int = 3, norm: str = "instance") -> Discriminator:
+    """The PatchGAN of pix2pix (Isola et al. 2017, section 6.1.2): C64-C128-C256-C512 for three layers, 70x70 patches."""
+    channels = [width * min(2**layer, 8) for layer in range(layers + 1)]
+    stack: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+    for layer in range(1, layers + 1):
+        stride = 2 if layer < layers else 1
+        conv = nn.Conv2d(channels[layer - 1], channels[layer], 4, stride=stride, padding=1, bias=bias_before(norm))
+        stack += [conv, norm_layer(norm, channels[layer]), nn.LeakyReLU(0.2)]
+    return Discriminator(*stack, nn.Conv2d(channels[-1], 1, 4, padding=1))
+
+
+def pixelgan(*, in_channels: int, width: int = 64, norm: str = "instance") -> Discriminator:
+    """The 1x1 PixelGAN of pix2pix (Isola et al. 2017, section 6.1.2)."""
+    bias = bias_before(norm)
+    return Discriminator(
+        nn.Conv2d(in_channels, width, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(width, 2 * width, 1, bias=bias),
+        norm_layer(norm, 2 * width),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * width, 1, 1, bias=bias),
+    )
+
+
+def four_stride(*, in_channels: int, width: int = 64, norm: str = "instance") -> Discriminator:
+    """PyTorch-GAN's variant: four layers of stride 2, then a 4x4 convolution that keeps the size (one more row and column above and left)."""
+    stack: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+    for channels in (width, 2 * width, 4 * width):
+        conv = nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=bias_before(norm))
+        stack += [conv, norm_layer(norm, 2 * channels), nn.LeakyReLU(0.2)]
+    return Discriminator(*stack, nn.ZeroPad2d((1, 0, 1, 0)), nn.Conv2d(8 * width, 1, 4, padding=1))

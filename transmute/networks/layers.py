@@ -1,0 +1,84 @@
+"""Layers that torch does not have, and the choice of norm and padding by name."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from transmute.tensors import Images
+
+
+def norm_layer(norm: str, channels: int) -> nn.Module:
+    """The layer for `instance` (without weights or running statistics), `batch` or `none`."""
+    match norm:
+        case "instance":
+            return nn.InstanceNorm2d(channels)
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "none":
+            return nn.Identity()
+    raise ValueError(f"norm is instance, batch or none, but this is {norm!r}")
+
+
+def bias_before(norm: str) -> bool:
+    """Whether a convolution before this norm has a bias.
+
+    Batch norm has one of its own. Before instance norm a bias changes nothing, but the original has it, and so its weight files do.
+    """
+    return norm != "batch"
+
+
+def padding_layer(padding: str, amount: int) -> nn.Module:
+    """A layer that adds `amount` pixels on every side: `reflect`, `replicate` or `zeros`."""
+    match padding:
+        case "reflect":
+            return nn.ReflectionPad2d(amount)
+        case "replicate":
+            return nn.ReplicationPad2d(amount)
+        case "zeros":
+            return nn.ZeroPad2d(amount)
+    raise ValueError(f"padding is reflect, replicate or zeros, but this is {padding!r}")
+
+
+def binomial_kernel(size: int) -> torch.Tensor:
+    """The blur of Zhang (2019), "Making Convolutional Networks Shift-Invariant Again": a row of Pascal's triangle, times itself.
+
+    Returns:
+        (size, size), summing to 1.
+    """
+    row = torch.tensor([math.comb(size - 1, k) for k in range(size)], dtype=torch.float32)
+    kernel = row[:, None] * row[None, :]
+    return kernel / kernel.sum()
+
+
+class BlurDown(nn.Module):
+    """Halves a picture: a 3x3 binomial blur of stride 2 over reflected borders."""
+
+    kernel: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("kernel", binomial_kernel(3).expand(channels, 1, 3, 3).clone(), persistent=False)
+
+    def forward(self, images: Images) -> Images:
+        padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(padded, self.kernel.to(images.dtype), stride=2, groups=images.shape[1])
+
+
+class BlurUp(nn.Module):
+    """Doubles a picture: zeros between the pixels, then a 4x4 binomial blur over replicated borders."""
+
+    kernel: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # Three of four pixels are zeros before the blur, hence the 4.
+        self.register_buffer("kernel", 4 * binomial_kernel(4).expand(channels, 1, 4, 4).clone(), persistent=False)
+
+    def forward(self, images: Images) -> Images:
+        padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+        doubled = F.conv_transpose2d(padded, self.kernel.to(images.dtype), stride=2, padding=2, groups=images.shape[1])
+        return doubled[:, :, 1:-1, 1:-1]

@@ -1,0 +1,54 @@
+"""The U-Net generator of pix2pix (Isola et al. 2017, section 6.1.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from transmute.networks.layers import bias_before, norm_layer
+from transmute.tensors import Images
+
+
+class UNet(nn.Module):
+    """4x4 convolutions of stride 2 down to the innermost level, transposed ones up again, each beside its skip.
+
+    No norm after the first and the innermost step down, nor after the last step up; dropout on the way up in the levels beyond five.
+
+    Shapes:
+        (batch, in_channels, height, width) in [-1, 1] -> (batch, out_channels, height, width) in [-1, 1];
+        height and width are multiples of 2 ** depth.
+    """
+
+    def __init__(
+        self, *, in_channels: int, out_channels: int, width: int = 64, depth: int = 8, norm: str = "batch", dropout: bool = True
+    ) -> None:
+        super().__init__()
+        bias = bias_before(norm)
+        channels = [width * min(2**level, 8) for level in range(depth)]
+        innermost = depth - 1
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for level in range(depth):
+            # The original writes its LeakyReLU into the skip in place; the ReLU on the way up makes that the same as this.
+            before = [] if level == 0 else [nn.LeakyReLU(0.2)]
+            above = in_channels if level == 0 else channels[level - 1]
+            after = [] if level in (0, innermost) else [norm_layer(norm, channels[level])]
+            self.downs.append(nn.Sequential(*before, nn.Conv2d(above, channels[level], 4, stride=2, padding=1, bias=bias), *after))
+        for level in reversed(range(depth)):
+            inside = channels[level] if level == innermost else 2 * channels[level]
+            if level == 0:
+                self.ups.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(inside, out_channels, 4, stride=2, padding=1), nn.Tanh()))
+                continue
+            outside = channels[level - 1]
+            drop = [nn.Dropout(0.5)] if dropout and 4 < level < innermost else []
+            up = nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1, bias=bias)
+            self.ups.append(nn.Sequential(nn.ReLU(), up, norm_layer(norm, outside), *drop))
+
+    def forward(self, images: Images) -> Images:
+        skips = [images]
+        for down in self.downs:
+            skips.append(down(skips[-1]))
+        inner = skips.pop()
+        for up in self.ups[:-1]:
+            inner = torch.cat([skips.pop(), up(inner)], dim=1)
+        # Under autocast the layers compute in bfloat16; losses must not.
+        return self.ups[-1](inner).to(images.dtype)

@@ -1,0 +1,142 @@
+"""The run folder: file names, atomic writes, and what is newest. Training writes it, translation and reports read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transmute.settings import UserError
+
+_CHECKPOINT = re.compile(r"(\d+)\.safetensors")
+
+
+class Run:
+    """Everything one training leaves behind.
+
+    Args:
+        folder: Where it lies or will lie; nothing is created before something is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.folder / "recipe.json"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.folder / "environment.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def report_file(self) -> Path:
+        return self.folder / "report.html"
+
+    def sample_file(self, step: int) -> Path:
+        return self.folder / "samples" / f"{step}.png"
+
+    def checkpoint_file(self, step: int, rank: int = 0) -> Path:
+        """The first process's file holds everything; those of the others what only they have."""
+        return self.folder / "checkpoints" / (f"{step}.safetensors" if rank == 0 else f"{step}.rank{rank}.safetensors")
+
+    def model_folder(self, step: int) -> Path:
+        return self.folder / "models" / str(step)
+
+    def exists(self) -> bool:
+        """Whether a training has begun here."""
+        return self.recipe_file.is_file()
+
+    def checkpoints(self) -> list[int]:
+        """Steps with a checkpoint, oldest first."""
+        names = (_CHECKPOINT.fullmatch(path.name) for path in (self.folder / "checkpoints").glob("*"))
+        return sorted(int(name[1]) for name in names if name)
+
+    def samples(self) -> list[int]:
+        """Steps with a sheet of samples, oldest first."""
+        return sorted(int(path.stem) for path in (self.folder / "samples").glob("*.png") if path.stem.isdigit())
+
+    def models(self) -> list[int]:
+        """Steps with models, oldest first."""
+        return sorted(int(path.name) for path in (self.folder / "models").glob("*") if path.name.isdigit())
+
+    def model_file(self, direction: str | None = None) -> Path:
+        """The newest model for a direction; without one, the first of a_to_b and b_to_a that there is.
+
+        Raises:
+            UserError: If the run has no model, or none for that direction.
+        """
+        steps = self.models()
+        if not steps:
+            raise UserError(f"{self.folder} holds no model yet: train it until its first checkpoint, or name a model file")
+        folder = self.model_folder(steps[-1])
+        found = sorted(path.stem for path in folder.glob("*.safetensors"))
+        if direction is not None and direction not in found:
+            raise UserError(f"{self.folder} has no model for {direction}: it has {' and '.join(found)}")
+        return folder / f"{direction or found[0]}.safetensors"
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}") from None
+
+    def write_json(self, path: Path, values: dict[str, Any]) -> None:
+        write_atomically(path, json.dumps(values, indent=2) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl; a last line that a killed process left half-written is passed over."""
+        if not self.metrics_file.is_file():
+            return []
+        lines = self.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Forgets rows, samples, checkpoints and models from after `step`, which a continued training makes again."""
+        if self.metrics_file.is_file():
+            rows = [row for row in self.metrics() if row["step"] <= step]
+            write_atomically(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
+        for later in self.samples():
+            if later > step:
+                self.sample_file(later).unlink()
+        for later in self.checkpoints():
+            if later > step:
+                self._remove_checkpoint(later)
+        for later in self.models():
+            if later > step:
+                shutil.rmtree(self.model_folder(later))
+
+    def keep_newest(self, count: int) -> None:
+        """Removes all but the newest checkpoints and models."""
+        for step in self.checkpoints()[:-count]:
+            self._remove_checkpoint(step)
+        for step in self.models()[:-count]:
+            shutil.rmtree(self.model_folder(step))
+
+    def _remove_checkpoint(self, step: int) -> None:
+        self.checkpoint_file(step).unlink()
+        for path in (self.folder / "checkpoints").glob(f"{step}.rank*.safetensors"):
+            path.unlink()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file aside and renames it, so that it is old or new and never half of either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,19 @@
+"""Names for the shapes of tensors. They document; where jaxtyping is installed, the tests check them at run time."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING or find_spec("jaxtyping") is None:
+    Images = Scores = Scalar = Tensor
+else:
+    from jaxtyping import Float
+
+    Images = Float[Tensor, "batch channels height width"]
+    Scores = Float[Tensor, "batch 1 rows columns"]
+    Scalar = Float[Tensor, ""]
+
+# Images: pictures in [-1, 1], RGB or gray. Scores: what a discriminator says of each patch, unbounded. Scalar: a loss.

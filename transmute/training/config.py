@@ -1,0 +1,120 @@
+"""What a training is: the recipe (what is learned) and the settings around it (from where, to where, on what)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from transmute.data.config import PreprocessConfig, SourceConfig
+from transmute.methods.config import CycleGANConfig, MethodConfig
+from transmute.settings import Settings, Size
+
+
+class AdamConfig(Settings):
+    """Adam, clipping and averaging; the defaults are the original's."""
+
+    lr: float = Field(2e-4, gt=0)
+    """Learning rate before the schedule."""
+    beta1: float = Field(0.5, ge=0, lt=1)
+    """Decay of the first moment."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of the second moment."""
+    clip: float | None = Field(None, gt=0)
+    """Largest norm of a player's gradient; None clips nothing."""
+    accumulate: int = Field(1, ge=1)
+    """Parts into which a batch is split to save memory; the gradients stay those of the whole batch."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay per step of the averaged generators (0.999, say), which are then what is saved and shown; 0 turns averaging off."""
+
+
+class ConstantConfig(Settings):
+    """The learning rate never changes."""
+
+    name: Literal["constant"] = "constant"
+
+
+class LinearConfig(Settings):
+    """Constant, then falling in a line towards zero, as in the CycleGAN paper."""
+
+    name: Literal["linear"] = "linear"
+    decay: float = Field(0.5, ge=0, le=1)
+    """Share of the training, at its end, in which the rate falls: 0.5 is the original's 100 + 100 epochs."""
+
+
+class StepConfig(Settings):
+    """Multiplied by a factor every so often."""
+
+    name: Literal["step"] = "step"
+    every: int = Field(50, ge=1)
+    """Epochs (steps, where the length is given in steps) between two changes."""
+    factor: float = Field(0.1, gt=0, le=1)
+    """What the rate is multiplied with."""
+
+
+class CosineConfig(Settings):
+    """Half a cosine from the full rate to zero over the whole training."""
+
+    name: Literal["cosine"] = "cosine"
+
+
+ScheduleConfig = Annotated[ConstantConfig | LinearConfig | StepConfig | CosineConfig, Field(discriminator="name")]
+
+
+class Recipe(Settings):
+    """Every choice that changes what is learned, and no path, device or number of processes."""
+
+    method: MethodConfig = CycleGANConfig()
+    """What one training step is."""
+    size: Size = "256x256"
+    """Pixels that training sees of a picture: N or WIDTHxHEIGHT."""
+    batch: int = Field(1, ge=1)
+    """Pictures of each domain in a step, over all processes together."""
+    epochs: int = Field(200, ge=1)
+    """Length of the training in passes over the larger domain."""
+    steps: int | None = Field(None, ge=1)
+    """Length of the training in steps; given, it counts instead of the epochs."""
+    seed: int = Field(0, ge=0)
+    """Seed of weights, order and augmentation: equal seeds give equal runs on one machine."""
+    preprocess: PreprocessConfig = PreprocessConfig()
+    """From a picture on disk to what training sees."""
+    optimizer: AdamConfig = AdamConfig()
+    """How weights move."""
+    schedule: ScheduleConfig = LinearConfig()
+    """How the learning rate changes."""
+
+    @model_validator(mode="after")
+    def _batch_can_be_split(self) -> Recipe:
+        if self.batch % self.optimizer.accumulate:
+            raise ValueError(f"a batch of {self.batch} cannot be split into {self.optimizer.accumulate} equal parts: change --batch or --optimizer.accumulate")
+        return self
+
+
+class TrainConfig(Settings):
+    """Where pictures come from, where results go, on what they are made, and the recipe."""
+
+    folder: Path | None = None
+    """Folder with the data set; its layout is recognized."""
+    run: Path | None = None
+    """Folder for everything the training makes; an existing run there is continued. None: a dated one under runs/."""
+    recipe: Recipe = Recipe()
+    """What is learned."""
+    data: SourceConfig = SourceConfig()
+    """Where pictures come from."""
+    report_every: int = Field(50, ge=1)
+    """Steps between two lines of metrics.jsonl."""
+    sample_every: int = Field(500, ge=1)
+    """Steps between two sheets of sample pictures."""
+    save_every: int = Field(1000, ge=1)
+    """Steps between two checkpoints with their models."""
+    keep: int = Field(2, ge=1)
+    """Newest checkpoints and models to keep."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What computes; auto takes a GPU where there is one."""
+    devices: int = Field(1, ge=1)
+    """Processes on this machine, one a GPU; the batch is split among them."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What networks compute in (weights and losses stay float32); auto is bfloat16 where the device is fast at it."""
+    sync_batch_norm: bool = False
+    """Batch-norm statistics over all processes, not each one's own (GPUs only)."""

@@ -1,0 +1,47 @@
+"""The facts under which a session of a training ran."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import PIL
+import torch
+
+import transmute
+
+
+def environment(*, device: torch.device, precision: str, processes: int, data: str, fingerprint: str, step: int) -> dict[str, Any]:
+    """Versions, commit, device, command line and data, as JSON-able values."""
+    return {
+        "began": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "step": step,
+        "command": sys.argv,
+        "transmute": transmute.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+        "device_type": device.type,
+        "precision": precision,
+        "processes": processes,
+        "data": data,
+        "fingerprint": fingerprint,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of Transmute's own source, where it runs from a checkout."""
+    root = Path(transmute.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    result = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None

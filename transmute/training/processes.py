@@ -1,0 +1,120 @@
+"""On what a training runs: the device, the precision, and one process or several."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from transmute.settings import UserError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all that train together.
+
+    Attributes:
+        device: What this process computes on.
+        rank: Its number from 0; the first one writes files.
+        count: How many there are.
+    """
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return self.mean({"flag": float(flag)})["flag"] > 0
+
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """The mean over all processes, by name."""
+        if self.count == 1:
+            return values
+        together = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        dist.all_reduce(together)
+        return dict(zip(values, (together / self.count).tolist(), strict=True))
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def under_a_launcher() -> bool:
+    """Whether torchrun, or `launch` below, started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """This process's place among the others, for as long as the training lasts."""
+    kind = chosen_device(device)
+    if not under_a_launcher():
+        yield Processes(torch.device(kind))
+        return
+    place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device("cpu")
+    if kind == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield Processes(place, dist.get_rank(), dist.get_world_size())
+        dist.barrier()  # without it, gloo may abort the slower processes
+    finally:
+        dist.destroy_process_group()
+
+
+def launch(function: Callable[..., object], argument: object, devices: int) -> None:
+    """Runs `function(argument)` in several processes on this machine, as torchrun would.
+
+    Raises:
+        SystemExit: With the exit status of the first process that failed; it has said why.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=devices, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, start_method="spawn"
+    )
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    try:
+        elastic_launch(config, function)(argument)
+    except ChildFailedError as error:
+        sys.exit(max(1, error.get_first_failure()[1].exitcode))
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
+
+
+def chosen_device(device: str) -> str:
+    """cuda or cpu.
+
+    Raises:
+        UserError: If a GPU was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UserError("no CUDA device can be used here: run on the CPU with --device cpu, or install a build of torch with CUDA")
+    return device if device != "auto" else ("cuda" if available else "cpu")
+
+
+def chosen_precision(precision: str, device: torch.device) -> tuple[str, str]:
+    """float32 or bfloat16, and why."""
+    if precision != "auto":
+        return precision, "as asked"
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+        return ("bfloat16", "this GPU is fast at it") if fast else ("float32", "this GPU has no fast bfloat16")
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # newer than torch 2.8
+    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+        return "bfloat16", "this CPU is fast at it"
+    return "float32", "this CPU has no fast bfloat16"

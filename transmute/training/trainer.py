@@ -1,0 +1,146 @@
+"""One training step of any method: backward, mean over processes, clipping, Adam, averages."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from transmute.batch import Batch
+from transmute.methods.base import Method, Update
+from transmute.training.config import AdamConfig
+
+
+class Trainer:
+    """Applies the updates of a method's steps, and owns everything that learning changes.
+
+    Args:
+        method: On its device; its networks stay plain modules.
+        optimizer: Adam's settings, the same for every player.
+        autocast: What networks compute in, or None for the dtype of their weights.
+    """
+
+    def __init__(self, method: Method, optimizer: AdamConfig, *, autocast: torch.dtype | None = None) -> None:
+        self.method = method
+        self.config = optimizer
+        self.autocast = autocast
+        self.device = next(method.parameters()).device
+        self.optimizers = {
+            player.name: torch.optim.Adam(player.parameters, lr=optimizer.lr, betas=(optimizer.beta1, optimizer.beta2))
+            for player in method.players
+        }
+        self.averages = {
+            direction: copy.deepcopy(network).requires_grad_(False) for direction, network in method.translators.items() if optimizer.ema
+        }
+        _broadcast(list(method.state_dict().values()))
+
+    @property
+    def translators(self) -> dict[str, nn.Module]:
+        """The generators to use: the averaged ones where there are any."""
+        return dict(self.averages) or self.method.translators
+
+    def step(self, batches: Sequence[Batch], *, rate: float = 1.0) -> dict[str, Tensor]:
+        """One step over all micro-batches together, at `rate` times the learning rate.
+
+        The micro-batches advance in lockstep from update to update, so that several of them give the gradients of one large batch
+        (batch norm and random decisions apart, which are those of each micro-batch).
+
+        Returns:
+            Mean loss over the micro-batches by name, detached, on the device, of this process.
+        """
+        steps = [self.method.step(batch) for batch in batches]
+        losses: dict[str, Tensor] = {}
+        # No micro-batch may go on before all have contributed to the update: hence `_advance` for all, then the next round.
+        while updates := [update for step in steps if (update := self._advance(step)) is not None]:
+            player = updates[0].player
+            parameters = player.parameters
+            for index, update in enumerate(updates):
+                total = torch.stack([loss / len(updates) for loss in update.losses.values()]).sum()
+                total.backward(inputs=parameters)
+                for name, loss in update.losses.items():
+                    losses[name] = losses.get(name, 0) + loss.detach() / len(updates)
+                updates[index] = Update(player, {})  # frees the graph of this micro-batch
+            self._move(player.name, parameters, rate)
+        self._average()
+        return losses
+
+    def _advance(self, step) -> Update | None:
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            return next(step, None)
+
+    def _move(self, name: str, parameters: list[nn.Parameter], rate: float) -> None:
+        optimizer = self.optimizers[name]
+        _mean_over_processes([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if self.config.clip is not None:
+            nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = self.config.lr * rate
+        optimizer.step()
+        optimizer.zero_grad()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """EMA of the generators' weights; buffers (batch-norm statistics) are taken as they are."""
+        for direction, average in self.averages.items():
+            current = self.method.translators[direction]
+            torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - self.config.ema)
+            for old, new in zip(average.buffers(), current.buffers(), strict=True):
+                old.copy_(new)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All state as a flat dictionary of tensors: method, averages and optimizers."""
+        state = {f"method.{key}": value for key, value in self.method.state_dict().items()}
+        for direction, average in self.averages.items():
+            state |= {f"average.{direction}.{key}": value for key, value in average.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                state |= {f"optimizer.{name}.{index}.{key}": value for key, value in moments.items()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restores what `state_dict` gave, strictly.
+
+        Raises:
+            RuntimeError: If keys or shapes do not fit; a run's recipe is compared before it comes to that.
+        """
+        self.method.load_state_dict(_below("method.", state))
+        for direction, average in self.averages.items():
+            average.load_state_dict(_below(f"average.{direction}.", state))
+        for name, optimizer in self.optimizers.items():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(f"optimizer.{name}.", state).items():
+                index, kind = key.split(".")
+                moments.setdefault(int(index), {})[kind] = value
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def non_finite(self) -> str | None:
+        """The name of the first weight that is not finite, or None."""
+        for name, parameter in self.method.named_parameters():
+            if not torch.isfinite(parameter).all():
+                return name
+        return None
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _mean_over_processes(tensors: list[Tensor]) -> None:
+    """Replaces tensors by their mean over all processes, in one collective."""
+    if not dist.is_initialized() or not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def _broadcast(tensors: list[Tensor]) -> None:
+    """Gives every process the tensors of the first: equal seeds need not mean equal weights on unequal machines."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)

@@ -1,0 +1,106 @@
+"""What a training says while it runs: a progress bar in a terminal, a line at each report elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import deque
+from types import FrameType, TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Watch:
+    """Progress on the console.
+
+    Args:
+        first_step, last_step: Of this session.
+        batch: Pictures of each domain in a step.
+        quiet: Say nothing (every process but the first).
+    """
+
+    def __init__(self, *, first_step: int, last_step: int, batch: int, quiet: bool = False) -> None:
+        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.batch = batch
+        self.last_step = last_step
+        self._ends: deque[float] = deque([time.perf_counter()], maxlen=50)
+        self._load_seconds: deque[float] = deque(maxlen=50)
+        self._losses = ""
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[losses]}"),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=last_step, completed=first_step, speed="", losses="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        self.console.print(escape(line))
+
+    @property
+    def pictures_per_second(self) -> float:
+        """Of each domain, over the last 50 steps."""
+        return (len(self._ends) - 1) * self.batch / max(self._ends[-1] - self._ends[0], 1e-9)
+
+    @property
+    def load_milliseconds(self) -> float:
+        """Mean time to load one picture, over the last 50 steps, wherever it was loaded."""
+        return 1000 * sum(self._load_seconds) / max(len(self._load_seconds), 1)
+
+    def advance(self, load_seconds: float) -> None:
+        """One step is done."""
+        self._ends.append(time.perf_counter())
+        self._load_seconds.append(load_seconds)
+        speed = f"{self.pictures_per_second:.3g} pictures/s (loading one {self.load_milliseconds:.1f} ms)"
+        self._bar.update(self._task, advance=1, speed=speed, losses=self._losses)
+
+    def report(self, step: int, losses: dict[str, float]) -> None:
+        self._losses = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        if self._bar.disable:
+            left = (self.last_step - step) * self.batch / max(self.pictures_per_second, 1e-9)
+            self.say(f"step {step}/{self.last_step}  {self.pictures_per_second:.3g} pictures/s  {_duration(left)} left  {self._losses}")
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min" if minutes else f"{round(seconds)} s"
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or SIGTERM into a wish that the loop reads between two steps; a second Ctrl-C interrupts at once.
+
+    Attributes:
+        signal: The number of the signal that asked, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> Self:
+        main = threading.current_thread() is threading.main_thread()  # elsewhere, in a notebook's thread say, signals cannot be set
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM) if main}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number

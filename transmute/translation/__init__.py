@@ -1,0 +1,1 @@
+"""Picture in, picture out. Nothing here knows of methods or training."""

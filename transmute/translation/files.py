@@ -1,0 +1,78 @@
+"""Translates files: pictures, folders and globs in, a tree of pictures out."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from transmute.images import EXTENSIONS, PictureError, find_pictures, save_picture
+from transmute.settings import Size, UserError
+from transmute.translation.translator import Translator
+
+
+def find_inputs(inputs: list[str], out: Path) -> dict[Path, Path]:
+    """Every picture to translate, and where its translation goes: folders keep their tree, files their name.
+
+    Raises:
+        UserError: If an input does not exist or holds no pictures, or if two would be written to one file or over their own input.
+    """
+    targets: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    for name in inputs:
+        for source, target in _expanded(name, out):
+            if target.resolve() == source.resolve():
+                raise UserError(f"{source} would be overwritten by its own translation: choose another --out than {out}")
+            other = taken.setdefault(target, source)
+            if other.resolve() != source.resolve():
+                raise UserError(f"{other} and {source} would both be written to {target}: translate them in two runs with different --out")
+            targets[other] = target
+    return targets
+
+
+def _expanded(name: str, out: Path) -> Iterator[tuple[Path, Path]]:
+    path = Path(name)
+    if path.is_dir():
+        found = [one for one in find_pictures(path) if not one.resolve().is_relative_to(out.resolve())]
+        if not found:
+            raise UserError(f"{path} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
+        yield from ((picture, out / picture.relative_to(path)) for picture in found)
+    elif path.is_file():
+        yield path, out / path.name
+    else:
+        matches = sorted(Path(match) for match in glob.glob(name, recursive=True))
+        pictures = [match for match in matches if match.suffix.lower() in EXTENSIONS]
+        if not pictures:
+            raise UserError(f"there is no picture, folder or match for {name}")
+        yield from ((picture, out / picture.name) for picture in pictures)
+
+
+def translate_files(
+    translator: Translator,
+    targets: dict[Path, Path],
+    *,
+    size: Size | None = None,
+    skip_existing: bool = False,
+    done: Callable[[Path], None] = lambda source: None,
+) -> list[str]:
+    """Translates each picture to its target.
+
+    Args:
+        size: See `Translator.__call__`.
+        skip_existing: Leave targets that exist as they are.
+        done: Called after each picture.
+
+    Returns:
+        Why each bad picture could not be translated; the others are.
+    """
+    problems = []
+    for source, target in targets.items():
+        if not (skip_existing and target.exists()):
+            try:
+                save_picture(translator(source, size=size), target)
+            except PictureError as error:
+                problems.append(str(error))
+            except OSError as error:
+                problems.append(f"{target} cannot be written: {error}")
+        done(source)
+    return problems

@@ -1,0 +1,82 @@
+"""The model file: one safetensors file that says what it is."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from transmute.data.config import PreprocessConfig
+from transmute.networks.config import GeneratorConfig
+from transmute.settings import Settings, Size
+from transmute.weights import WeightsError, load_tensors, save_tensors
+
+
+class ModelCard(Settings):
+    """What stands in the header of a model file: all that is needed to use it."""
+
+    format: Literal[1] = 1
+    """Version of this layout."""
+    transmute: str
+    """Version of Transmute that wrote the file."""
+    method: str
+    """Name of the method that trained it."""
+    direction: str
+    """a_to_b or b_to_a."""
+    source: str
+    """What the domain of the input is called."""
+    target: str
+    """What the domain of the output is called."""
+    generator: GeneratorConfig
+    """Architecture."""
+    in_channels: int = Field(ge=1)
+    """1 is gray, 3 is RGB, in [-1, 1]."""
+    out_channels: int = Field(ge=1)
+    """1 is gray, 3 is RGB, in [-1, 1]."""
+    size: Size
+    """Pixels that training saw."""
+    preprocess: PreprocessConfig
+    """What training did to pictures before."""
+    own_statistics: bool = False
+    """Batch norm uses the statistics of the picture itself, as a training with one picture a step did."""
+    step: int = 0
+    """Training steps behind these weights."""
+    pictures: int = 0
+    """Training pictures of each domain behind these weights."""
+    metrics: dict[str, float] = {}
+    """Figures measured on these weights, by name."""
+
+
+def save_model(path: Path, card: ModelCard, generator: nn.Module) -> None:
+    """Writes a generator with its card; complete or not at all."""
+    save_tensors(path, generator.state_dict(), card.model_dump(mode="json"))
+
+
+def load_model(path: Path) -> tuple[ModelCard, nn.Module]:
+    """The card and the generator of a model file, ready to translate, on the CPU.
+
+    Raises:
+        WeightsError: If it is missing, damaged, or no model file.
+    """
+    state, header = load_tensors(path)
+    if "generator" not in header:
+        raise WeightsError(f"{path} is no model file but holds a checkpoint: name the run folder, or a file under its models/")
+    if header.get("format") != 1:
+        raise WeightsError(f"{path} was written by Transmute {header.get('transmute')} in format {header.get('format')}, which this version cannot read")
+    card = ModelCard(**header)
+    network = card.generator.build(card.in_channels, card.out_channels)
+    network.load_state_dict(state)
+    return card, ready(network, own_statistics=card.own_statistics)
+
+
+def ready(generator: nn.Module, *, own_statistics: bool) -> nn.Module:
+    """A copy of a generator for translating: without dropout or gradients, batch norm with fixed or with each picture's own statistics."""
+    network = copy.deepcopy(generator).eval().requires_grad_(False)
+    if own_statistics:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean = module.running_var = None
+    return network

@@ -1,0 +1,131 @@
+"""Translates pictures with one model file, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from PIL import Image
+
+from transmute.images import open_picture, to_picture, to_tensor
+from transmute.run import Run
+from transmute.settings import Size, UserError, width_and_height
+from transmute.tensors import Images
+from transmute.translation.model import load_model
+
+Picture = str | Path | Image.Image | np.ndarray | torch.Tensor
+
+
+class Translator:
+    """A trained translator: pictures of one domain in, pictures of the other out.
+
+    Args:
+        model: A run folder or a model file.
+        direction: a_to_b or b_to_a, where the run has both; None takes the first there is.
+        device: Where to compute; auto takes a GPU where there is one.
+
+    Attributes:
+        card: What the model file says of itself.
+        network: The plain module, float (batch, channels, height, width) in [-1, 1] to the same.
+
+    Example:
+        translate = Translator("runs/horse2zebra")
+        translate("horse.jpg").save("zebra.jpg")
+    """
+
+    def __init__(self, model: str | Path, *, direction: str | None = None, device: str = "auto") -> None:
+        path = Path(model)
+        if path.is_dir():
+            path = Run(path).model_file(direction)
+        elif not path.exists():
+            raise UserError(f"there is no run folder or model file {path}")
+        self.card, self.network = load_model(path)
+        if direction is not None and direction != self.card.direction:
+            raise UserError(f"{path} translates {self.card.direction}, not {direction}")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.network.to(self.device)
+
+    @overload
+    def __call__(self, pictures: Picture, *, size: Size | None = None) -> Image.Image: ...
+    @overload
+    def __call__(self, pictures: list[Picture], *, size: Size | None = None) -> list[Image.Image]: ...
+    def __call__(self, pictures: Picture | list[Picture], *, size: Size | None = None) -> Image.Image | list[Image.Image]:
+        """Translates a picture, or each of a list.
+
+        Args:
+            pictures: A path, a PIL image, a uint8 array (height, width[, channels]), or a float tensor ([1,] channels, height, width) in [-1, 1].
+            size: "WIDTHxHEIGHT" to work at, and to give back; None keeps the picture's size.
+
+        Returns:
+            A PIL image of mode RGB or L (RGBA or LA where the input has an alpha channel), or a list of them.
+
+        Raises:
+            UserError: If something given is no picture.
+        """
+        if isinstance(pictures, list):
+            return [self._translated(picture, size) for picture in pictures]
+        return self._translated(pictures, size)
+
+    def _translated(self, picture: Picture, size: Size | None) -> Image.Image:
+        images, alpha = self._opened(picture)
+        if size is not None:
+            resample = Image.Resampling.BICUBIC
+            images = to_tensor(to_picture(images).resize(width_and_height(size), resample))
+            alpha = alpha and alpha.resize(width_and_height(size), resample)
+        result = to_picture(self.translate(images))
+        if alpha is not None:
+            result.putalpha(alpha)
+        return result
+
+    def _opened(self, picture: Picture) -> tuple[Images, Image.Image | None]:
+        channels, background = self.card.in_channels, self.card.preprocess.background
+        match picture:
+            case torch.Tensor():
+                images = picture.float().reshape(1, *picture.shape[-3:]) if picture.ndim in (3, 4) else picture
+                if images.ndim != 4 or images.shape[1] != channels:
+                    raise UserError(f"a tensor should be ({channels}, height, width) in [-1, 1], but is {tuple(picture.shape)}")
+                return images, None
+            case np.ndarray() if picture.dtype != np.uint8:
+                raise UserError(f"an array should be uint8, but is {picture.dtype}")
+            case np.ndarray():
+                picture = Image.fromarray(picture.squeeze())
+        opened, alpha = open_picture(picture if isinstance(picture, Image.Image) else Path(picture), channels=channels, background=background)
+        return to_tensor(opened), alpha
+
+    @torch.inference_mode()
+    def translate(self, images: Images) -> Images:
+        """Tensors of any height and width: padded by reflection to what the network takes, and cropped back.
+
+        Args:
+            images: (batch, channels, height, width) in [-1, 1].
+
+        Returns:
+            The same size, on the network's device.
+        """
+        height, width = images.shape[-2:]
+        rows = reflected(height, self.card.generator.stride).to(self.device)
+        columns = reflected(width, self.card.generator.stride).to(self.device)
+        padded = images.to(self.device).index_select(2, rows).index_select(3, columns)
+        top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
+        return self.network(padded)[:, :, top : top + height, left : left + width]
+
+
+def reflected(length: int, stride: int) -> torch.Tensor:
+    """Indices that extend a side to a multiple of the stride (and at least 16 pixels) by reflection, equally on both ends.
+
+    A reflection may be longer than the side itself, which then is mirrored again and again.
+
+    >>> reflected(3, 4)[6:10].tolist()
+    [0, 1, 2, 1]
+    """
+    padded = max(-(-length // stride) * stride, -(-16 // stride) * stride)
+    before = (padded - length) // 2
+    if length == 1:
+        return torch.zeros(padded, dtype=torch.long)
+    period = 2 * (length - 1)
+    place = (torch.arange(padded) - before) % period
+    return torch.where(place < length, place, period - place)

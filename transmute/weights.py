@@ -1,0 +1,60 @@
+"""Files of tensors: safetensors with a JSON header, a checksum, and atomic writing. The one place that opens what may be hostile."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from transmute.settings import UserError
+
+
+class WeightsError(UserError):
+    """A file of tensors that is missing, damaged or something else."""
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+    """Writes tensors and a JSON-able header to one file; it is complete or not there, whenever the machine stops."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"transmute": json.dumps(header), "crc32": str(_checksum(tensors))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    save_file(tensors, aside, metadata)
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and the header of a file that `save_tensors` wrote.
+
+    Raises:
+        WeightsError: If the file is missing, truncated, changed, or not one of ours.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no safetensors file, or is damaged ({error})") from None
+    if "transmute" not in metadata:
+        raise WeightsError(f"{path} is a safetensors file, but not one that Transmute wrote")
+    if metadata.get("crc32") != str(_checksum(tensors)):
+        raise WeightsError(f"{path} is damaged: its contents do not match its checksum")
+    return tensors, json.loads(metadata["transmute"])
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> int:
+    checksum = 0
+    for name in sorted(tensors):
+        contents = tensors[name].reshape(-1).view(torch.uint8).numpy()
+        checksum = zlib.crc32(contents.data, zlib.crc32(name.encode(), checksum))
+    return checksum
