@@ -41,6 +41,8 @@ def sentence(error: ValidationError) -> str:
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "extra_forbidden":
         return f"unknown setting {place!r}"
+    if finding["type"] == "union_tag_invalid":
+        return f"there is no {place} {finding['ctx']['tag']!r}: choose {finding['ctx']['expected_tags'].replace(', ', ' or ')}"
     if finding["type"] == "value_error":
         return message
     expected = re.sub(r"^Input should be ", "should be ", message)

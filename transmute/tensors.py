@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING or find_spec("jaxtyping") is None:
-    Images = Scores = Scalar = Tensor
+    Images = Features = Scores = Scalar = Tensor
 else:
     from jaxtyping import Float
 
-    Images = Float[Tensor, "batch channels height width"]
+    Images = Float[Tensor, "batch _ height width"]
+    Features = Float[Tensor, "batch channels _ _"]
     Scores = Float[Tensor, "batch 1 rows columns"]
     Scalar = Float[Tensor, ""]
 
-# Images: pictures in [-1, 1], RGB or gray. Scores: what a discriminator says of each patch, unbounded. Scalar: a loss.
+# Images: pictures in [-1, 1], RGB or gray. Features: what layers pass on, of changing size. Scores: what a discriminator says of each patch, unbounded. Scalar: a loss.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from transmute.settings import Settings
+from transmute.settings import Settings, UserError
 
 if TYPE_CHECKING:
     from transmute.networks.discriminators import Discriminator
@@ -44,6 +44,8 @@ class ResNetConfig(Settings):
     """A convolution of stride 2, or (as in CUT) stride 1 followed by a blur of stride 2."""
     upsampling: Literal["transposed", "nearest", "antialiased"] = "transposed"
     """Transposed convolution as in the paper; nearest + convolution has no checkerboard; antialiased is CUT's."""
+    residual: bool = False
+    """Learn the difference to the input, not the whole picture: spares what need not change. Not in the paper."""
     init: InitializationConfig = InitializationConfig()
     """Initial weights."""
 
@@ -56,6 +58,8 @@ class ResNetConfig(Settings):
         from transmute.networks.initialization import initialize
         from transmute.networks.resnet import ResNet
 
+        if self.residual and in_channels != out_channels:
+            raise UserError(f"a residual generator adds to its input, so {in_channels} channels cannot become {out_channels}: leave --method.generator.residual out")
         network = ResNet(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -66,6 +70,7 @@ class ResNetConfig(Settings):
             padding=self.padding,
             downsampling=self.downsampling,
             upsampling=self.upsampling,
+            residual=self.residual,
         )
         return initialize(network, self.init.name, self.init.gain)
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from transmute.tensors import Images
+from transmute.tensors import Features
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
@@ -63,9 +63,9 @@ class BlurDown(nn.Module):
         super().__init__()
         self.register_buffer("kernel", binomial_kernel(3).expand(channels, 1, 3, 3).clone(), persistent=False)
 
-    def forward(self, images: Images) -> Images:
-        padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(padded, self.kernel.to(images.dtype), stride=2, groups=images.shape[1])
+    def forward(self, features: Features) -> Features:
+        padded = F.pad(features, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(padded, self.kernel.to(features.dtype), stride=2, groups=features.shape[1])
 
 
 class BlurUp(nn.Module):
@@ -78,7 +78,7 @@ class BlurUp(nn.Module):
         # Three of four pixels are zeros before the blur, hence the 4.
         self.register_buffer("kernel", 4 * binomial_kernel(4).expand(channels, 1, 4, 4).clone(), persistent=False)
 
-    def forward(self, images: Images) -> Images:
-        padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-        doubled = F.conv_transpose2d(padded, self.kernel.to(images.dtype), stride=2, padding=2, groups=images.shape[1])
+    def forward(self, features: Features) -> Features:
+        padded = F.pad(features, (1, 1, 1, 1), mode="replicate")
+        doubled = F.conv_transpose2d(padded, self.kernel.to(features.dtype), stride=2, padding=2, groups=features.shape[1])
         return doubled[:, :, 1:-1, 1:-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from transmute.networks.layers import BlurDown, BlurUp, bias_before, norm_layer, padding_layer
-from transmute.tensors import Images
+from transmute.tensors import Features, Images
 
 
 class ResidualBlock(nn.Module):
@@ -25,8 +25,8 @@ class ResidualBlock(nn.Module):
             norm_layer(norm, channels),
         )
 
-    def forward(self, images: Images) -> Images:
-        return images + self.layers(images)
+    def forward(self, features: Features) -> Features:
+        return features + self.layers(features)
 
 
 class ResNet(nn.Module):
@@ -51,8 +51,10 @@ class ResNet(nn.Module):
         padding: str = "reflect",
         downsampling: str = "strided",
         upsampling: str = "transposed",
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        self.residual = residual
         bias = bias_before(norm)
         layers: list[nn.Module] = [padding_layer(padding, 3), nn.Conv2d(in_channels, width, 7, bias=bias), norm_layer(norm, width), nn.ReLU()]
         for channels in (width, 2 * width):
@@ -77,4 +79,6 @@ class ResNet(nn.Module):
 
     def forward(self, images: Images) -> Images:
         # Under autocast the layers compute in bfloat16; losses must not.
-        return self.layers(images).to(images.dtype)
+        output = self.layers(images).to(images.dtype)
+        # Twice the tanh reaches from any color to any other.
+        return (images + 2 * output).clamp(-1, 1) if self.residual else output

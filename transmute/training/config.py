@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
+import tyro
 from pydantic import Field, model_validator
 
 from transmute.data.config import PreprocessConfig, SourceConfig
@@ -67,7 +69,7 @@ class Recipe(Settings):
 
     method: MethodConfig = CycleGANConfig()
     """What one training step is."""
-    size: Size = "256x256"
+    size: Annotated[Size, tyro.conf.arg(metavar="N|WxH")] = "256x256"
     """Pixels that training sees of a picture: N or WIDTHxHEIGHT."""
     batch: int = Field(1, ge=1)
     """Pictures of each domain in a step, over all processes together."""
@@ -94,11 +96,11 @@ class Recipe(Settings):
 class TrainConfig(Settings):
     """Where pictures come from, where results go, on what they are made, and the recipe."""
 
-    folder: Path | None = None
+    folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
     """Folder with the data set; its layout is recognized."""
-    run: Path | None = None
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder for everything the training makes; an existing run there is continued. None: a dated one under runs/."""
-    recipe: Recipe = Recipe()
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()
     """What is learned."""
     data: SourceConfig = SourceConfig()
     """Where pictures come from."""
@@ -118,3 +120,7 @@ class TrainConfig(Settings):
     """What networks compute in (weights and losses stay float32); auto is bfloat16 where the device is fast at it."""
     sync_batch_norm: bool = False
     """Batch-norm statistics over all processes, not each one's own (GPUs only)."""
+
+    def with_run(self) -> TrainConfig:
+        """The same with a run folder: a dated one where none is named."""
+        return self if self.run is not None else self.replace(run=Path("runs") / time.strftime("%Y-%m-%d-%H%M%S"))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,14 +35,15 @@ from transmute.weights import WeightsError, load_tensors, save_tensors
 def train(config: TrainConfig) -> int | None:
     """Trains, or goes on with the training in `config.run`, in as many processes as the config says.
 
+    Args:
+        config: With a run folder (`TrainConfig.with_run`).
+
     Returns:
         None when the training is finished, else the number of the signal that stopped it; everything is saved then.
 
     Raises:
         UserError: If something given does not fit, before anything is written; or if a loss is not finite.
     """
-    if config.run is None:
-        config = config.replace(run=Path("runs") / time.strftime("%Y-%m-%d-%H%M%S"))
     if config.devices > 1 and not under_a_launcher():
         return launch(_train_as_child, config, config.devices)
     with joined(config.device) as processes:
@@ -137,7 +136,8 @@ def _loop(session: _Session) -> int | None:
 
 def _prepare(config: TrainConfig, processes: Processes) -> _Session:
     """Everything up to the first step. Nothing is written before all that the user gave is known to be good."""
-    recipe, run = config.recipe, Run(config.run or Path("runs"))
+    assert config.run is not None
+    recipe, run = config.recipe, Run(config.run)
     if recipe.batch % (processes.count * recipe.optimizer.accumulate):
         raise UserError(
             f"a batch of {recipe.batch} cannot be divided among {processes.count} processes with {recipe.optimizer.accumulate} parts each: "

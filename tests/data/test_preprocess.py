@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transmute.data.config import PreprocessConfig
+from transmute.data.preprocess import Draw, Geometry, random_draw
+
+
+def picture(width: int, height: int) -> Image.Image:
+    """Red grows to the right, green downwards: every pixel says where it was."""
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8))
+
+
+def geometry(mode: str, size: str, load: str | None = None, stride: int = 4) -> Geometry:
+    return Geometry.of(PreprocessConfig(mode=mode, load_size=load), size, stride)
+
+
+def corner(image: Image.Image) -> tuple[int, int]:
+    red, green, _ = image.getpixel((0, 0))  # pyright: ignore
+    return red, green
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "load", "given", "resized", "final"),
+    [
+        ("resize-and-crop", "256x256", None, (100, 50), (286, 286), (256, 256)),
+        ("resize-and-crop", "512x256", None, (100, 50), (572, 286), (512, 256)),
+        ("resize-and-crop", "64x64", "80x70", (100, 50), (80, 70), (64, 64)),
+        ("crop", "64x32", None, (100, 50), (100, 50), (64, 32)),
+        ("scale-width", "64x64", None, (128, 256), (64, 128), (64, 128)),
+        ("scale-width", "64x64", None, (128, 64), (64, 64), (64, 64)),
+        ("scale-width", "64x16", None, (128, 75), (64, 36), (64, 36)),
+        ("scale-width-and-crop", "64x64", "80x80", (160, 200), (80, 100), (64, 64)),
+        ("scale-width-and-crop", "64x64", "80x80", (160, 100), (80, 64), (64, 64)),
+        ("none", "256x256", None, (101, 51), (100, 52), (100, 52)),
+    ],
+)
+def test_sizes_on_the_way(mode, size, load, given, resized, final) -> None:
+    ways = geometry(mode, size, load)
+    assert ways.resized(*given) == resized
+    assert ways.final(*given) == final
+    assert ways.crop(ways.resize(picture(*given)), Draw(0.3, 0.9, True)).size == final
+    assert ways.whole(picture(*given)).size == final
+
+
+def test_a_crop_lies_where_its_draw_says_and_a_flip_mirrors_it() -> None:
+    ways = geometry("crop", "10x10")
+    assert corner(ways.crop(picture(30, 20), Draw(0.0, 0.0, False))) == (0, 0)
+    assert corner(ways.crop(picture(30, 20), Draw(0.999, 0.999, False))) == (20, 10)
+    assert corner(ways.crop(picture(30, 20), Draw(0.0, 0.0, True))) == (9, 0)
+
+
+def test_every_place_of_the_crop_is_drawn() -> None:
+    ways, random = geometry("crop", "7x7"), np.random.default_rng(0)
+    corners = {corner(ways.crop(picture(10, 9), random_draw(random, flip=False))) for _ in range(400)}
+    assert corners == {(x, y) for x in range(4) for y in range(3)}
+
+
+def test_half_of_the_draws_mirror_unless_told_not_to() -> None:
+    random = np.random.default_rng(0)
+    flips = sum(random_draw(random, flip=True).flip for _ in range(1000))
+    assert 421 < flips < 579  # five standard deviations of a fair coin
+    assert not any(random_draw(random, flip=False).flip for _ in range(100))
+
+
+def test_resizing_is_pillow_s_bicubic() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
+    expected = np.asarray(noise.resize((72, 72), Image.Resampling.BICUBIC))
+    assert np.array_equal(np.asarray(geometry("resize-and-crop", "64", "72x72").resize(noise)), expected)
+
+
+def test_the_whole_picture_is_shown_without_chance() -> None:
+    assert np.array_equal(np.asarray(geometry("resize-and-crop", "16x16").whole(picture(32, 32))), np.asarray(picture(32, 32).resize((16, 16), 3)))
+    assert corner(geometry("crop", "10x10").whole(picture(30, 20))) == (10, 5)

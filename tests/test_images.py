@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from transmute.images import PictureError, normalize, open_picture, save_picture, to_picture, to_pixels, to_tensor
+
+
+def seen(path: Path, **options) -> np.ndarray:
+    return np.asarray(open_picture(path, **options)[0])
+
+
+def saved(image: Image.Image, path: Path, **options) -> Path:
+    image.save(path, **options)
+    return path
+
+
+RED, HALF_RED = (255, 0, 0), (255, 0, 0, 128)
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "expected"),
+    [
+        (Image.new("RGB", (2, 2), RED), "x.png", RED),
+        (Image.new("RGB", (2, 2), RED), "x.bmp", RED),
+        (Image.new("RGB", (2, 2), RED), "x.ppm", RED),
+        (Image.new("RGB", (2, 2), RED).convert("P"), "x.gif", RED),
+        (Image.new("RGB", (2, 2), RED).quantize(4), "palette.png", RED),
+        (Image.new("L", (2, 2), 100), "gray.png", (100, 100, 100)),
+        (Image.new("1", (2, 2), 1), "bits.png", (255, 255, 255)),
+        (Image.new("LA", (2, 2), (0, 0)), "gray-alpha.png", (255, 255, 255)),
+        (Image.new("RGBA", (2, 2), HALF_RED), "half.png", (255, 127, 127)),
+        (Image.new("CMYK", (2, 2), (0, 255, 255, 0)), "ink.tif", RED),
+        (Image.fromarray(np.full((2, 2), 32896, dtype=np.uint16)), "deep.png", (128, 128, 128)),
+        (Image.fromarray(np.full((2, 2), 65535, dtype=np.uint16)), "deep.tif", (255, 255, 255)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_pictures_open_as_the_eye_sees_them(tmp_path: Path, image: Image.Image, name: str, expected: tuple[int, int, int]) -> None:
+    assert np.array_equal(seen(saved(image, tmp_path / name)), np.full((2, 2, 3), expected, dtype=np.uint8))
+
+
+def test_a_phone_s_picture_stands_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to see it upright
+    image = Image.new("RGB", (4, 2))
+    image.putpixel((0, 0), RED)
+    upright = seen(saved(image, tmp_path / "x.png", exif=exif))
+    assert upright.shape == (4, 2, 3)
+    assert upright[0, 1].tolist() == list(RED)
+
+
+def test_transparent_pixels_show_the_stated_background_and_alpha_is_given_back(tmp_path: Path) -> None:
+    path = saved(Image.new("RGBA", (2, 2), (0, 0, 0, 0)), tmp_path / "x.png")
+    assert seen(path, background="#102030")[0, 0].tolist() == [16, 32, 48]
+    alpha = open_picture(path)[1]
+    assert alpha is not None
+    assert not np.asarray(alpha).any()
+
+
+def test_a_transparent_palette_color_is_transparent(tmp_path: Path) -> None:
+    path = saved(Image.new("P", (2, 2), 0), tmp_path / "x.png", transparency=0)
+    assert seen(path)[0, 0].tolist() == [255, 255, 255]
+
+
+def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (2, 2), color) for color in (RED, (0, 255, 0))]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    assert seen(tmp_path / "x.gif")[0, 0].tolist() == list(RED)
+
+
+def test_gray_is_asked_for_with_one_channel(tmp_path: Path) -> None:
+    assert seen(saved(Image.new("RGB", (2, 3), RED), tmp_path / "x.png"), channels=1).tolist() == [[76, 76]] * 3
+
+
+def test_an_embedded_profile_is_honored_and_a_broken_one_ignored(tmp_path: Path) -> None:
+    image = Image.new("RGB", (2, 2), (200, 100, 50))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert seen(saved(image, tmp_path / "srgb.png", icc_profile=srgb))[0, 0].tolist() == [200, 100, 50]
+    assert seen(saved(image, tmp_path / "broken.png", icc_profile=b"no profile"))[0, 0].tolist() == [200, 100, 50]
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB", 5000))
+    assert lab is not None
+
+
+@pytest.mark.parametrize("contents", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"\xff\xd8\xff\xe0", b"II*\x00", b"P6\n"])
+def test_what_is_no_picture_is_an_error_of_one_line(tmp_path: Path, contents: bytes) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(contents)
+    with pytest.raises(PictureError, match=r"x\.png"):
+        open_picture(path)
+
+
+@given(cut=st.floats(0, 0.98), flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4), kind=st.sampled_from(["PNG", "JPEG", "TIFF", "GIF"]))
+def test_damaged_files_open_or_are_picture_errors(tmp_path_factory, cut: float, flips, kind: str) -> None:
+    encoded = io.BytesIO()
+    Image.effect_noise((16, 16), 60).save(encoded, kind)
+    contents = bytearray(encoded.getvalue()[: int(len(encoded.getvalue()) * cut)])
+    for place, value in flips:
+        if contents:
+            contents[place % len(contents)] = value
+    path = tmp_path_factory.mktemp("damaged") / "x.png"
+    path.write_bytes(contents)
+    try:
+        open_picture(path)
+    except PictureError:
+        pass
+
+
+def test_floats_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="32-bit floats"):
+        open_picture(saved(Image.fromarray(np.zeros((2, 2), dtype=np.float32)), tmp_path / "x.tif"))
+
+
+def test_pixels_survive_the_way_to_tensors_and_back() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    assert torch.equal(to_pixels(normalize(levels)), levels)
+    assert normalize(levels).aminmax() == (-1.0, 1.0)
+    gray = to_picture(normalize(levels))
+    assert gray.mode == "L"
+    assert torch.equal(to_tensor(gray)[0], normalize(levels))
+
+
+def test_values_beyond_the_range_are_clipped() -> None:
+    assert to_pixels(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+
+
+def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
+    save_picture(Image.new("RGBA", (4, 4), HALF_RED), tmp_path / "deep" / "x.jpg")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.jpg"]
+    assert Image.open(tmp_path / "deep" / "x.jpg").mode == "RGB"

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from transmute.weights import WeightsError, load_tensors, save_tensors
+
+
+def test_tensors_and_header_come_back(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(2, 3), "b": torch.tensor(7), "c": torch.randn(4, dtype=torch.bfloat16), "empty": torch.zeros(0, 3)}
+    save_tensors(tmp_path / "deep" / "x.safetensors", tensors, {"step": 3})
+    loaded, header = load_tensors(tmp_path / "deep" / "x.safetensors")
+    assert header == {"step": 3}
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.randn(100)}, {})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(WeightsError, match="damaged"):
+        load_tensors(path)
+
+
+def test_a_single_changed_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.randn(100)}, {})
+    contents = bytearray(path.read_bytes())
+    contents[-7] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(WeightsError, match="checksum"):
+        load_tensors(path)
+
+
+def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(WeightsError, match="not one that Transmute wrote"):
+        load_tensors(tmp_path / "foreign.safetensors")
+    with pytest.raises(WeightsError, match="there is no file"):
+        load_tensors(tmp_path / "nothing.safetensors")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="no safetensors file"):
+        load_tensors(tmp_path / "x.pth")

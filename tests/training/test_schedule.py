@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from transmute.training.config import ConstantConfig, CosineConfig, LinearConfig, StepConfig
+from transmute.training.schedule import rate
+
+
+def test_linear_is_the_original_s_formula() -> None:
+    # 100 epochs at the full rate and 100 that decay: 1 - max(0, epoch + 1 - 100) / 101.
+    expected = [1 - max(0, epoch + 1 - 100) / 101 for epoch in range(200)]
+    assert [rate(LinearConfig(), epoch, 200) for epoch in range(200)] == expected
+    assert expected[98] == expected[99] == 1.0
+    assert expected[199] == pytest.approx(1 / 101)
+
+
+def test_linear_decays_over_its_share() -> None:
+    rates = [rate(LinearConfig(decay=0.25), step, 8) for step in range(8)]
+    assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 2 / 3, 1 / 3])
+    assert [rate(LinearConfig(decay=0.0), step, 3) for step in range(3)] == [1, 1, 1]
+
+
+def test_constant_step_and_cosine() -> None:
+    assert rate(ConstantConfig(), 7, 10) == 1
+    assert [rate(StepConfig(every=3, factor=0.5), step, 10) for step in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
+    assert [rate(CosineConfig(), step, 4) for step in (0, 2, 4)] == pytest.approx([1, 0.5, 0])

@@ -1,0 +1,292 @@
+"""Whole trainings: continued, killed, stopped, in two processes, and gone wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import transmute
+from tests.conftest import TINY_CYCLEGAN, TINY_PIX2PIX
+from transmute.data.config import PreprocessConfig, SourceConfig
+from transmute.run import Run
+from transmute.settings import UserError
+from transmute.training.config import AdamConfig, Recipe, StepConfig, TrainConfig
+from transmute.training.train import train
+from transmute.weights import load_tensors
+
+RECIPE = TINY_CYCLEGAN.replace(optimizer=AdamConfig(ema=0.9, clip=10.0, accumulate=2), preprocess=PreprocessConfig(load_size="18"))
+
+
+def config(folder: Path, run: Path, recipe: Recipe = RECIPE, **changes) -> TrainConfig:
+    settings = {"report_every": 3, "sample_every": 4, "save_every": 2, "keep": 2, "device": "cpu", "precision": "float32"} | changes
+    return TrainConfig(folder=folder, run=run, recipe=recipe, **settings)
+
+
+def command(settings: TrainConfig) -> list[str]:
+    """A Python process that trains with these settings."""
+    code = "import sys\nfrom transmute.training.config import TrainConfig\nfrom transmute.training.train import train\nimport torch\ntorch.set_num_threads(1)\n"
+    code += "stopped = train(TrainConfig.model_validate_json(sys.argv[1]))\nsys.exit(128 + stopped if stopped else 0)"
+    return [sys.executable, "-c", code, settings.model_dump_json()]
+
+
+def rows(run: Path) -> list[dict]:
+    """metrics.jsonl without the figures of speed."""
+    speeds = ("pictures_per_second", "load_milliseconds")
+    return [{key: value for key, value in row.items() if key not in speeds} for row in Run(run).metrics()]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two runs ended with the same weights, averages, moments, history, metrics and samples, to the last bit."""
+    assert Run(one).checkpoints() == Run(other).checkpoints()
+    for step in Run(one).checkpoints():
+        (expected, _), (found, _) = (load_tensors(Run(run).checkpoint_file(step)) for run in (one, other))
+        assert expected.keys() == found.keys()
+        assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
+    assert rows(one) == rows(other)
+    assert Run(one).samples() == Run(other).samples()
+    assert all(Run(one).sample_file(step).read_bytes() == Run(other).sample_file(step).read_bytes() for step in Run(one).samples())
+    for step in Run(one).models():
+        for path in Run(one).model_folder(step).iterdir():
+            assert path.read_bytes() == (Run(other).model_folder(step) / path.name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(animals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of eight steps that nothing disturbed."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert train(config(animals, run)) is None
+    return run
+
+
+def test_a_run_folder_holds_what_the_architecture_says(finished: Path) -> None:
+    run = Run(finished)
+    assert sorted(path.name for path in finished.iterdir()) == [
+        "checkpoints", "environment.json", "metrics.jsonl", "models", "recipe.json", "report.html", "samples",
+    ]  # fmt: skip
+    assert run.checkpoints() == run.models() == [6, 8]
+    assert run.samples() == [0, 4, 8]
+    assert [row["step"] for row in run.metrics()] == [3, 6, 8]
+    assert [row["pictures"] for row in run.metrics()] == [6, 12, 16]
+    assert run.read_json(run.recipe_file) == RECIPE.model_dump(mode="json")
+    facts = run.read_json(run.environment_file)["sessions"][0]
+    assert facts["torch"] == torch.__version__
+    assert facts["precision"] == "float32"
+    assert {"a_to_b.safetensors", "b_to_a.safetensors"} == {path.name for path in run.model_folder(8).iterdir()}
+
+
+def test_a_finished_run_is_left_as_it_is(finished: Path, animals: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != "environment.json"}
+    assert train(config(animals, finished)) is None
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != "environment.json"} == before
+
+
+class Killed(BaseException):
+    """Ends a training as abruptly as a signal would, at a chosen moment."""
+
+
+@pytest.mark.parametrize("moment", ["step 1", "step 5", "save_tensors 1", "save_tensors 4", "save_tensors 6", "append_metrics 1", "save_picture 2", "keep_newest 2"])
+def test_a_run_that_dies_at_any_moment_and_goes_on_equals_an_uninterrupted_one(
+    finished: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    what, number = moment.split()
+    target = {
+        "step": "transmute.training.trainer.Trainer.step",
+        "save_tensors": "transmute.translation.model.save_tensors",
+        "append_metrics": "transmute.run.Run.append_metrics",
+        "save_picture": "transmute.training.train.save_picture",
+        "keep_newest": "transmute.run.Run.keep_newest",
+    }[what]
+    calls = 0
+    module, _, name = target.rpartition(".")
+    owner = __import__("pkgutil").resolve_name(module)
+    original = vars(owner)[name]
+
+    def dying(*arguments, **named):
+        nonlocal calls
+        calls += 1
+        if calls == int(number):
+            raise Killed
+        return original(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dying)
+        with pytest.raises(Killed):
+            train(config(animals, tmp_path / "run"))
+    train(config(animals, tmp_path / "run"))
+    assert_same(finished, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.07, 0.2])
+def test_a_run_killed_by_sigkill_and_continued_equals_an_uninterrupted_one(finished: Path, animals: Path, tmp_path: Path, delay: float) -> None:
+    settings = config(animals, tmp_path / "run")
+    process = subprocess.Popen(command(settings), stdout=subprocess.DEVNULL)
+    while not Run(tmp_path / "run").checkpoints() and process.poll() is None:
+        time.sleep(0.002)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    train(settings)
+    assert_same(finished, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_saves_leaves_cleanly_and_goes_on(animals: Path, tmp_path: Path, number: signal.Signals) -> None:
+    recipe = RECIPE.replace(steps=40)
+    settings = config(animals, tmp_path / "run", recipe, save_every=1000)
+    process = subprocess.Popen(command(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not Run(tmp_path / "run").metrics() and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(number)
+    out, error = process.communicate()
+    assert process.returncode == 128 + number
+    assert re.search(r"stopped at step \d+ of 40 and saved", out)
+    assert error == ""
+    train(settings)
+    train(config(animals, tmp_path / "whole", recipe, save_every=1000))
+    run, whole = Run(tmp_path / "run"), Run(tmp_path / "whole")
+    (expected, _), (found, _) = (load_tensors(one.checkpoint_file(40)) for one in (whole, run))
+    assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
+    assert rows(run.folder) == rows(whole.folder)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    finished: Path, animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = config(animals, tmp_path / "run")
+    train(settings)
+    newest = Run(tmp_path / "run").checkpoint_file(8)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    train(settings)
+    said = capsys.readouterr().out
+    assert re.search(r"checkpoint 8 cannot be used \(.*8\.safetensors .*damaged.*trying the one before", said)
+    assert "continued at step 6 of 8" in said
+    assert_same(finished, tmp_path / "run")
+
+
+def test_another_recipe_on_an_existing_run_is_an_error_that_lists_the_differences(finished: Path, animals: Path) -> None:
+    other = RECIPE.replace(batch=4, optimizer=RECIPE.optimizer.replace(lr=1e-3))
+    with pytest.raises(UserError, match=r"batch: 2 -> 4; optimizer.lr: 0.0002 -> 0.001"):
+        train(config(animals, finished, other))
+
+
+def test_a_half_written_last_row_of_metrics_is_forgotten(finished: Path, animals: Path, tmp_path: Path) -> None:
+    settings = config(animals, tmp_path / "run")
+    train(settings)
+    for name in ("checkpoints", "models"):
+        for path in (tmp_path / "run" / name).glob("8*"):
+            __import__("shutil").rmtree(path) if path.is_dir() else path.unlink()
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "pict')
+    train(settings)
+    assert_same(finished, tmp_path / "run")
+
+
+def test_keep_bounds_checkpoints_and_models(animals: Path, tmp_path: Path) -> None:
+    train(config(animals, tmp_path, keep=1))
+    assert Run(tmp_path).checkpoints() == Run(tmp_path).models() == [8]
+
+
+def test_epochs_count_passes_over_the_larger_domain_and_drive_the_schedule(animals: Path, tmp_path: Path) -> None:
+    recipe = TINY_CYCLEGAN.replace(steps=None, epochs=4, batch=1, schedule=StepConfig(every=2, factor=0.1))
+    train(config(animals, tmp_path, recipe, report_every=5))
+    assert [(row["step"], row["rate"]) for row in Run(tmp_path).metrics()] == [(5, 1), (10, 1), (15, 0.1), (20, 0.1)]
+
+
+@pytest.mark.parametrize("mode", ["crop", "scale-width", "scale-width-and-crop", "none"])
+def test_every_preprocessing_trains(animals: Path, tmp_path: Path, mode: str) -> None:
+    recipe = TINY_CYCLEGAN.replace(steps=1, preprocess=PreprocessConfig(mode=mode))  # pyright: ignore
+    train(config(animals, tmp_path, recipe))
+    assert Run(tmp_path).checkpoints() == [1]
+
+
+def test_pix2pix_trains_on_side_by_side_pictures_from_b_to_a(tmp_path: Path) -> None:
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    for index in range(3):
+        Image.effect_noise((40, 20), 40 + index).convert("RGB").save(tmp_path / "data" / "train" / f"{index}.jpg")
+    recipe = TINY_PIX2PIX.replace(method=TINY_PIX2PIX.method.replace(direction="b_to_a"), steps=2)
+    train(config(tmp_path / "data", tmp_path / "run", recipe))
+    assert Run(tmp_path / "run").model_file().name == "b_to_a.safetensors"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(animals: Path, tmp_path: Path) -> None:
+    recipe = TINY_CYCLEGAN.replace(steps=200, optimizer=AdamConfig(lr=1e18))
+    train(config(animals, tmp_path, recipe.replace(steps=1), save_every=1))
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    with pytest.raises(UserError, match=r"(loss|weight) [\w.]+ is (nan|inf|-inf|not finite) at step \d+.*try a lower --optimizer.lr"):
+        train(config(animals, tmp_path, recipe))
+    assert Run(tmp_path).checkpoints() == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": RECIPE.replace(size="18")}, r"--size 18x18 does not fit a resnet generator.*multiples of 4: take (16x16|20x20)"),
+        ({"recipe": RECIPE.replace(batch=6), "device": "cuda"}, "no CUDA device"),
+        ({"sync_batch_norm": True}, "works among several GPUs only"),
+        ({"data": SourceConfig(max_pictures=1, a=Path("x"))}, "go together"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(animals: Path, tmp_path: Path, changes: dict, message: str) -> None:
+    if changes.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(UserError, match=message):
+        train(config(animals, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_of_different_sizes_cannot_share_a_batch_or_a_history(animals: Path, tmp_path: Path) -> None:
+    for index, side in enumerate((16, 24)):
+        for domain in "AB":
+            (tmp_path / f"train{domain}").mkdir(exist_ok=True)
+            Image.new("RGB", (side, side), "red").save(tmp_path / f"train{domain}" / f"{index}.png")
+    recipe = TINY_CYCLEGAN.replace(preprocess=PreprocessConfig(mode="none"), steps=2)
+    with pytest.raises(UserError, match="take --batch 1"):
+        train(config(tmp_path, tmp_path / "run", recipe))
+    with pytest.raises(UserError, match="take --method.history 0"):
+        train(config(tmp_path, tmp_path / "run", recipe.replace(batch=1)))
+    train(config(tmp_path, tmp_path / "run", recipe.replace(batch=1, method=recipe.method.replace(history=0))))
+    assert Run(tmp_path / "run").checkpoints() == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["--devices", "torchrun"])
+def test_two_processes_with_half_the_batch_equal_one_with_the_whole(animals: Path, tmp_path: Path, launcher: str) -> None:
+    recipe = TINY_CYCLEGAN.replace(method=TINY_CYCLEGAN.method.replace(history=0), steps=4)
+    train(config(animals, tmp_path / "one", recipe))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    if launcher == "torchrun":
+        script = tmp_path / "script.py"
+        script.write_text(command(config(animals, tmp_path / "two", recipe))[2])
+        starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+        arguments = [*starter, config(animals, tmp_path / "two", recipe).model_dump_json()]
+    else:
+        arguments = command(config(animals, tmp_path / "two", recipe, devices=2))
+    result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (expected, _), (found, header) = (load_tensors(Run(tmp_path / name).checkpoint_file(4)) for name in ("one", "two"))
+    assert header["processes"] == 2
+    for key, value in expected.items():
+        # The mean of two halves is rounded otherwise than that of the whole; Adam's first steps divide small gradients by their size.
+        if key.startswith(("method.", "average.")):
+            assert (found[key] - value).abs().max() <= 1e-6, key
+    for ours, theirs in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-5)
+
+
+def test_python_mirrors_the_command(animals: Path, tmp_path: Path, finished: Path) -> None:
+    run = transmute.train(animals, run=tmp_path, recipe=RECIPE, report_every=3, sample_every=4, save_every=2, device="cpu", precision="float32")
+    assert_same(finished, run.folder)
+    assert json.loads((tmp_path / "environment.json").read_text())["domains"] == ["plain", "striped"]

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.conftest import TINY_CYCLEGAN, TINY_PIX2PIX
+from transmute.batch import Batch
+from transmute.methods.base import Method
+from transmute.settings import Settings
+from transmute.training.config import AdamConfig
+from transmute.training.trainer import Trainer
+
+HISTORYLESS = TINY_CYCLEGAN.method.replace(history=0)
+
+
+def built(config: Settings = HISTORYLESS, seed: int = 0) -> Method:
+    torch.manual_seed(seed)
+    return config.build(3, 3, (16, 16)).double()  # pyright: ignore
+
+
+def batches(count: int, size: int = 4) -> list[Batch]:
+    random = torch.Generator().manual_seed(1)
+    return [Batch(*(torch.rand(size, 3, 16, 16, generator=random, dtype=torch.float64) * 2 - 1 for _ in "ab")) for _ in range(count)]
+
+
+def parts(batch: Batch, count: int) -> list[Batch]:
+    return [Batch(a, b) for a, b in zip(batch.a.chunk(count), batch.b.chunk(count), strict=True)]
+
+
+def largest_difference(one: Trainer, other: Trainer) -> float:
+    return max((one.state_dict()[key] - value).abs().max().item() for key, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("config", [HISTORYLESS, TINY_PIX2PIX.method.replace(discriminator=HISTORYLESS.discriminator)], ids=["cyclegan", "pix2pix"])
+def test_accumulated_gradients_are_those_of_the_whole_batch(config: Settings) -> None:
+    if config.name == "pix2pix":  # pyright: ignore
+        config = config.replace(generator=config.generator.replace(norm="instance", dropout=False))  # pyright: ignore
+    whole, split = Trainer(built(config), AdamConfig()), Trainer(built(config), AdamConfig())
+    for batch in batches(3):
+        losses, of_parts = whole.step([batch]), split.step(parts(batch, 4))
+        assert {name: loss.item() for name, loss in of_parts.items()} == pytest.approx({name: loss.item() for name, loss in losses.items()}, rel=1e-9)
+    # float64: what is left is the order of summation.
+    assert largest_difference(whole, split) < 1e-9
+
+
+def test_a_player_s_update_leaves_everyone_else_alone() -> None:
+    method = built()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    step = method.step(batches(1)[0])
+    update = next(step)
+    sum(update.losses.values()).backward(inputs=update.player.parameters)  # pyright: ignore
+    assert all(parameter.grad is None for network in (method.score_a, method.score_b) for parameter in network.parameters())  # pyright: ignore
+    trainer = Trainer(method, AdamConfig())
+    trainer.step(batches(1))
+    assert all(not torch.equal(before[name], value) for name, value in method.state_dict().items() if name.endswith("weight"))
+
+
+def test_the_rate_scales_the_learning_rate() -> None:
+    still, moving = Trainer(built(), AdamConfig()), Trainer(built(), AdamConfig(lr=1e-4))
+    reference = Trainer(built(), AdamConfig(lr=2e-4))
+    batch = batches(1)
+    still.step(batch, rate=0.0)
+    moving.step(batch)
+    reference.step(batch, rate=0.5)
+    initial = built().state_dict()
+    assert all(torch.equal(value, initial[key]) for key, value in still.method.state_dict().items())
+    assert largest_difference(moving, reference) == 0.0
+
+
+def test_averages_follow_the_generators() -> None:
+    trainer = Trainer(built(), AdamConfig(ema=0.75))
+    expected = {key: value.clone() for key, value in trainer.method.translators["a_to_b"].state_dict().items()}
+    for batch in batches(3):
+        trainer.step([batch])
+        current = trainer.method.translators["a_to_b"].state_dict()
+        expected = {key: 0.75 * value + 0.25 * current[key] for key, value in expected.items()}
+    averaged = trainer.translators["a_to_b"].state_dict()
+    # float64: lerp computes the same sum in another order.
+    assert all((averaged[key] - value).abs().max() < 1e-12 for key, value in expected.items())
+    assert not torch.equal(averaged["layers.1.weight"], trainer.method.translators["a_to_b"].state_dict()["layers.1.weight"])
+
+
+def test_without_averaging_the_generators_themselves_are_used() -> None:
+    trainer = Trainer(built(), AdamConfig())
+    assert trainer.translators == trainer.method.translators
+
+
+def test_clipping_bounds_the_gradient_that_adam_sees() -> None:
+    trainer = Trainer(built(), AdamConfig(clip=1e-3))
+    trainer.step(batches(1))
+    for name, optimizer in trainer.optimizers.items():
+        # After one step the first moment is (1 - beta1) times the gradient.
+        moments = torch.cat([state["exp_avg"].flatten() for state in optimizer.state.values()])
+        assert moments.norm().item() / 0.5 == pytest.approx(1e-3, rel=1e-3), name
+
+
+@pytest.mark.parametrize("recipe", [TINY_CYCLEGAN, TINY_PIX2PIX], ids=["cyclegan", "pix2pix"])
+def test_a_restored_trainer_goes_on_as_if_nothing_had_happened(recipe) -> None:
+    one, other = (Trainer(built(recipe.method, seed), AdamConfig(ema=0.9)) for seed in (0, 1))
+    shown = batches(6)
+    for step, batch in enumerate(shown):
+        if step == 3:
+            other.load_state_dict({key: value.clone() for key, value in one.state_dict().items()})
+        torch.manual_seed(step)
+        one.step([batch])
+        if step >= 3:
+            torch.manual_seed(step)
+            other.step([batch])
+    assert one.state_dict().keys() == other.state_dict().keys()
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
+
+
+def test_a_weight_that_is_not_finite_is_named() -> None:
+    trainer = Trainer(built(), AdamConfig())
+    assert trainer.non_finite() is None
+    with torch.no_grad():
+        trainer.method.get_parameter("score_b.layers.0.bias")[1] = torch.nan
+    assert trainer.non_finite() == "score_b.layers.0.bias"
+
+
+def test_bfloat16_gives_losses_in_float32_near_those_of_float32() -> None:
+    torch.manual_seed(0)
+    exact, rounded = (Trainer(HISTORYLESS.build(3, 3, (16, 16)), AdamConfig(), autocast=dtype) for dtype in (None, torch.bfloat16))
+    rounded.method.load_state_dict(exact.method.state_dict())
+    batch = [one.to(torch.device("cpu"), torch.float32) for one in batches(1)]
+    losses, near = exact.step(batch), rounded.step(batch)
+    assert all(loss.dtype == torch.float32 for loss in near.values())
+    # bfloat16 keeps 8 bits: each layer rounds by up to 0.4 %, and there are about ten.
+    assert {name: loss.item() for name, loss in near.items()} == pytest.approx({name: loss.item() for name, loss in losses.items()}, rel=0.05)

@@ -1,0 +1,93 @@
+"""Named starting points, and training from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from transmute.data.config import SourceConfig
+from transmute.methods.config import Pix2PixConfig
+from transmute.run import Run
+from transmute.settings import UserError, load_yaml, merged
+from transmute.training.config import Recipe, TrainConfig
+
+RECIPES: dict[str, Recipe] = {
+    "cyclegan": Recipe(),
+    "pix2pix": Recipe(method=Pix2PixConfig()),
+}
+
+
+def recipe_from(method: str | None = None, file: Path | None = None, changes: dict[str, Any] | None = None) -> Recipe:
+    """A named recipe with the settings of a file, and then the changes, laid over it.
+
+    Args:
+        method: A name in `RECIPES`; None takes the file's method, or cyclegan.
+        file: YAML or JSON (a run's recipe.json, say) with any of the recipe's settings.
+        changes: Nested settings; `{"method": {"generator": {"name": "unet"}}}` chooses another kind with that kind's defaults.
+    """
+    values = load_yaml(file) if file else {}
+    in_file = values.get("method")
+    if isinstance(in_file, str):
+        in_file = values["method"] = {"name": in_file}
+    name = method or (in_file or {}).get("name", "cyclegan")
+    if name not in RECIPES:
+        raise UserError(f"there is no method {name!r}: choose {' or '.join(RECIPES)}")
+    if in_file and in_file.setdefault("name", name) != name:
+        raise UserError(f"the settings file is for the method {in_file['name']}, but --method says {name}: leave one of them out")
+    return Recipe(**merged(merged(RECIPES[name].model_dump(), values), changes or {}))
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    method: str | None = None,
+    recipe: Recipe | str | Path | None = None,
+    size: int | str | None = None,
+    batch: int | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    source: SourceConfig = SourceConfig(),  # noqa: B008
+    report_every: int = 50,
+    sample_every: int = 500,
+    save_every: int = 1000,
+    keep: int = 2,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    devices: int = 1,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> Run:
+    """Trains as `transmute train` does, and gives back the run.
+
+    Args:
+        data: Folder of a data set; or name two folders with `source=SourceConfig(a=..., b=...)`.
+        run: Folder for all that the training makes; an existing run is continued. None: a dated one under runs/.
+        method: A name in `RECIPES`.
+        recipe: A finished recipe in place of `method`, or the path of a YAML file.
+        size, batch, steps, epochs, seed: Changes to the recipe.
+        source, report_every, sample_every, save_every, keep, device, devices, precision: As the flags of `transmute train`.
+
+    Example:
+        run = transmute.train("horse2zebra", run="runs/h2z", size=128, steps=1000)
+        transmute.Translator(run.folder)("horse.jpg").save("zebra.png")
+    """
+    from transmute.training.train import train as train_with
+
+    base = recipe if isinstance(recipe, Recipe) else recipe_from(method, Path(recipe) if recipe else None)
+    changes = {"size": size, "batch": batch, "steps": steps, "epochs": epochs, "seed": seed}
+    config = TrainConfig(
+        folder=Path(data) if data is not None else None,
+        run=Path(run) if run is not None else None,
+        recipe=base.replace(**{name: value for name, value in changes.items() if value is not None}),
+        data=source,
+        report_every=report_every,
+        sample_every=sample_every,
+        save_every=save_every,
+        keep=keep,
+        device=device,
+        devices=devices,
+        precision=precision,
+    ).with_run()
+    train_with(config)
+    assert config.run is not None
+    return Run(config.run)
