@@ -85,8 +85,6 @@ def test_an_embedded_profile_is_honored_and_a_broken_one_ignored(tmp_path: Path)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert seen(saved(image, tmp_path / "srgb.png", icc_profile=srgb))[0, 0].tolist() == [200, 100, 50]
     assert seen(saved(image, tmp_path / "broken.png", icc_profile=b"no profile"))[0, 0].tolist() == [200, 100, 50]
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB", 5000))
-    assert lab is not None
 
 
 @pytest.mark.parametrize("contents", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"\xff\xd8\xff\xe0", b"II*\x00", b"P6\n"])
@@ -134,4 +132,5 @@ def test_values_beyond_the_range_are_clipped() -> None:
 def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
     save_picture(Image.new("RGBA", (4, 4), HALF_RED), tmp_path / "deep" / "x.jpg")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.jpg"]
-    assert Image.open(tmp_path / "deep" / "x.jpg").mode == "RGB"
+    with Image.open(tmp_path / "deep" / "x.jpg") as saved_picture:
+        assert saved_picture.mode == "RGB"

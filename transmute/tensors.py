@@ -14,7 +14,7 @@ else:
 
     Images = Float[Tensor, "batch _ height width"]
     Features = Float[Tensor, "batch channels _ _"]
-    Scores = Float[Tensor, "batch 1 rows columns"]
+    Scores = Float[Tensor, "batch 1 _ _"]
     Scalar = Float[Tensor, ""]
 
 # Images: pictures in [-1, 1], RGB or gray. Features: what layers pass on, of changing size. Scores: what a discriminator says of each patch, unbounded. Scalar: a loss.

@@ -22,7 +22,8 @@ class WeightsError(UserError):
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
     """Writes tensors and a JSON-able header to one file; it is complete or not there, whenever the machine stops."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"transmute": json.dumps(header), "crc32": str(_checksum(tensors))}
+    # One entry only: safetensors writes several in an order that changes from run to run.
+    metadata = {"transmute": json.dumps(header | {"crc32": _checksum(tensors)})}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     save_file(tensors, aside, metadata)
@@ -47,9 +48,10 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise WeightsError(f"{path} is no safetensors file, or is damaged ({error})") from None
     if "transmute" not in metadata:
         raise WeightsError(f"{path} is a safetensors file, but not one that Transmute wrote")
-    if metadata.get("crc32") != str(_checksum(tensors)):
+    header = json.loads(metadata["transmute"])
+    if header.pop("crc32") != _checksum(tensors):
         raise WeightsError(f"{path} is damaged: its contents do not match its checksum")
-    return tensors, json.loads(metadata["transmute"])
+    return tensors, header
 
 
 def _checksum(tensors: dict[str, torch.Tensor]) -> int:

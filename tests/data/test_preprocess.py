@@ -69,7 +69,7 @@ def test_half_of_the_draws_mirror_unless_told_not_to() -> None:
 def test_resizing_is_pillow_s_bicubic() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
     expected = np.asarray(noise.resize((72, 72), Image.Resampling.BICUBIC))
-    assert np.array_equal(np.asarray(geometry("resize-and-crop", "64", "72x72").resize(noise)), expected)
+    assert np.array_equal(np.asarray(geometry("resize-and-crop", "64x64", "72x72").resize(noise)), expected)
 
 
 def test_the_whole_picture_is_shown_without_chance() -> None:

@@ -6,7 +6,7 @@ from transmute.methods.history import History
 
 
 def picture(value: float) -> torch.Tensor:
-    return torch.full((1, 1, 2, 2), value)
+    return torch.full((1, 1, 2, 2), float(value))
 
 
 def test_a_history_gives_back_what_it_gets_until_it_is_full() -> None:

@@ -25,7 +25,7 @@ def parameters(network: nn.Module) -> int:
         (lambda: UNetConfig(depth=7, norm="instance").build(3, 3), 41_825_667),
         (lambda: PatchGANConfig().build(3), 2_764_737),
         (lambda: PatchGANConfig(norm="batch").build(6), 2_768_705),
-        (lambda: PixelGANConfig(norm="batch").build(3), 8_705),
+        (lambda: PixelGANConfig().build(3), 8_705),
     ],
     ids=["resnet9", "resnet6-batch", "unet256", "unet128", "patchgan", "patchgan-batch", "pixel"],
 )

@@ -52,8 +52,7 @@ def model(tmp_path: Path) -> Path:
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
     bands = len(Image.new(mode, (1, 1)).getbands())
-    values = np.random.default_rng(0).integers(0, 256, (height, width, bands), dtype=np.uint8)
-    return Image.fromarray(values.squeeze(), mode if bands == 2 else None) if bands != 2 else Image.merge("LA", [Image.fromarray(values[:, :, i]) for i in (0, 1)])
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, bands), dtype=np.uint8))
 
 
 @given(length=st.integers(1, 300), stride=st.sampled_from([4, 16, 256]))
@@ -172,8 +171,8 @@ def test_files_keep_tree_name_format_and_size(model: Path, tmp_path: Path) -> No
     assert translate_files(Translator(model, device="cpu"), find_inputs([str(tmp_path / "in")], out)) == []
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == sorted(names)
     for name in names:
-        before, after = Image.open(tmp_path / "in" / name), Image.open(out / name)
-        assert (after.size, after.format) == (before.size, before.format)
+        with Image.open(tmp_path / "in" / name) as before, Image.open(out / name) as after:
+            assert (after.size, after.format) == (before.size, before.format)
 
 
 def test_one_bad_picture_does_not_stop_the_rest(model: Path, tmp_path: Path) -> None:
@@ -194,7 +193,7 @@ def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> No
     translate_files(Translator(model, device="cpu"), targets, skip_existing=True)
     assert (tmp_path / "out" / "x.png").read_text() == "as it was"
     translate_files(Translator(model, device="cpu"), targets)
-    assert Image.open(tmp_path / "out" / "x.png").size == (16, 16)
+    assert (tmp_path / "out" / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_inputs_are_files_folders_and_globs_and_never_overwritten(tmp_path: Path) -> None:

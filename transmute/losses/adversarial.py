@@ -27,7 +27,7 @@ class Game:
         """The mean of the discriminator's two losses."""
         return 0.5 * (self.real(real) + self.fake(fake))
 
-    def penalty(self, score: Callable[[Images], Scores], real: Images, fake: Images) -> Scalar | None:
+    def penalty(self, score: Callable[[Images], Scores], real: torch.Tensor, fake: torch.Tensor) -> Scalar | None:
         """The gradient penalty in games that have one, else None."""
         return self.penalty_weight * gradient_penalty(score, real, fake) if self.penalty_weight else None
 

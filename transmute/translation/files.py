@@ -33,7 +33,8 @@ def find_inputs(inputs: list[str], out: Path) -> dict[Path, Path]:
 def _expanded(name: str, out: Path) -> Iterator[tuple[Path, Path]]:
     path = Path(name)
     if path.is_dir():
-        found = [one for one in find_pictures(path) if not one.resolve().is_relative_to(out.resolve())]
+        inside = out.resolve() if path.resolve() in out.resolve().parents else None  # yesterday's translations are no input
+        found = [one for one in find_pictures(path) if inside is None or not one.resolve().is_relative_to(inside)]
         if not found:
             raise UserError(f"{path} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
         yield from ((picture, out / picture.relative_to(path)) for picture in found)
