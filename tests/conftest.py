@@ -48,9 +48,7 @@ def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 TINY_CYCLEGAN = Recipe(
-    method=CycleGANConfig(
-        generator=ResNetConfig(width=4, blocks=1), discriminator=PatchGANConfig(width=4, layers=1), history=3
-    ),
+    method=CycleGANConfig(generator=ResNetConfig(width=4, blocks=1), discriminator=PatchGANConfig(width=4, layers=1), history=3),
     size="16",
     batch=2,
     steps=8,

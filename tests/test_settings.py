@@ -9,7 +9,9 @@ from transmute.settings import UserError, differences, load_yaml, merged, width_
 from transmute.training.config import Recipe
 
 
-@pytest.mark.parametrize(("given", "size"), [("256", "256x256"), (128, "128x128"), ("512x256", "512x256"), ([64, 32], "64x32"), (" 64 X 32 ", "64x32")])
+@pytest.mark.parametrize(
+    ("given", "size"), [("256", "256x256"), (128, "128x128"), ("512x256", "512x256"), ([64, 32], "64x32"), (" 64 X 32 ", "64x32")]
+)
 def test_sizes_are_written_in_many_ways(given, size: str) -> None:
     assert Recipe(size=given).size == size
     assert "x".join(map(str, width_and_height(size))) == size
@@ -27,7 +29,7 @@ def test_unknown_settings_and_wrong_values_are_one_sentence() -> None:
     with pytest.raises(UserError, match=r"^batch should be greater than or equal to 1, but is 0$"):
         Recipe(batch=0)
     with pytest.raises(UserError, match=r"^there is no method 'cyclegun': choose 'cyclegan' or 'pix2pix'$"):
-        Recipe(**{"method": {"name": "cyclegun"}})
+        Recipe(method={"name": "cyclegun"})  # pyright: ignore
     with pytest.raises(UserError, match="cannot be split into 2 equal parts"):
         Recipe(batch=3, optimizer={"accumulate": 2})  # pyright: ignore
     with pytest.raises(UserError, match="has no 'sise'"):
@@ -85,7 +87,13 @@ def test_the_faithful_recipes_have_the_original_s_values() -> None:
     assert (method["cycle_a"], method["cycle_b"], method["identity"], method["history"]) == (10, 10, 0.5, 50)
     assert method["adversarial"] == {"name": "least-squares"}
     generator = method["generator"]
-    assert (generator["name"], generator["blocks"], generator["norm"], generator["dropout"], generator["width"]) == ("resnet", 9, "instance", False, 64)
+    assert (generator["name"], generator["blocks"], generator["norm"], generator["dropout"], generator["width"]) == (
+        "resnet",
+        9,
+        "instance",
+        False,
+        64,
+    )
     method = pix2pix["method"]
     assert (method["l1"], method["adversarial"]["name"], method["discriminator"]["norm"]) == (100, "vanilla", "batch")
     generator = method["generator"]

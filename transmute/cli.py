@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import os
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,8 @@ def main() -> None:
     try:
         sys.exit(run_command(sys.argv[1:]))
     except UserError as error:
-        print(f"transmute: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # under torchrun, all processes come to the same error
+            print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -118,7 +119,7 @@ def _translate(
     from rich.console import Console
     from rich.progress import track
 
-    from transmute.translation.files import find_inputs, translate_files
+    from transmute.translation.files import find_inputs, translate_file
     from transmute.translation.translator import Translator
 
     if not inputs:
@@ -127,10 +128,13 @@ def _translate(
     card, console = translator.card, Console(stderr=True, highlight=False, soft_wrap=True)
     working_size = card.size if size == "training" else tyro_size(size)
     targets = find_inputs(list(inputs), out)
-    console.print(f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step}): {len(targets)} pictures to {out}", markup=False)
-    ticks = iter(track(range(len(targets)), "translating", console=console, disable=not console.is_terminal))
-    problems = translate_files(translator, targets, size=working_size, skip_existing=skip_existing, done=lambda _: next(ticks))
-    next(ticks, None)
+    console.print(
+        f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step}): {len(targets)} pictures to {out}", markup=False
+    )
+    problems = []
+    for source, target in track(targets.items(), "translating", len(targets), console=console, disable=not console.is_terminal):
+        problem = translate_file(translator, source, target, size=working_size, skip_existing=skip_existing)
+        problems += [problem] if problem else []
     for problem in problems:
         console.print(f"transmute: {problem}", markup=False)
     if problems:

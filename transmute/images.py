@@ -142,6 +142,8 @@ def save_picture(image: Image.Image, path: Path) -> None:
         image = image.convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.part{path.suffix}")
-    options = {"quality": 95} if suffix in (".jpg", ".jpeg", ".webp") else {}
-    image.save(aside, **options)
+    if suffix in (".jpg", ".jpeg", ".webp"):
+        image.save(aside, quality=95)
+    else:
+        image.save(aside)
     aside.replace(path)

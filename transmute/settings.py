@@ -42,7 +42,8 @@ def sentence(error: ValidationError) -> str:
     if finding["type"] == "extra_forbidden":
         return f"unknown setting {place!r}"
     if finding["type"] == "union_tag_invalid":
-        return f"there is no {place} {finding['ctx']['tag']!r}: choose {finding['ctx']['expected_tags'].replace(', ', ' or ')}"
+        kinds = finding.get("ctx", {})
+        return f"there is no {place} {kinds.get('tag')!r}: choose {kinds.get('expected_tags', '').replace(', ', ' or ')}"
     if finding["type"] == "value_error":
         return message
     expected = re.sub(r"^Input should be ", "should be ", message)
@@ -89,7 +90,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def _normalized_size(value: object) -> object:
-    """"256", 256, "512x256" and [512, 256] all become "WIDTHxHEIGHT"."""
+    """ "256", 256, "512x256" and [512, 256] all become "WIDTHxHEIGHT"."""
     if isinstance(value, (list, tuple)):
         value = "x".join(str(side) for side in value)
     match = re.fullmatch(r"\s*(\d+)(?:\s*[xX]\s*(\d+))?\s*", str(value))

@@ -17,4 +17,5 @@ else:
     Scores = Float[Tensor, "batch 1 _ _"]
     Scalar = Float[Tensor, ""]
 
-# Images: pictures in [-1, 1], RGB or gray. Features: what layers pass on, of changing size. Scores: what a discriminator says of each patch, unbounded. Scalar: a loss.
+# Images: pictures in [-1, 1], RGB or gray. Features: what layers pass on, of changing size.
+# Scores: what a discriminator says of each patch, unbounded. Scalar: a loss.

@@ -27,7 +27,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str,
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     save_file(tensors, aside, metadata)
-    with aside.open("rb") as file:
+    with aside.open("r+b") as file:
         os.fsync(file.fileno())
     aside.replace(path)
 

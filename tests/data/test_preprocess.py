@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +16,7 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8))
 
 
-def geometry(mode: str, size: str, load: str | None = None, stride: int = 4) -> Geometry:
+def geometry(mode: Any, size: str, load: str | None = None, stride: int = 4) -> Geometry:
     return Geometry.of(PreprocessConfig(mode=mode, load_size=load), size, stride)
 
 

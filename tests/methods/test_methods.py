@@ -10,6 +10,7 @@ from transmute.batch import Batch
 from transmute.losses.config import WGANGPConfig
 from transmute.methods.config import CycleGANConfig, Pix2PixConfig
 from transmute.methods.cyclegan import CycleGAN
+from transmute.methods.pix2pix import Pix2Pix
 from transmute.settings import UserError
 
 CYCLEGAN = TINY_CYCLEGAN.method
@@ -80,6 +81,7 @@ def test_wgan_gp_adds_a_penalty_to_the_discriminators() -> None:
 def test_pix2pix_moves_its_discriminator_first_and_shows_it_the_input() -> None:
     torch.manual_seed(0)
     method, pictures = PIX2PIX.build(3, 3, (16, 16)).eval(), batch()
+    assert isinstance(method, Pix2Pix)
     updates = list(method.step(pictures))
     assert [update.player.name for update in updates] == ["discriminator", "generator"]
     with torch.no_grad():

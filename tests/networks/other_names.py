@@ -11,7 +11,7 @@ def sequential_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """ResNets and discriminators: their positions in the sequence are ours."""
     renamed = {}
     for key, value in state.items():
-        if "filt" in key or key.endswith("num_batches_tracked") and f"{key.rsplit('.', 1)[0]}.weight" not in state:
+        if "filt" in key or (key.endswith("num_batches_tracked") and f"{key.rsplit('.', 1)[0]}.weight" not in state):
             continue
         key = re.sub(r"^(module\.)?(model|net)\.", "layers.", key)
         renamed[re.sub(r"\.(conv_block|block)\.", ".layers.", key)] = value

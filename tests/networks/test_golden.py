@@ -36,9 +36,9 @@ OTHERS = ["cut/generator/latest_net_G", "pytorch-gan/cyclegan/G_AB_7", "pytorch-
 def build(name: str, facts: dict, channels: int, out: int) -> nn.Module:
     norm, kind = facts.get("norm", "instance"), facts.get("netG") or facts.get("netD") or name
     if kind.startswith("resnet"):
-        antialiased = {"downsampling": "antialiased", "upsampling": "antialiased"} if name.startswith("cut") else {}
+        down, up = ("antialiased", "antialiased") if name.startswith("cut") else ("strided", "transposed")
         blocks, dropout = int(kind[7]), facts.get("use_dropout", False)
-        return ResNet(in_channels=channels, out_channels=out, width=2, blocks=blocks, norm=norm, dropout=dropout, **antialiased)
+        return ResNet(in_channels=channels, out_channels=out, width=2, blocks=blocks, norm=norm, dropout=dropout, downsampling=down, upsampling=up)
     if "G_AB" in kind:
         return ResNet(in_channels=channels, out_channels=out, width=2, blocks=9, upsampling="nearest")
     if kind.startswith("unet"):

@@ -61,7 +61,8 @@ def test_a_residual_resnet_that_says_nothing_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "rows"), [(PatchGANConfig(width=2), 6), (PatchGANConfig(width=2, layers=1), 30), (PixelGANConfig(width=2), 64), (FourStrideConfig(width=2), 4)]
+    ("config", "rows"),
+    [(PatchGANConfig(width=2), 6), (PatchGANConfig(width=2, layers=1), 30), (PixelGANConfig(width=2), 64), (FourStrideConfig(width=2), 4)],
 )
 def test_discriminators_score_patches(config, rows: int) -> None:
     assert config.build(3)(torch.rand(1, 3, 64, 64)).shape == (1, 1, rows, rows)
@@ -78,7 +79,11 @@ def test_a_patchgan_sees_patches_of_the_stated_size(layers: int, field: int) -> 
 
 
 def test_networks_return_the_dtype_they_are_given_under_autocast() -> None:
-    for network in (ResNetConfig(width=2, blocks=1).build(3, 3), UNetConfig(width=2, depth=3).build(3, 3), PatchGANConfig(width=2, layers=1).build(3)):
+    for network in (
+        ResNetConfig(width=2, blocks=1).build(3, 3),
+        UNetConfig(width=2, depth=3).build(3, 3),
+        PatchGANConfig(width=2, layers=1).build(3),
+    ):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert network(torch.rand(2, 3, 16, 16)).dtype == torch.float32
 

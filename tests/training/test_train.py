@@ -27,6 +27,17 @@ from transmute.weights import load_tensors
 RECIPE = TINY_CYCLEGAN.replace(optimizer=AdamConfig(ema=0.9, clip=10.0, accumulate=2), preprocess=PreprocessConfig(load_size="18"))
 
 
+TRAINING = """
+import sys
+import torch
+from transmute.training.config import TrainConfig
+from transmute.training.train import train
+torch.set_num_threads(1)
+stopped = train(TrainConfig.model_validate_json(sys.argv[1]))
+sys.exit(128 + stopped if stopped else 0)
+"""
+
+
 def config(folder: Path, run: Path, recipe: Recipe = RECIPE, **changes) -> TrainConfig:
     settings = {"report_every": 3, "sample_every": 4, "save_every": 2, "keep": 2, "device": "cpu", "precision": "float32"} | changes
     return TrainConfig(folder=folder, run=run, recipe=recipe, **settings)
@@ -34,9 +45,7 @@ def config(folder: Path, run: Path, recipe: Recipe = RECIPE, **changes) -> Train
 
 def command(settings: TrainConfig) -> list[str]:
     """A Python process that trains with these settings."""
-    code = "import sys\nfrom transmute.training.config import TrainConfig\nfrom transmute.training.train import train\nimport torch\ntorch.set_num_threads(1)\n"
-    code += "stopped = train(TrainConfig.model_validate_json(sys.argv[1]))\nsys.exit(128 + stopped if stopped else 0)"
-    return [sys.executable, "-c", code, settings.model_dump_json()]
+    return [sys.executable, "-c", TRAINING, settings.model_dump_json()]
 
 
 def rows(run: Path) -> list[dict]:
@@ -94,7 +103,9 @@ class Killed(BaseException):
     """Ends a training as abruptly as a signal would, at a chosen moment."""
 
 
-@pytest.mark.parametrize("moment", ["step 1", "step 5", "save_tensors 1", "save_tensors 4", "save_tensors 6", "append_metrics 1", "save_picture 2", "keep_newest 2"])
+@pytest.mark.parametrize(
+    "moment", ["step 1", "step 5", "save_tensors 1", "save_tensors 4", "save_tensors 6", "append_metrics 1", "save_picture 2", "keep_newest 2"]
+)
 def test_a_run_that_dies_at_any_moment_and_goes_on_equals_an_uninterrupted_one(
     finished: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -255,7 +266,7 @@ def test_pictures_of_different_sizes_cannot_share_a_batch_or_a_history(animals: 
     recipe = TINY_CYCLEGAN.replace(preprocess=PreprocessConfig(mode="none"), steps=2)
     with pytest.raises(UserError, match="take --batch 1"):
         train(config(tmp_path, tmp_path / "run", recipe))
-    with pytest.raises(UserError, match="take --method.history 0"):
+    with pytest.raises(UserError, match=r"take --method\.history 0"):
         train(config(tmp_path, tmp_path / "run", recipe.replace(batch=1)))
     train(config(tmp_path, tmp_path / "run", recipe.replace(batch=1, method=recipe.method.replace(history=0))))
     assert Run(tmp_path / "run").checkpoints() == [2]
@@ -277,7 +288,7 @@ def test_two_processes_with_half_the_batch_equal_one_with_the_whole(animals: Pat
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     if launcher == "torchrun":
         script = tmp_path / "script.py"
-        script.write_text(command(config(animals, tmp_path / "two", recipe))[2])
+        script.write_text(TRAINING)
         starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
         arguments = [*starter, config(animals, tmp_path / "two", recipe).model_dump_json()]
     else:

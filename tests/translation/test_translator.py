@@ -17,7 +17,7 @@ from transmute.images import to_picture
 from transmute.networks.config import ResNetConfig, UNetConfig
 from transmute.run import Run
 from transmute.settings import UserError
-from transmute.translation.files import find_inputs, translate_files
+from transmute.translation.files import find_inputs, translate_file
 from transmute.translation.model import ModelCard, load_model, ready, save_model
 from transmute.translation.translator import reflected
 
@@ -48,6 +48,11 @@ def saved(path: Path, **changes) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return saved(tmp_path / "model.safetensors")
+
+
+def translated(model: Path, folder: Path, out: Path) -> list[str | None]:
+    translator = Translator(model, device="cpu")
+    return [translate_file(translator, source, target) for source, target in find_inputs([str(folder)], out).items()]
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -168,7 +173,7 @@ def test_files_keep_tree_name_format_and_size(model: Path, tmp_path: Path) -> No
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         noise(21, 17).save(tmp_path / "in" / name)
     out = tmp_path / "out"
-    assert translate_files(Translator(model, device="cpu"), find_inputs([str(tmp_path / "in")], out)) == []
+    assert translated(model, tmp_path / "in", out) == [None] * len(names)
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == sorted(names)
     for name in names:
         with Image.open(tmp_path / "in" / name) as before, Image.open(out / name) as after:
@@ -179,20 +184,21 @@ def test_one_bad_picture_does_not_stop_the_rest(model: Path, tmp_path: Path) -> 
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_text("no picture")
     noise(16, 16).save(tmp_path / "in" / "b.png")
-    problems = translate_files(Translator(model, device="cpu"), find_inputs([str(tmp_path / "in")], tmp_path / "out"))
-    assert len(problems) == 1
-    assert "a.png is not a picture" in problems[0]
+    bad, good = translated(model, tmp_path / "in", tmp_path / "out")
+    assert good is None
+    assert bad is not None
+    assert "a.png is not a picture" in bad
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 
 
 def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> None:
     noise(16, 16).save(tmp_path / "x.png")
-    targets = find_inputs([str(tmp_path / "x.png")], tmp_path / "out")
+    translator, target = Translator(model, device="cpu"), tmp_path / "out" / "x.png"
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x.png").write_text("as it was")
-    translate_files(Translator(model, device="cpu"), targets, skip_existing=True)
+    assert translate_file(translator, tmp_path / "x.png", target, skip_existing=True) is None
     assert (tmp_path / "out" / "x.png").read_text() == "as it was"
-    translate_files(Translator(model, device="cpu"), targets)
+    assert translate_file(translator, tmp_path / "x.png", target) is None
     assert (tmp_path / "out" / "x.png").read_bytes().startswith(b"\x89PNG")
 
 

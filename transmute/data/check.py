@@ -27,6 +27,7 @@ def checked(data: DataSet, readers: tuple[Reader, Reader], *, paired: bool, skip
     Raises:
         UserError: With a list of all bad pictures and why, or if nothing is left.
     """
+    say(f"looking at all {sum(len(side) for side in data.train)} pictures once, before the first step")
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         problems = [list(pool.map(lambda source: _problem(source, reader), side)) for side, reader in zip(data.train, readers, strict=True)]  # noqa: B023
     found = [problem for side in problems for problem in side if problem]
@@ -54,7 +55,8 @@ def _problem(source: Source, reader: Reader) -> str | None:
     width, height = reader.geometry.resized(*image.size)
     needed = reader.geometry.size
     if reader.geometry.crops and (width < needed[0] or height < needed[1]):
-        return f"{source.path} is {width}x{height} before the crop, smaller than {needed[0]}x{needed[1]}: lower --size, or choose another --preprocess.mode"
+        sizes = f"{width}x{height} before the crop, smaller than {needed[0]}x{needed[1]}"
+        return f"{source.path} is {sizes}: lower --size, or choose another --preprocess.mode"
     return None
 
 

@@ -14,7 +14,8 @@ class PreprocessConfig(Settings):
     """From a picture on disk to what training sees; part of the recipe and of every model file."""
 
     mode: Literal["resize-and-crop", "crop", "scale-width", "scale-width-and-crop", "none"] = "resize-and-crop"
-    """Resize to load-size and crop at random; crop only; make as wide as --size with its height in proportion (at least that of --size); as wide as load-size, then crop; or leave as it is. Without a crop, sides are rounded to what the generator can take."""
+    """Resize to load-size and crop at random; crop only; make as wide as --size, the height in proportion (at least that of
+    --size); as wide as load-size, then crop; or leave as it is. Without a crop, sides are rounded to what the generator takes."""
     load_size: Size | None = None
     """Pixels before the random crop; None is --size times 286/256, as in the original."""
     flip: bool = True
@@ -38,9 +39,9 @@ class SourceConfig(Settings):
     """Folder of domain b."""
     skip_bad: bool = False
     """Leave unreadable pictures out (and say so) instead of stopping."""
-    max_pictures: int | None = Field(None, ge=1)
+    max_pictures: int | None = Field(default=None, ge=1)
     """Use only the first so many pictures of each domain."""
     cache: bool = False
     """Keep decoded pictures in memory."""
-    workers: int | None = Field(None, ge=0)
+    workers: int | None = Field(default=None, ge=0)
     """Processes that load pictures; None is up to 4 beside a GPU and none beside a CPU or with a cache."""

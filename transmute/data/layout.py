@@ -115,9 +115,7 @@ def _two_folders(a: Path, b: Path, config: SourceConfig, paired: bool) -> DataSe
     return _data_set((a, b), None, names if names[0] != names[1] else ("a", "b"), config, paired)
 
 
-def _data_set(
-    train: tuple[Path, Path], held_out: tuple[Path, Path] | None, names: tuple[str, str], config: SourceConfig, paired: bool
-) -> DataSet:
+def _data_set(train: tuple[Path, Path], held_out: tuple[Path, Path] | None, names: tuple[str, str], config: SourceConfig, paired: bool) -> DataSet:
     sides = _both(train, config, paired)
     test = _both(held_out, config, paired) if held_out and all(find_pictures(folder) for folder in held_out) else ([], [])
     how = "pairs matched by name" if paired else "unpaired"

@@ -26,6 +26,7 @@ class Draw:
 
 
 def random_draw(random: np.random.Generator, flip: bool) -> Draw:
+    """Draws a place, and with `flip` whether to mirror, evenly."""
     x, y, coin = random.random(3)
     return Draw(x, y, bool(flip and coin < 0.5))
 

@@ -126,7 +126,8 @@ class Stream(Dataset[Loaded]):
             A batch of uint8 tensors and the mean seconds that loading one picture took.
         """
         share = batch // processes
-        places = [range(step * batch + rank * share, step * batch + (rank + 1) * share) for step in range(first_step, last_step)]
+        first_places = range(first_step * batch + rank * share, last_step * batch, batch)
+        places = (list(range(place, place + share)) for place in first_places)
         loader = DataLoader(
             self,
             batch_sampler=places,

@@ -103,5 +103,3 @@ def _table(findings: dict[str, Evidence]) -> Table:
         ground = f"{found.ground_changed:.1f} of 255 levels"
         table.add_row(f"{direction}: change of the ground (another picture's differs by {found.ground_of_another:.0f})", "0.0", ground)
     return table
-
-

@@ -27,7 +27,11 @@ class Evidence:
 
 
 def measure(
-    real: Sequence[Image.Image], translated: Sequence[Image.Image], masks: Sequence[Image.Image], other: Sequence[Image.Image], other_masks: Sequence[Image.Image]
+    real: Sequence[Image.Image],
+    translated: Sequence[Image.Image],
+    masks: Sequence[Image.Image],
+    other: Sequence[Image.Image],
+    other_masks: Sequence[Image.Image],
 ) -> Evidence:
     """Compares translations of pictures with the pictures themselves and with the other domain.
 

@@ -49,7 +49,7 @@ class WGANGPConfig(Settings):
     """Wasserstein distance with a gradient penalty. The original offers it for CycleGAN without the penalty: set it to 0 for that."""
 
     name: Literal["wgan-gp"] = "wgan-gp"
-    penalty: float = Field(10.0, ge=0)
+    penalty: float = Field(default=10.0, ge=0)
     """Weight of the gradient penalty."""
 
     def build(self) -> Game:

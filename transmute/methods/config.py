@@ -27,13 +27,13 @@ class CycleGANConfig(Settings):
     """Both judges."""
     adversarial: AdversarialConfig = LeastSquaresConfig()
     """The game between them."""
-    cycle_a: float = Field(10.0, ge=0)
+    cycle_a: float = Field(default=10.0, ge=0)
     """Weight of a -> b -> a giving a again (the original's lambda_A)."""
-    cycle_b: float = Field(10.0, ge=0)
+    cycle_b: float = Field(default=10.0, ge=0)
     """Weight of b -> a -> b giving b again (the original's lambda_B)."""
-    identity: float = Field(0.5, ge=0)
+    identity: float = Field(default=0.5, ge=0)
     """Weight of leaving alone what is already in the target domain, as a share of that domain's cycle weight. Keeps colors; 0 turns it off."""
-    history: int = Field(50, ge=0)
+    history: int = Field(default=50, ge=0)
     """Past translations that each discriminator is also shown, in pictures; 0 for none. Each process has its own."""
 
     @property
@@ -65,7 +65,7 @@ class Pix2PixConfig(Settings):
     """The judge; it sees the input beside the output."""
     adversarial: AdversarialConfig = VanillaConfig()
     """The game between them."""
-    l1: float = Field(100.0, ge=0)
+    l1: float = Field(default=100.0, ge=0)
     """Weight of the mean absolute difference to the target."""
 
     @property

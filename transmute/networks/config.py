@@ -22,17 +22,19 @@ class InitializationConfig(Settings):
 
     name: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
     """Distribution of the weights of convolutions."""
-    gain: float = Field(0.02, gt=0)
+    gain: float = Field(default=0.02, gt=0)
     """Standard deviation of `normal`, factor of `xavier` and `orthogonal`; `kaiming` has none. Batch norm's weights are N(1, gain)."""
 
 
 class ResNetConfig(Settings):
-    """The generator of CycleGAN: two steps down, residual blocks, two steps up."""
+    """The generator of CycleGAN: steps down, residual blocks, steps up."""
 
     name: Literal["resnet"] = "resnet"
-    width: int = Field(64, ge=1)
+    width: int = Field(default=64, ge=1)
     """Channels after the first layer; doubled at each step down."""
-    blocks: int = Field(9, ge=0)
+    levels: int = Field(default=2, ge=0)
+    """Steps down, and up again: fewer keep finer detail and see less at once. The paper has 2."""
+    blocks: int = Field(default=9, ge=0)
     """Residual blocks (the paper: 6 for 128 px, 9 for 256 px and more)."""
     norm: Norm = "instance"
     """Normalization. Batch statistics are those of each process alone unless --sync-batch-norm is given."""
@@ -52,18 +54,22 @@ class ResNetConfig(Settings):
     @property
     def stride(self) -> int:
         """Sides of a picture must be multiples of this, in pixels."""
-        return 4
+        return 2**self.levels
 
     def build(self, in_channels: int, out_channels: int) -> ResNet:
         from transmute.networks.initialization import initialize
         from transmute.networks.resnet import ResNet
 
         if self.residual and in_channels != out_channels:
-            raise UserError(f"a residual generator adds to its input, so {in_channels} channels cannot become {out_channels}: leave --method.generator.residual out")
+            raise UserError(
+                f"a residual generator adds to its input, so {in_channels} channels cannot become {out_channels}: "
+                "leave --method.generator.residual out"
+            )
         network = ResNet(
             in_channels=in_channels,
             out_channels=out_channels,
             width=self.width,
+            levels=self.levels,
             blocks=self.blocks,
             norm=self.norm,
             dropout=self.dropout,
@@ -79,9 +85,9 @@ class UNetConfig(Settings):
     """The generator of pix2pix: down to a point and up again, with a skip at every level."""
 
     name: Literal["unet"] = "unet"
-    width: int = Field(64, ge=1)
+    width: int = Field(default=64, ge=1)
     """Channels after the first layer; doubled at each step down until eight times as many."""
-    depth: int = Field(8, ge=2)
+    depth: int = Field(default=8, ge=2)
     """Steps down: 8 is the original's unet_256, 7 its unet_128. Sides must be multiples of 2 to this power."""
     norm: Norm = "batch"
     """Normalization. Batch statistics are those of each process alone unless --sync-batch-norm is given."""
@@ -99,9 +105,7 @@ class UNetConfig(Settings):
         from transmute.networks.initialization import initialize
         from transmute.networks.unet import UNet
 
-        network = UNet(
-            in_channels=in_channels, out_channels=out_channels, width=self.width, depth=self.depth, norm=self.norm, dropout=self.dropout
-        )
+        network = UNet(in_channels=in_channels, out_channels=out_channels, width=self.width, depth=self.depth, norm=self.norm, dropout=self.dropout)
         return initialize(network, self.init.name, self.init.gain)
 
 
@@ -109,9 +113,9 @@ class PatchGANConfig(Settings):
     """The discriminator of pix2pix and CycleGAN: it judges overlapping patches."""
 
     name: Literal["patchgan"] = "patchgan"
-    width: int = Field(64, ge=1)
+    width: int = Field(default=64, ge=1)
     """Channels after the first layer; doubled at each layer until eight times as many."""
-    layers: int = Field(3, ge=1)
+    layers: int = Field(default=3, ge=1)
     """Layers of stride 2: 3 judges patches of 70x70 pixels, 2 of 34x34, 1 of 16x16."""
     norm: Norm = "instance"
     """Normalization."""
@@ -130,7 +134,7 @@ class PixelGANConfig(Settings):
     """A discriminator that judges each pixel alone."""
 
     name: Literal["pixel"] = "pixel"
-    width: int = Field(64, ge=1)
+    width: int = Field(default=64, ge=1)
     """Channels after the first layer."""
     norm: Norm = "instance"
     """Normalization."""
@@ -148,7 +152,7 @@ class FourStrideConfig(Settings):
     """PyTorch-GAN's discriminator: four layers of stride 2, one score for each 16x16 pixels."""
 
     name: Literal["four-stride"] = "four-stride"
-    width: int = Field(64, ge=1)
+    width: int = Field(default=64, ge=1)
     """Channels after the first layer; doubled at each of the four."""
     norm: Norm = "instance"
     """Normalization."""

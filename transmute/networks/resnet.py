@@ -30,13 +30,13 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """c7s1-w, d2w, d4w, residual blocks, u2w, uw, c7s1-out, tanh, in the notation of the CycleGAN paper.
+    """c7s1-w, d2w, d4w, residual blocks, u2w, uw, c7s1-out, tanh (for two levels), in the notation of the CycleGAN paper.
 
     `layers` is a plain sequence, so that a picture can be walked through it band by band.
 
     Shapes:
         (batch, in_channels, height, width) in [-1, 1] -> (batch, out_channels, height, width) in [-1, 1];
-        height and width are multiples of 4.
+        height and width are multiples of 2 ** levels.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class ResNet(nn.Module):
         in_channels: int,
         out_channels: int,
         width: int = 64,
+        levels: int = 2,
         blocks: int = 9,
         norm: str = "instance",
         dropout: bool = False,
@@ -57,13 +58,14 @@ class ResNet(nn.Module):
         self.residual = residual
         bias = bias_before(norm)
         layers: list[nn.Module] = [padding_layer(padding, 3), nn.Conv2d(in_channels, width, 7, bias=bias), norm_layer(norm, width), nn.ReLU()]
-        for channels in (width, 2 * width):
+        widths = [width * 2**level for level in range(levels)]
+        for channels in widths:
             stride = 2 if downsampling == "strided" else 1
             layers += [nn.Conv2d(channels, 2 * channels, 3, stride=stride, padding=1, bias=bias), norm_layer(norm, 2 * channels), nn.ReLU()]
             if downsampling == "antialiased":
                 layers.append(BlurDown(2 * channels))
-        layers += [ResidualBlock(4 * width, norm=norm, dropout=dropout, padding=padding) for _ in range(blocks)]
-        for channels in (4 * width, 2 * width):
+        layers += [ResidualBlock(2**levels * width, norm=norm, dropout=dropout, padding=padding) for _ in range(blocks)]
+        for channels in (2 * width for width in reversed(widths)):
             match upsampling:
                 case "transposed":
                     layers.append(nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias))

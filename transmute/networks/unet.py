@@ -19,9 +19,7 @@ class UNet(nn.Module):
         height and width are multiples of 2 ** depth.
     """
 
-    def __init__(
-        self, *, in_channels: int, out_channels: int, width: int = 64, depth: int = 8, norm: str = "batch", dropout: bool = True
-    ) -> None:
+    def __init__(self, *, in_channels: int, out_channels: int, width: int = 64, depth: int = 8, norm: str = "batch", dropout: bool = True) -> None:
         super().__init__()
         bias = bias_before(norm)
         channels = [width * min(2**level, 8) for level in range(depth)]

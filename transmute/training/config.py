@@ -17,17 +17,17 @@ from transmute.settings import Settings, Size
 class AdamConfig(Settings):
     """Adam, clipping and averaging; the defaults are the original's."""
 
-    lr: float = Field(2e-4, gt=0)
+    lr: float = Field(default=2e-4, gt=0)
     """Learning rate before the schedule."""
-    beta1: float = Field(0.5, ge=0, lt=1)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
     """Decay of the first moment."""
-    beta2: float = Field(0.999, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the second moment."""
-    clip: float | None = Field(None, gt=0)
+    clip: float | None = Field(default=None, gt=0)
     """Largest norm of a player's gradient; None clips nothing."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     """Parts into which a batch is split to save memory; the gradients stay those of the whole batch."""
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the averaged generators (0.999, say), which are then what is saved and shown; 0 turns averaging off."""
 
 
@@ -41,7 +41,7 @@ class LinearConfig(Settings):
     """Constant, then falling in a line towards zero, as in the CycleGAN paper."""
 
     name: Literal["linear"] = "linear"
-    decay: float = Field(0.5, ge=0, le=1)
+    decay: float = Field(default=0.5, ge=0, le=1)
     """Share of the training, at its end, in which the rate falls: 0.5 is the original's 100 + 100 epochs."""
 
 
@@ -49,9 +49,9 @@ class StepConfig(Settings):
     """Multiplied by a factor every so often."""
 
     name: Literal["step"] = "step"
-    every: int = Field(50, ge=1)
+    every: int = Field(default=50, ge=1)
     """Epochs (steps, where the length is given in steps) between two changes."""
-    factor: float = Field(0.1, gt=0, le=1)
+    factor: float = Field(default=0.1, gt=0, le=1)
     """What the rate is multiplied with."""
 
 
@@ -71,13 +71,13 @@ class Recipe(Settings):
     """What one training step is."""
     size: Annotated[Size, tyro.conf.arg(metavar="N|WxH")] = "256x256"
     """Pixels that training sees of a picture: N or WIDTHxHEIGHT."""
-    batch: int = Field(1, ge=1)
+    batch: int = Field(default=1, ge=1)
     """Pictures of each domain in a step, over all processes together."""
-    epochs: int = Field(200, ge=1)
+    epochs: int = Field(default=200, ge=1)
     """Length of the training in passes over the larger domain."""
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
     """Length of the training in steps; given, it counts instead of the epochs."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of weights, order and augmentation: equal seeds give equal runs on one machine."""
     preprocess: PreprocessConfig = PreprocessConfig()
     """From a picture on disk to what training sees."""
@@ -89,7 +89,9 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _batch_can_be_split(self) -> Recipe:
         if self.batch % self.optimizer.accumulate:
-            raise ValueError(f"a batch of {self.batch} cannot be split into {self.optimizer.accumulate} equal parts: change --batch or --optimizer.accumulate")
+            raise ValueError(
+                f"a batch of {self.batch} cannot be split into {self.optimizer.accumulate} equal parts: change --batch or --optimizer.accumulate"
+            )
         return self
 
 
@@ -104,17 +106,17 @@ class TrainConfig(Settings):
     """What is learned."""
     data: SourceConfig = SourceConfig()
     """Where pictures come from."""
-    report_every: int = Field(50, ge=1)
+    report_every: int = Field(default=50, ge=1)
     """Steps between two lines of metrics.jsonl."""
-    sample_every: int = Field(500, ge=1)
+    sample_every: int = Field(default=500, ge=1)
     """Steps between two sheets of sample pictures."""
-    save_every: int = Field(1000, ge=1)
+    save_every: int = Field(default=1000, ge=1)
     """Steps between two checkpoints with their models."""
-    keep: int = Field(2, ge=1)
+    keep: int = Field(default=2, ge=1)
     """Newest checkpoints and models to keep."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What computes; auto takes a GPU where there is one."""
-    devices: int = Field(1, ge=1)
+    devices: int = Field(default=1, ge=1)
     """Processes on this machine, one a GPU; the batch is split among them."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What networks compute in (weights and losses stay float32); auto is bfloat16 where the device is fast at it."""

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from transmute.batch import Batch
 from transmute.images import to_picture
 from transmute.methods.base import Method
-from transmute.translation.model import ready
 from transmute.training.trainer import Trainer
+from transmute.translation.model import ready
 
 
 @torch.inference_mode()
@@ -30,8 +30,8 @@ def sheet(rows: Sequence[dict[str, Image.Image]], *, scale: int = 1) -> Image.Im
     gap, columns = 4, list(rows[0])
     width = scale * max(picture.width for row in rows for picture in row.values())
     heights = [scale * max(picture.height for picture in row.values()) for row in rows]
-    font = ImageFont.load_default(max(10, min(20, width // 8)))
-    title = int(font.size * 1.6)
+    letters = max(10, min(20, width // 8))
+    font, title = ImageFont.load_default(letters), int(letters * 1.6)
     table = Image.new("RGB", (gap + len(columns) * (width + gap), title + sum(heights) + gap * len(heights)), "white")
     draw = ImageDraw.Draw(table)
     for column, name in enumerate(columns):

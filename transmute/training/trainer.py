@@ -29,8 +29,7 @@ class Trainer:
         self.autocast = autocast
         self.device = next(method.parameters()).device
         self.optimizers = {
-            player.name: torch.optim.Adam(player.parameters, lr=optimizer.lr, betas=(optimizer.beta1, optimizer.beta2))
-            for player in method.players
+            player.name: torch.optim.Adam(player.parameters, lr=optimizer.lr, betas=(optimizer.beta1, optimizer.beta2)) for player in method.players
         }
         self.averages = {
             direction: copy.deepcopy(network).requires_grad_(False) for direction, network in method.translators.items() if optimizer.ema
@@ -86,7 +85,8 @@ class Trainer:
         """EMA of the generators' weights; buffers (batch-norm statistics) are taken as they are."""
         for direction, average in self.averages.items():
             current = self.method.translators[direction]
-            torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - self.config.ema)
+            for old, new in zip(average.parameters(), current.parameters(), strict=True):
+                old.lerp_(new, 1 - self.config.ema)
             for old, new in zip(average.buffers(), current.buffers(), strict=True):
                 old.copy_(new)
 

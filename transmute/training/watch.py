@@ -10,7 +10,6 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -18,17 +17,18 @@ class Watch:
     """Progress on the console.
 
     Args:
+        console: Where to say it; a quiet one in every process but the first.
         first_step, last_step: Of this session.
         batch: Pictures of each domain in a step.
-        quiet: Say nothing (every process but the first).
     """
 
-    def __init__(self, *, first_step: int, last_step: int, batch: int, quiet: bool = False) -> None:
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console, *, first_step: int, last_step: int, batch: int) -> None:
+        self.console = console
         self.batch = batch
         self.last_step = last_step
         self._ends: deque[float] = deque([time.perf_counter()], maxlen=50)
         self._load_seconds: deque[float] = deque(maxlen=50)
+        self._page_written = time.perf_counter()
         self._losses = ""
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -37,8 +37,8 @@ class Watch:
             TimeRemainingColumn(),
             TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[losses]}"),
-            console=self.console,
-            disable=quiet or not self.console.is_terminal,
+            console=console,
+            disable=console.quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("training", total=last_step, completed=first_step, speed="", losses="")
 
@@ -50,7 +50,7 @@ class Watch:
         self._bar.stop()
 
     def say(self, line: str) -> None:
-        self.console.print(escape(line))
+        self.console.print(line, markup=False)
 
     @property
     def pictures_per_second(self) -> float:
@@ -61,6 +61,13 @@ class Watch:
     def load_milliseconds(self) -> float:
         """Mean time to load one picture, over the last 50 steps, wherever it was loaded."""
         return 1000 * sum(self._load_seconds) / max(len(self._load_seconds), 1)
+
+    def page_is_due(self, every: float = 20.0) -> bool:
+        """Whether the report is to be written again: at most once in so many seconds, since it holds pictures."""
+        due = time.perf_counter() - self._page_written > every
+        if due:
+            self._page_written = time.perf_counter()
+        return due
 
     def advance(self, load_seconds: float) -> None:
         """One step is done."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from transmute.images import EXTENSIONS, PictureError, find_pictures, save_picture
@@ -48,32 +48,22 @@ def _expanded(name: str, out: Path) -> Iterator[tuple[Path, Path]]:
         yield from ((picture, out / picture.name) for picture in pictures)
 
 
-def translate_files(
-    translator: Translator,
-    targets: dict[Path, Path],
-    *,
-    size: Size | None = None,
-    skip_existing: bool = False,
-    done: Callable[[Path], None] = lambda source: None,
-) -> list[str]:
-    """Translates each picture to its target.
+def translate_file(translator: Translator, source: Path, target: Path, *, size: Size | None = None, skip_existing: bool = False) -> str | None:
+    """Translates one picture to its target.
 
     Args:
         size: See `Translator.__call__`.
-        skip_existing: Leave targets that exist as they are.
-        done: Called after each picture.
+        skip_existing: Leave a target that exists as it is.
 
     Returns:
-        Why each bad picture could not be translated; the others are.
+        Why it could not be done, or None: one bad picture must not stop the others.
     """
-    problems = []
-    for source, target in targets.items():
-        if not (skip_existing and target.exists()):
-            try:
-                save_picture(translator(source, size=size), target)
-            except PictureError as error:
-                problems.append(str(error))
-            except OSError as error:
-                problems.append(f"{target} cannot be written: {error}")
-        done(source)
-    return problems
+    if skip_existing and target.exists():
+        return None
+    try:
+        save_picture(translator(source, size=size), target)
+    except PictureError as error:
+        return str(error)
+    except OSError as error:
+        return f"{target} cannot be written: {error}"
+    return None

@@ -46,7 +46,7 @@ class ModelCard(Settings):
     """Training steps behind these weights."""
     pictures: int = 0
     """Training pictures of each domain behind these weights."""
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     """Figures measured on these weights, by name."""
 
 
@@ -65,7 +65,9 @@ def load_model(path: Path) -> tuple[ModelCard, nn.Module]:
     if "generator" not in header:
         raise WeightsError(f"{path} is no model file but holds a checkpoint: name the run folder, or a file under its models/")
     if header.get("format") != 1:
-        raise WeightsError(f"{path} was written by Transmute {header.get('transmute')} in format {header.get('format')}, which this version cannot read")
+        raise WeightsError(
+            f"{path} was written by Transmute {header.get('transmute')} in format {header.get('format')}, which this version cannot read"
+        )
     card = ModelCard(**header)
     network = card.generator.build(card.in_channels, card.out_channels)
     network.load_state_dict(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
@@ -52,9 +53,9 @@ class Translator:
     @overload
     def __call__(self, pictures: Picture, *, size: Size | None = None) -> Image.Image: ...
     @overload
-    def __call__(self, pictures: list[Picture], *, size: Size | None = None) -> list[Image.Image]: ...
-    def __call__(self, pictures: Picture | list[Picture], *, size: Size | None = None) -> Image.Image | list[Image.Image]:
-        """Translates a picture, or each of a list.
+    def __call__(self, pictures: Sequence[Picture], *, size: Size | None = None) -> list[Image.Image]: ...
+    def __call__(self, pictures: Picture | Sequence[Picture], *, size: Size | None = None) -> Image.Image | list[Image.Image]:
+        """Translates a picture, or each of a list or tuple.
 
         Args:
             pictures: A path, a PIL image, a uint8 array (height, width[, channels]), or a float tensor ([1,] channels, height, width) in [-1, 1].
@@ -66,8 +67,9 @@ class Translator:
         Raises:
             UserError: If something given is no picture.
         """
-        if isinstance(pictures, list):
+        if isinstance(pictures, (list, tuple)):
             return [self._translated(picture, size) for picture in pictures]
+        assert not isinstance(pictures, Sequence) or isinstance(pictures, str)
         return self._translated(pictures, size)
 
     def _translated(self, picture: Picture, size: Size | None) -> Image.Image:
