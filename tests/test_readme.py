@@ -53,10 +53,10 @@ def test_every_transmute_command_and_the_python_of_the_readme_run(animals: Path,
         if words[0] == "demo":
             words.append("--quick")
         assert run_command(words) == 0, command
-    code = PYTHON.replace("size=128, steps=20000", "size=16, steps=2")
+    code = PYTHON.replace("size=128, steps=20000", "size=32, steps=2")
     assert code != PYTHON
     recipe = "RECIPES['cyclegan'].replace(method=RECIPES['cyclegan'].method.replace(generator=ResNetConfig(width=2, blocks=1)))"
     imports = "from transmute.recipes import RECIPES\nfrom transmute.networks.config import ResNetConfig\n"
-    (tmp_path / "code.py").write_text(imports + code.replace("size=16", f"recipe={recipe}, size=16"))
+    (tmp_path / "code.py").write_text(imports + code.replace("size=32", f"recipe={recipe}, size=32"))
     subprocess.run([sys.executable, "code.py"], check=True, cwd=tmp_path)
     assert (tmp_path / "zebra.png").is_file()

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
+from pydantic import Field
 
 import transmute
-from transmute.settings import Size, UserError
+from transmute.run import Run
+from transmute.settings import Settings, Size, UserError
 
 HELP = """usage: transmute COMMAND ...
 
@@ -28,7 +30,7 @@ Turns two folders of pictures into a translator between them.
 
 transmute COMMAND --help says more; transmute --version names the version."""
 
-Result = TypeVar("Result")
+Arguments = TypeVar("Arguments", bound=Settings)
 
 
 def main() -> None:
@@ -81,7 +83,7 @@ def train(arguments: list[str]) -> int:
         f"Trains a translator between two domains of pictures. --method NAME chooses {' or '.join(RECIPES)}, --config FILE lays a YAML file "
         f"(or a run's recipe.json) over it, and these choose another kind, whose settings --help then shows: {kinds}."
     )
-    config = _parsed(TrainConfig, rest, "train", description, default=TrainConfig(recipe=recipe))
+    config = _parsed(TrainConfig, rest, "train", description=description, default=TrainConfig(recipe=recipe))
 
     from transmute.training.train import train as train_with
 
@@ -89,51 +91,46 @@ def train(arguments: list[str]) -> int:
     return 128 + stopped_by if stopped_by else 0
 
 
+class TranslateArguments(Settings):
+    """Translates pictures with a trained model."""
+
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PICTURES")] = ()
+    """Pictures, folders (their tree is kept) and quoted globs."""
+    model: Annotated[str, tyro.conf.arg(metavar="RUN|FILE")]
+    """Run folder or model file."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("translated")
+    """Folder for the translations; they keep names, formats and sizes."""
+    direction: Literal["a_to_b", "b_to_a"] | None = None
+    """Which way, where the run has both; None takes a_to_b if there."""
+    size: Annotated[Literal["training"] | Size | None, tyro.conf.arg(metavar="training|N|WxH")] = None
+    """Pixels to work at and to give back: `training` for the size of the training. None keeps each picture's size."""
+    skip_existing: bool = False
+    """Leave out pictures whose translation is there already."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What computes; auto takes a GPU where there is one."""
+
+
 def translate(arguments: list[str]) -> int:
     """Translates pictures, folders and globs."""
-    return _parsed(_translate, arguments, "translate", "Translates pictures with a trained model.")
+    given = _parsed(TranslateArguments, arguments, "translate")
+    if not given.inputs:
+        raise UserError("name the pictures to translate: files, folders or globs")
 
-
-def _translate(
-    inputs: tyro.conf.Positional[tuple[str, ...]],
-    /,
-    *,
-    model: str,
-    out: Path = Path("translated"),
-    direction: Literal["a_to_b", "b_to_a"] | None = None,
-    size: Annotated[str | None, tyro.conf.arg(metavar="training|N|WxH")] = None,
-    skip_existing: bool = False,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-) -> int:
-    """Translates pictures with a trained model.
-
-    Args:
-        inputs: Pictures, folders (their tree is kept) and quoted globs.
-        model: A run folder or a model file.
-        out: Folder for the translations; they keep names, formats and sizes.
-        direction: Which way, where the run has both; None takes a_to_b if there.
-        size: Pixels to work at and to give back: `training` for the size of the training. None keeps each picture's size.
-        skip_existing: Leave out pictures whose translation is there already.
-        device: What computes; auto takes a GPU where there is one.
-    """
     from rich.console import Console
     from rich.progress import track
 
     from transmute.translation.files import find_inputs, translate_file
     from transmute.translation.translator import Translator
 
-    if not inputs:
-        raise UserError("name the pictures to translate: files, folders or globs")
-    translator = Translator(model, direction=direction, device=device)
+    translator = Translator(given.model, direction=given.direction, device=given.device)
     card, console = translator.card, Console(stderr=True, highlight=False, soft_wrap=True)
-    working_size = card.size if size == "training" else tyro_size(size)
-    targets = find_inputs(list(inputs), out)
-    console.print(
-        f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step}): {len(targets)} pictures to {out}", markup=False
-    )
+    size = card.size if given.size == "training" else given.size
+    targets = find_inputs(list(given.inputs), given.out)
+    way = f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step})"
+    console.print(f"{way}: {len(targets)} pictures to {given.out}", markup=False)
     problems = []
     for source, target in track(targets.items(), "translating", len(targets), console=console, disable=not console.is_terminal):
-        problem = translate_file(translator, source, target, size=working_size, skip_existing=skip_existing)
+        problem = translate_file(translator, source, target, size=size, skip_existing=given.skip_existing)
         problems += [problem] if problem else []
     for problem in problems:
         console.print(f"transmute: {problem}", markup=False)
@@ -142,68 +139,56 @@ def _translate(
     return 1 if problems else 0
 
 
+class DemoArguments(Settings):
+    """Makes pictures of plain and striped animals, trains a translator between them and judges it."""
+
+    run: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/demo")
+    """Folder for all that is made; a demo there that was stopped goes on. Its pictures lie beside it."""
+    quick: bool = False
+    """The same path in seconds: too short to learn anything."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the training."""
+
+
 def demo(arguments: list[str]) -> int:
     """The embedded example."""
-    return _parsed(_demo, arguments, "demo", "Makes pictures of plain and striped animals, trains a translator between them and judges it.")
+    given = _parsed(DemoArguments, arguments, "demo")
 
-
-def _demo(*, run: Path = Path("runs/demo"), quick: bool = False, seed: int = 0) -> int:
-    """Makes pictures of plain and striped animals, trains a translator between them and judges it.
-
-    Args:
-        run: Folder for all that is made; a demo there that was stopped goes on.
-        quick: The same path in seconds: too short to learn anything.
-        seed: Seed of the training.
-    """
     from transmute.demo.demo import run_demo
 
-    stopped_by = run_demo(run, quick=quick, seed=seed)
+    stopped_by = run_demo(given.run, quick=given.quick, seed=given.seed)
     return 128 + stopped_by if stopped_by else 0
+
+
+class ReportArguments(Settings):
+    """Writes report.html of a run anew."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
 
 
 def report(arguments: list[str]) -> int:
     """Writes the page of a run."""
-    return _parsed(_report, arguments, "report", "Writes report.html of a run anew.")
-
-
-def _report(run: tyro.conf.Positional[Path], /) -> int:
-    """Writes report.html of a run anew.
-
-    Args:
-        run: The run folder.
-    """
     from transmute.report import write_report
-    from transmute.run import Run
 
-    if not Run(run).exists():
-        raise UserError(f"{run} is no run folder: it has no recipe.json")
-    write_report(Run(run))
-    print(Run(run).report_file)
+    run = Run(_parsed(ReportArguments, arguments, "report").run)
+    if not run.exists():
+        raise UserError(f"{run.folder} is no run folder: it has no recipe.json")
+    write_report(run)
+    print(run.report_file)
     return 0
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": demo, "train": train, "translate": translate, "report": report}
 
 
-def tyro_size(size: str | None) -> Size | None:
-    """A size as the settings write it, or None."""
-    from pydantic import TypeAdapter, ValidationError
-
-    from transmute.settings import sentence
-
-    try:
-        return TypeAdapter(Size | None).validate_python(size)
-    except ValidationError as error:
-        raise UserError(sentence(error)) from None
-
-
-def _parsed(what: Callable[..., Result], arguments: list[str], command: str, description: str, **options: Any) -> Result:
+def _parsed(settings: type[Arguments], arguments: list[str], command: str, **options: Any) -> Arguments:
     """What tyro makes of the arguments; its boxed errors become one sentence."""
     said = io.StringIO()
     markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(what, args=arguments, prog=f"transmute {command}", description=description, config=markers, **options)
+            return tyro.cli(settings, args=arguments, prog=f"transmute {command}", config=markers, **options)
     except SystemExit as error:
         if error.code != 2:
             raise
@@ -211,11 +196,10 @@ def _parsed(what: Callable[..., Result], arguments: list[str], command: str, des
 
 
 def _sentence(box: str) -> str:
-    """The gist of an error in a box: its first paragraph, and the flags that may have been meant."""
-    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    paragraphs = " ".join(lines).split("─" * 20)
-    gist = " ".join(paragraphs[0].split())
-    meant = re.findall(r"(?:^|\s)(--[\w.-]+)", " ".join(part for part in paragraphs[1:] if "Perhaps you meant" in part))
+    """The gist of an error in a box (of lines, or of dashes where there is no Unicode): what follows its title, and the flags that may be meant."""
+    paragraphs = re.split("[─-]{10,}", re.sub("[│╭╮╰╯]", " ", box))
+    gist = " ".join(paragraphs[1].split())
+    meant = re.findall(r"(?:^|\s)(--[\w.-]+)", " ".join(part for part in paragraphs[2:] if "Perhaps you meant" in part))
     return gist + (f"; perhaps you meant {' or '.join(dict.fromkeys(meant))}" if meant else "")
 
 

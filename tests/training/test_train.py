@@ -18,6 +18,7 @@ from PIL import Image
 import transmute
 from tests.conftest import TINY_CYCLEGAN, TINY_PIX2PIX
 from transmute.data.config import PreprocessConfig, SourceConfig
+from transmute.networks.config import PatchGANConfig
 from transmute.run import Run
 from transmute.settings import UserError
 from transmute.training.config import AdamConfig, Recipe, StepConfig, TrainConfig
@@ -246,6 +247,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(a
     [
         ({"recipe": RECIPE.replace(size="18")}, r"--size 18x18 does not fit a resnet generator.*multiples of 4: take (16x16|20x20)"),
         ({"recipe": RECIPE.replace(batch=6), "device": "cuda"}, "no CUDA device"),
+        (
+            {"recipe": RECIPE.replace(method=RECIPE.method.replace(discriminator=PatchGANConfig()))},
+            "too small for this patchgan, whose layers need 24",
+        ),
         ({"sync_batch_norm": True}, "works among several GPUs only"),
         ({"data": SourceConfig(max_pictures=1, a=Path("x"))}, "go together"),
     ],

@@ -56,6 +56,11 @@ class ResNetConfig(Settings):
         """Sides of a picture must be multiples of this, in pixels."""
         return 2**self.levels
 
+    @property
+    def smallest(self) -> int:
+        """The shortest side that the layers can work on, in pixels."""
+        return max(4, 2 * self.stride)
+
     def build(self, in_channels: int, out_channels: int) -> ResNet:
         from transmute.networks.initialization import initialize
         from transmute.networks.resnet import ResNet
@@ -101,6 +106,11 @@ class UNetConfig(Settings):
         """Sides of a picture must be multiples of this, in pixels."""
         return 2**self.depth
 
+    @property
+    def smallest(self) -> int:
+        """The shortest side that the layers can work on, in pixels."""
+        return self.stride
+
     def build(self, in_channels: int, out_channels: int) -> UNet:
         from transmute.networks.initialization import initialize
         from transmute.networks.unet import UNet
@@ -122,6 +132,11 @@ class PatchGANConfig(Settings):
     init: InitializationConfig = InitializationConfig()
     """Initial weights."""
 
+    @property
+    def smallest(self) -> int:
+        """The shortest side that the layers can work on, in pixels."""
+        return 3 * 2**self.layers
+
     def build(self, in_channels: int) -> Discriminator:
         from transmute.networks.discriminators import patchgan
         from transmute.networks.initialization import initialize
@@ -141,6 +156,11 @@ class PixelGANConfig(Settings):
     init: InitializationConfig = InitializationConfig()
     """Initial weights."""
 
+    @property
+    def smallest(self) -> int:
+        """The shortest side that the layers can work on, in pixels."""
+        return 2
+
     def build(self, in_channels: int) -> Discriminator:
         from transmute.networks.discriminators import pixelgan
         from transmute.networks.initialization import initialize
@@ -158,6 +178,11 @@ class FourStrideConfig(Settings):
     """Normalization."""
     init: InitializationConfig = InitializationConfig()
     """Initial weights."""
+
+    @property
+    def smallest(self) -> int:
+        """The shortest side that the layers can work on, in pixels."""
+        return 32
 
     def build(self, in_channels: int) -> Discriminator:
         from transmute.networks.discriminators import four_stride

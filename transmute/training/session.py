@@ -78,6 +78,7 @@ def prepare(config: TrainConfig, processes: Processes) -> Session:
     _require_legal_size(recipe, geometry)
     data, fingerprint = _pictures(config, geometry, sessions, say)
     size = _common_size(recipe, data, geometry)
+    _require_large_enough(recipe, size)
     shown = fixed_batch(data, recipe.preprocess, geometry, count=4) if processes.first else []
     order = Order(len(data.train[0]), len(data.train[1]), recipe.seed, recipe.method.paired, recipe.preprocess.serial)
     last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
@@ -145,6 +146,15 @@ def _require_legal_size(recipe: Recipe, geometry: Geometry) -> None:
         raise UserError(
             f"--size {recipe.size} does not fit a {recipe.method.generator.name} generator, whose sides are multiples of {stride}: take {legal}"
         )
+
+
+def _require_large_enough(recipe: Recipe, size: tuple[int, int]) -> None:
+    for network in (recipe.method.generator, recipe.method.discriminator):
+        if min(size) < network.smallest:
+            raise UserError(
+                f"pictures of {size[0]}x{size[1]} are too small for this {network.name}, whose layers need {network.smallest}: "
+                "raise --size, or take fewer layers"
+            )
 
 
 def _pictures(config: TrainConfig, geometry: Geometry, sessions: list[dict[str, Any]], say: Callable[[str], None]) -> tuple[DataSet, str]:
