@@ -14,24 +14,24 @@ from transmute.demo.evidence import Evidence, measure
 from transmute.images import find_pictures, save_picture
 from transmute.methods.config import CycleGANConfig
 from transmute.networks.config import PatchGANConfig, ResNetConfig
-from transmute.training.config import AdamConfig, LinearConfig, Recipe, TrainConfig
+from transmute.training.config import AdamConfig, Recipe, TrainConfig
 from transmute.training.samples import sheet
 from transmute.training.train import train
 from transmute.translation.translator import Translator
 
 DEMO = Recipe(
     method=CycleGANConfig(
-        generator=ResNetConfig(width=16, blocks=4, upsampling="nearest"),
+        generator=ResNetConfig(width=16, levels=1, blocks=4, upsampling="nearest", residual=True),
         discriminator=PatchGANConfig(width=16, layers=2),
+        cycle_b=2.0,  # nothing in a plain coat says where stripes were: asked to bring them back, the translator would hide them there
     ),
     size="64",
     batch=2,
-    steps=1400,
+    steps=1300,
     preprocess=PreprocessConfig(mode="none"),
-    optimizer=AdamConfig(lr=4e-4, ema=0.99),
-    schedule=LinearConfig(decay=0.5),
+    optimizer=AdamConfig(lr=4e-4, ema=0.995),
 )
-"""A CycleGAN small enough for two cores and four minutes."""
+"""A CycleGAN small enough for two cores and four minutes. What was tried on the way to it stands in docs/log.md."""
 
 QUICK = DEMO.replace(method=DEMO.method.replace(generator=ResNetConfig(width=4, blocks=1), discriminator=PatchGANConfig(width=4, layers=1)), steps=6)
 """The same path in seconds; learns nothing."""
@@ -58,11 +58,10 @@ def run_demo(run: Path, *, quick: bool = False, seed: int = 0) -> int | None:
         run=run,
         recipe=recipe,
         data=SourceConfig(cache=True),
-        report_every=every // 2 if quick else 25,
+        report_every=every // 2 if quick else 50,
         sample_every=every,
         save_every=every,
         device="cpu",
-        precision="float32",
     )
     stopped_by = train(config)
     if stopped_by:
@@ -97,9 +96,8 @@ def _opened(folder: Path) -> list[Image.Image]:
 
 
 def _table(findings: dict[str, Evidence]) -> Table:
-    table = Table("held-out pictures", "untranslated", "translated", title="What the translation did", title_justify="left")
+    table = Table("held-out pictures", "what", "untranslated", "translated")
     for direction, found in findings.items():
-        table.add_row(f"{direction}: the animal's look, on the way to the other domain", f"{found.moved_untranslated:.0%}", f"{found.moved:.0%}")
-        ground = f"{found.ground_changed:.1f} of 255 levels"
-        table.add_row(f"{direction}: change of the ground (another picture's differs by {found.ground_of_another:.0f})", "0.0", ground)
+        table.add_row(direction, "look of the animal: share of the way", f"{found.moved_untranslated:.0%}", f"{found.moved:.0%}")
+        table.add_row("", f"ground: levels of change (another's: {found.ground_of_another:.0f})", "0.0", f"{found.ground_changed:.1f}")
     return table

@@ -47,7 +47,7 @@ class ResNetConfig(Settings):
     upsampling: Literal["transposed", "nearest", "antialiased"] = "transposed"
     """Transposed convolution as in the paper; nearest + convolution has no checkerboard; antialiased is CUT's."""
     residual: bool = False
-    """Learn the difference to the input, not the whole picture: spares what need not change. Not in the paper."""
+    """Learn the difference to the input, starting from none: spares what need not change. Not in the paper."""
     init: InitializationConfig = InitializationConfig()
     """Initial weights."""
 
@@ -83,7 +83,10 @@ class ResNetConfig(Settings):
             upsampling=self.upsampling,
             residual=self.residual,
         )
-        return initialize(network, self.init.name, self.init.gain)
+        initialize(network, self.init.name, self.init.gain)
+        if self.residual:
+            network.start_as_identity()
+        return network
 
 
 class UNetConfig(Settings):
