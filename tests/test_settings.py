@@ -14,7 +14,7 @@ from transmute.training.config import Recipe
 )
 def test_sizes_are_written_in_many_ways(given, size: str) -> None:
     assert Recipe(size=given).size == size
-    assert "x".join(map(str, width_and_height(size))) == size
+    assert "x".join(map(str, width_and_height(given))) == size
 
 
 @pytest.mark.parametrize("given", ["", "x", "0", "12x", "-4", "1x2x3", "3.5", None])

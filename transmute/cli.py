@@ -104,6 +104,8 @@ class TranslateArguments(Settings):
     """Which way, where the run has both; None takes a_to_b if there."""
     size: Annotated[Literal["training"] | Size | None, tyro.conf.arg(metavar="training|N|WxH")] = None
     """Pixels to work at and to give back: `training` for the size of the training. None keeps each picture's size."""
+    half: Literal["left", "right"] | None = None
+    """Which half of pictures that are pairs side by side; None takes the whole picture."""
     skip_existing: bool = False
     """Leave out pictures whose translation is there already."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -130,7 +132,7 @@ def translate(arguments: list[str]) -> int:
     console.print(f"{way}: {len(targets)} pictures to {given.out}", markup=False)
     problems = []
     for source, target in track(targets.items(), "translating", len(targets), console=console, disable=not console.is_terminal):
-        problem = translate_file(translator, source, target, size=size, skip_existing=given.skip_existing)
+        problem = translate_file(translator, source, target, size=size, half=given.half, skip_existing=given.skip_existing)
         problems += [problem] if problem else []
     for problem in problems:
         console.print(f"transmute: {problem}", markup=False)

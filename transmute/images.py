@@ -33,13 +33,16 @@ def find_pictures(folder: Path) -> list[Path]:
     return sorted(path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def open_picture(source: Path | Image.Image, *, channels: int = 3, background: str = "white") -> tuple[Image.Image, Image.Image | None]:
+def open_picture(
+    source: Path | Image.Image, *, channels: int = 3, background: str = "white", half: str | None = None
+) -> tuple[Image.Image, Image.Image | None]:
     """A picture as the eye sees it: upright (EXIF), in sRGB, 8 bits, its first frame, on a background where it is transparent.
 
     Args:
         source: Path of the file, or a picture that is open already.
         channels: 3 for RGB, 1 for gray.
         background: Color under transparent pixels.
+        half: "left" or "right" of two pictures side by side; None for the whole.
 
     Returns:
         The picture (mode RGB or L), and its alpha channel (mode L) if it has one.
@@ -48,7 +51,7 @@ def open_picture(source: Path | Image.Image, *, channels: int = 3, background: s
         PictureError: If the file is missing, truncated or no picture.
     """
     if isinstance(source, Image.Image):
-        return _as_seen(ImageOps.exif_transpose(source), "the picture", channels, background)
+        return _as_seen(_half(ImageOps.exif_transpose(source), half), "the picture", channels, background)
     try:
         with Image.open(source) as file:
             file.load()
@@ -60,7 +63,15 @@ def open_picture(source: Path | Image.Image, *, channels: int = 3, background: s
     # Pillow's readers raise almost anything on damaged files (struct.error, SyntaxError, ZeroDivisionError, ...).
     except Exception as error:
         raise PictureError(f"{source} cannot be read: {error}") from None
-    return _as_seen(upright, str(source), channels, background)
+    return _as_seen(_half(upright, half), str(source), channels, background)
+
+
+def _half(image: Image.Image, half: str | None) -> Image.Image:
+    """One of two pictures side by side; a column that is left over in the middle of an odd width belongs to none."""
+    width = image.width // 2
+    if half is None or width == 0:
+        return image
+    return image.crop((0, 0, width, image.height) if half == "left" else (image.width - width, 0, image.width, image.height))
 
 
 def _as_seen(image: Image.Image, source: str, channels: int, background: str) -> tuple[Image.Image, Image.Image | None]:

@@ -89,13 +89,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _normalized_size(value: object) -> object:
+def _normalized_size(value: object) -> str:
     """ "256", 256, "512x256" and [512, 256] all become "WIDTHxHEIGHT"."""
     if isinstance(value, (list, tuple)):
         value = "x".join(str(side) for side in value)
     match = re.fullmatch(r"\s*(\d+)(?:\s*[xX]\s*(\d+))?\s*", str(value))
     if not match or 0 in (int(match[1]), int(match[2] or match[1])):
-        raise ValueError(f"a size is N or WIDTHxHEIGHT in pixels (256, 512x256), but this is {value!r}")
+        raise UserError(f"a size is N or WIDTHxHEIGHT in pixels (256, 512x256), but this is {value!r}")
     return f"{int(match[1])}x{int(match[2] or match[1])}"
 
 
@@ -103,7 +103,7 @@ Size = Annotated[str, BeforeValidator(_normalized_size)]
 """Width and height in pixels, written `WIDTHxHEIGHT`; a single number means a square."""
 
 
-def width_and_height(size: str) -> tuple[int, int]:
-    """The two numbers of a `Size`."""
-    width, height = size.split("x")
+def width_and_height(size: object) -> tuple[int, int]:
+    """The two numbers of a size, in any way that it may be written."""
+    width, height = _normalized_size(size).split("x")
     return int(width), int(height)

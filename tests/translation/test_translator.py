@@ -122,6 +122,17 @@ def test_a_size_is_worked_at_and_given_back(model: Path) -> None:
     resized = translator(image, size="16x24")
     assert resized.size == (16, 24)
     assert np.array_equal(np.asarray(resized), np.asarray(translator(image.resize((16, 24), Image.Resampling.BICUBIC))))
+    assert translator(image, size=32).size == (32, 32)
+
+
+def test_half_of_a_pair_side_by_side_can_be_translated(model: Path, tmp_path: Path) -> None:
+    translator, left, right = Translator(model, device="cpu"), noise(16, 16), noise(16, 16).rotate(90)
+    both = Image.new("RGB", (33, 16))
+    both.paste(left, (0, 0))
+    both.paste(right, (17, 0))
+    both.save(tmp_path / "x.png")
+    assert np.array_equal(np.asarray(translator(both, half="left")), np.asarray(translator(left)))
+    assert np.array_equal(np.asarray(translator(tmp_path / "x.png", half="right")), np.asarray(translator(right)))
 
 
 def test_dropout_is_off_and_batch_norm_uses_what_the_training_used() -> None:

@@ -31,11 +31,7 @@ class Reader:
 
     def open(self, source: Source) -> Image.Image:
         """The picture as it is on disk, or its half, in this domain's channels."""
-        image, _ = open_picture(source.path, channels=self.channels, background=self.background)
-        if source.half is None:
-            return image
-        middle = image.width // 2
-        return image.crop((0, 0, middle, image.height) if source.half == "left" else (middle, 0, 2 * middle, image.height))
+        return open_picture(source.path, channels=self.channels, background=self.background, half=source.half)[0]
 
     def resized(self, source: Source) -> Image.Image:
         if self.kept is None:

@@ -16,6 +16,7 @@ class LeastSquaresConfig(Settings):
     """Squared distance of the scores to 1 and 0 (LSGAN); CycleGAN's default."""
 
     name: Literal["least-squares"] = "least-squares"
+    """Kind; chosen by the flag without `.name`."""
 
     def build(self) -> Game:
         from transmute.losses.adversarial import least_squares
@@ -27,6 +28,7 @@ class VanillaConfig(Settings):
     """Cross-entropy, the generator non-saturating; pix2pix's default."""
 
     name: Literal["vanilla"] = "vanilla"
+    """Kind; chosen by the flag without `.name`."""
 
     def build(self) -> Game:
         from transmute.losses.adversarial import vanilla
@@ -38,6 +40,7 @@ class HingeConfig(Settings):
     """Scores count until they are a margin of 1 right."""
 
     name: Literal["hinge"] = "hinge"
+    """Kind; chosen by the flag without `.name`."""
 
     def build(self) -> Game:
         from transmute.losses.adversarial import hinge
@@ -49,6 +52,7 @@ class WGANGPConfig(Settings):
     """Wasserstein distance with a gradient penalty. The original offers it for CycleGAN without the penalty: set it to 0 for that."""
 
     name: Literal["wgan-gp"] = "wgan-gp"
+    """Kind; chosen by the flag without `.name`."""
     penalty: float = Field(default=10.0, ge=0)
     """Weight of the gradient penalty."""
 

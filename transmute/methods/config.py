@@ -21,6 +21,7 @@ class CycleGANConfig(Settings):
     """Unpaired translation in both directions, held together by going there and back."""
 
     name: Literal["cyclegan"] = "cyclegan"
+    """Kind; chosen by the flag without `.name`."""
     generator: GeneratorConfig = ResNetConfig()
     """Both translators."""
     discriminator: DiscriminatorConfig = PatchGANConfig()
@@ -57,6 +58,7 @@ class Pix2PixConfig(Settings):
     """Paired translation in one direction."""
 
     name: Literal["pix2pix"] = "pix2pix"
+    """Kind; chosen by the flag without `.name`."""
     direction: Direction = "a_to_b"
     """Which half is the input; b_to_a turns label maps on the right of a picture into photos on its left."""
     generator: GeneratorConfig = UNetConfig()

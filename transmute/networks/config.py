@@ -30,6 +30,7 @@ class ResNetConfig(Settings):
     """The generator of CycleGAN: steps down, residual blocks, steps up."""
 
     name: Literal["resnet"] = "resnet"
+    """Kind; chosen by the flag without `.name`."""
     width: int = Field(default=64, ge=1)
     """Channels after the first layer; doubled at each step down."""
     levels: int = Field(default=2, ge=0)
@@ -93,6 +94,7 @@ class UNetConfig(Settings):
     """The generator of pix2pix: down to a point and up again, with a skip at every level."""
 
     name: Literal["unet"] = "unet"
+    """Kind; chosen by the flag without `.name`."""
     width: int = Field(default=64, ge=1)
     """Channels after the first layer; doubled at each step down until eight times as many."""
     depth: int = Field(default=8, ge=2)
@@ -126,6 +128,7 @@ class PatchGANConfig(Settings):
     """The discriminator of pix2pix and CycleGAN: it judges overlapping patches."""
 
     name: Literal["patchgan"] = "patchgan"
+    """Kind; chosen by the flag without `.name`."""
     width: int = Field(default=64, ge=1)
     """Channels after the first layer; doubled at each layer until eight times as many."""
     layers: int = Field(default=3, ge=1)
@@ -152,6 +155,7 @@ class PixelGANConfig(Settings):
     """A discriminator that judges each pixel alone."""
 
     name: Literal["pixel"] = "pixel"
+    """Kind; chosen by the flag without `.name`."""
     width: int = Field(default=64, ge=1)
     """Channels after the first layer."""
     norm: Norm = "instance"
@@ -175,6 +179,7 @@ class FourStrideConfig(Settings):
     """PyTorch-GAN's discriminator: four layers of stride 2, one score for each 16x16 pixels."""
 
     name: Literal["four-stride"] = "four-stride"
+    """Kind; chosen by the flag without `.name`."""
     width: int = Field(default=64, ge=1)
     """Channels after the first layer; doubled at each of the four."""
     norm: Norm = "instance"

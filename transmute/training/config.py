@@ -35,12 +35,14 @@ class ConstantConfig(Settings):
     """The learning rate never changes."""
 
     name: Literal["constant"] = "constant"
+    """Kind; chosen by the flag without `.name`."""
 
 
 class LinearConfig(Settings):
     """Constant, then falling in a line towards zero, as in the CycleGAN paper."""
 
     name: Literal["linear"] = "linear"
+    """Kind; chosen by the flag without `.name`."""
     decay: float = Field(default=0.5, ge=0, le=1)
     """Share of the training, at its end, in which the rate falls: 0.5 is the original's 100 + 100 epochs."""
 
@@ -49,6 +51,7 @@ class StepConfig(Settings):
     """Multiplied by a factor every so often."""
 
     name: Literal["step"] = "step"
+    """Kind; chosen by the flag without `.name`."""
     every: int = Field(default=50, ge=1)
     """Epochs (steps, where the length is given in steps) between two changes."""
     factor: float = Field(default=0.1, gt=0, le=1)
@@ -59,6 +62,7 @@ class CosineConfig(Settings):
     """Half a cosine from the full rate to zero over the whole training."""
 
     name: Literal["cosine"] = "cosine"
+    """Kind; chosen by the flag without `.name`."""
 
 
 ScheduleConfig = Annotated[ConstantConfig | LinearConfig | StepConfig | CosineConfig, Field(discriminator="name")]

@@ -48,11 +48,13 @@ def _expanded(name: str, out: Path) -> Iterator[tuple[Path, Path]]:
         yield from ((picture, out / picture.name) for picture in pictures)
 
 
-def translate_file(translator: Translator, source: Path, target: Path, *, size: Size | None = None, skip_existing: bool = False) -> str | None:
+def translate_file(
+    translator: Translator, source: Path, target: Path, *, size: Size | None = None, half: str | None = None, skip_existing: bool = False
+) -> str | None:
     """Translates one picture to its target.
 
     Args:
-        size: See `Translator.__call__`.
+        size, half: See `Translator.__call__`.
         skip_existing: Leave a target that exists as it is.
 
     Returns:
@@ -61,7 +63,7 @@ def translate_file(translator: Translator, source: Path, target: Path, *, size: 
     if skip_existing and target.exists():
         return None
     try:
-        save_picture(translator(source, size=size), target)
+        save_picture(translator(source, size=size, half=half), target)
     except PictureError as error:
         return str(error)
     except OSError as error:

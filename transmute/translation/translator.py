@@ -51,15 +51,18 @@ class Translator:
         self.network.to(self.device)
 
     @overload
-    def __call__(self, pictures: Picture, *, size: Size | None = None) -> Image.Image: ...
+    def __call__(self, pictures: Picture, *, size: Size | int | None = None, half: str | None = None) -> Image.Image: ...
     @overload
-    def __call__(self, pictures: Sequence[Picture], *, size: Size | None = None) -> list[Image.Image]: ...
-    def __call__(self, pictures: Picture | Sequence[Picture], *, size: Size | None = None) -> Image.Image | list[Image.Image]:
+    def __call__(self, pictures: Sequence[Picture], *, size: Size | int | None = None, half: str | None = None) -> list[Image.Image]: ...
+    def __call__(
+        self, pictures: Picture | Sequence[Picture], *, size: Size | int | None = None, half: str | None = None
+    ) -> Image.Image | list[Image.Image]:
         """Translates a picture, or each of a list or tuple.
 
         Args:
             pictures: A path, a PIL image, a uint8 array (height, width[, channels]), or a float tensor ([1,] channels, height, width) in [-1, 1].
-            size: "WIDTHxHEIGHT" to work at, and to give back; None keeps the picture's size.
+            size: N or "WIDTHxHEIGHT" to work at, and to give back; None keeps the picture's size.
+            half: "left" or "right" of files and PIL images that hold two pictures side by side; None for the whole.
 
         Returns:
             A PIL image of mode RGB or L (RGBA or LA where the input has an alpha channel), or a list of them.
@@ -68,12 +71,12 @@ class Translator:
             UserError: If something given is no picture.
         """
         if isinstance(pictures, (list, tuple)):
-            return [self._translated(picture, size) for picture in pictures]
+            return [self._translated(picture, size, half) for picture in pictures]
         assert not isinstance(pictures, Sequence) or isinstance(pictures, str)
-        return self._translated(pictures, size)
+        return self._translated(pictures, size, half)
 
-    def _translated(self, picture: Picture, size: Size | None) -> Image.Image:
-        images, alpha = self._opened(picture)
+    def _translated(self, picture: Picture, size: Size | int | None, half: str | None) -> Image.Image:
+        images, alpha = self._opened(picture, half)
         if size is not None:
             resample = Image.Resampling.BICUBIC
             images = to_tensor(to_picture(images).resize(width_and_height(size), resample))
@@ -83,7 +86,7 @@ class Translator:
             result.putalpha(alpha)
         return result
 
-    def _opened(self, picture: Picture) -> tuple[Images, Image.Image | None]:
+    def _opened(self, picture: Picture, half: str | None) -> tuple[Images, Image.Image | None]:
         channels, background = self.card.in_channels, self.card.preprocess.background
         match picture:
             case torch.Tensor():
@@ -95,7 +98,8 @@ class Translator:
                 raise UserError(f"an array should be uint8, but is {picture.dtype}")
             case np.ndarray():
                 picture = Image.fromarray(picture.squeeze())
-        opened, alpha = open_picture(picture if isinstance(picture, Image.Image) else Path(picture), channels=channels, background=background)
+        source = picture if isinstance(picture, Image.Image) else Path(picture)
+        opened, alpha = open_picture(source, channels=channels, background=background, half=half)
         return to_tensor(opened), alpha
 
     @torch.inference_mode()
