@@ -62,7 +62,7 @@ def assert_same(one: Path, other: Path) -> None:
         (expected, _), (found, _) = (load_tensors(Run(run).checkpoint_file(step)) for run in (one, other))
         assert expected.keys() == found.keys()
         assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
-    assert rows(one) == rows(other)
+    assert [list(row.items()) for row in rows(one)] == [list(row.items()) for row in rows(other)]
     assert Run(one).samples() == Run(other).samples()
     assert all(Run(one).sample_file(step).read_bytes() == Run(other).sample_file(step).read_bytes() for step in Run(one).samples())
     for step in Run(one).models():
@@ -308,6 +308,15 @@ def test_two_processes_with_half_the_batch_equal_one_with_the_whole(animals: Pat
         assert (found[key] - expected[key]).abs().max() <= 1e-6, key
     for ours, theirs in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         assert theirs == pytest.approx(ours, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_one_sentence_from_two_processes_too(animals: Path, tmp_path: Path) -> None:
+    arguments = ["train", str(animals), "--run", str(tmp_path / "run"), "--devices", "2", "--batch", "3", "--device", "cpu"]
+    result = subprocess.run([sys.executable, "-m", "transmute", *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert re.fullmatch(r"transmute: a batch of 3 cannot be divided among 2 processes.*\n", result.stderr)
+    assert not (tmp_path / "run").exists()
 
 
 def test_python_mirrors_the_command(animals: Path, tmp_path: Path, finished: Path) -> None:

@@ -16,8 +16,7 @@ class Meter:
         self.count = 0
 
     def add(self, losses: dict[str, Tensor]) -> None:
-        for name, loss in losses.items():
-            self.sums[name] = self.sums.get(name, 0) + loss.double()
+        self.sums = {name: self.sums.get(name, 0) + loss.double() for name, loss in losses.items()}
         self.count += 1
 
     def means(self) -> dict[str, float]:

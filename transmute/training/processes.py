@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -89,8 +90,17 @@ def launch(function: Callable[..., object], argument: object, devices: int) -> N
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
-        min_nodes=1, max_nodes=1, nproc_per_node=devices, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, start_method="spawn"
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="spawn",
+        run_id="transmute",
     )
+    # It reports each failure and each Ctrl-C over many lines; the processes themselves have said what there is to say.
+    logging.disable(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     try:
         elastic_launch(config, function)(argument)
@@ -98,6 +108,8 @@ def launch(function: Callable[..., object], argument: object, devices: int) -> N
         sys.exit(max(1, error.get_first_failure()[1].exitcode))
     except SignalException as error:
         sys.exit(128 + error.sigval)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def chosen_device(device: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 import torch
 
@@ -45,6 +46,9 @@ def _train_as_child(config: TrainConfig) -> None:
         if first_of_all():  # all processes come to the same error
             print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception:  # the launcher would swallow it
+        traceback.print_exc()
+        sys.exit(1)
     if stopped_by:
         sys.exit(128 + stopped_by)
 
