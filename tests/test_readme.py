@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.test_cli import TINY
 from transmute.cli import run_command
@@ -34,8 +35,10 @@ def test_every_transmute_command_and_the_python_of_the_readme_run(animals: Path,
         shutil.copytree(animals, tmp_path / name)
     shutil.copytree(animals / "trainA", tmp_path / "summer")
     shutil.copytree(animals / "trainB", tmp_path / "winter")
-    for phase in ("trainA", "trainB"):
-        shutil.copytree(animals / phase, tmp_path / "facades" / phase)
+    for phase in ("train", "test"):
+        (tmp_path / "facades" / phase).mkdir(parents=True)
+        for index in range(2):
+            Image.effect_noise((40, 20), 50 + index).save(tmp_path / "facades" / phase / f"{index}.jpg")
     shutil.copy(animals / "testA" / "0000.png", tmp_path / "horse.jpg")
     monkeypatch.chdir(tmp_path)
     commands = [command for command in COMMANDS if command.startswith("transmute")]
