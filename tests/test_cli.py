@@ -48,6 +48,10 @@ def test_kinds_are_chosen_by_name_and_bring_their_own_flags(parsed) -> None:
     )
     assert (config.recipe.method.generator.name, config.recipe.method.generator.depth) == ("unet", 7)
     assert (config.recipe.method.adversarial.name, config.recipe.method.adversarial.penalty) == ("wgan-gp", 1)
+    for name, setting in (("unet-128", ("unet", 7)), ("unet-256", ("unet", 8))):
+        generator = parsed("data", "--method.generator", name).recipe.method.generator
+        assert (generator.name, generator.depth) == setting
+    assert parsed("data", "--method.generator", "resnet-6", "--method.generator.width", "8").recipe.method.generator.blocks == 6
     config = parsed("data", "--method.discriminator", "pixel", "--method.generator.init", "xavier", "--method.generator.init.gain", "1")
     assert (config.recipe.method.discriminator.name, config.recipe.method.generator.init.name) == ("pixel", "xavier")
 
@@ -69,6 +73,7 @@ def test_a_file_gives_defaults_and_flags_win(parsed, tmp_path: Path) -> None:
         (["train", "d", "--size", "12by4"], "a size is N or WIDTHxHEIGHT in pixels (256, 512x256), but this is '12by4'"),
         (["train", "d", "--method", "cyclegun"], "there is no method 'cyclegun': choose cyclegan or pix2pix"),
         (["train", "d", "--method.generator", "unett"], "there is no generator 'unett': choose 'resnet' or 'unet'"),
+        (["train", "d", "--preprocess.background", "notacolor"], "unknown color specifier"),
         (["train", "d", "--method"], "--method needs a value"),
         (["train", "d", "--precision", "int8"], "invalid choice 'int8' for argument '--precision'"),
         (["train", "d", "--steps", "3", "--epochs", "4"], "either in --steps or in --epochs"),

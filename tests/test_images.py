@@ -84,6 +84,17 @@ def test_gray_is_asked_for_with_one_channel(tmp_path: Path) -> None:
 def test_an_embedded_profile_is_honored_and_a_broken_one_ignored(tmp_path: Path) -> None:
     image = Image.new("RGB", (2, 2), (200, 100, 50))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # A profile whose red is our green and the other way round, and which does not call itself sRGB.
+    swapped = (
+        srgb.replace(b"rXYZ", b"????")
+        .replace(b"gXYZ", b"rXYZ")
+        .replace(b"????", b"gXYZ")
+        .replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be"))
+    )
+    red = saved(Image.new("RGB", (2, 2), RED), tmp_path / "swapped.png", icc_profile=swapped)
+    assert seen(red)[0, 0].tolist() == pytest.approx([0, 255, 0], abs=2)  # the library rounds on the way
+    clear = saved(Image.new("RGBA", (2, 2), (*RED, 255)), tmp_path / "clear.png", icc_profile=swapped)
+    assert seen(clear)[0, 0].tolist() == pytest.approx([0, 255, 0], abs=2)
     assert seen(saved(image, tmp_path / "srgb.png", icc_profile=srgb))[0, 0].tolist() == [200, 100, 50]
     assert seen(saved(image, tmp_path / "broken.png", icc_profile=b"no profile"))[0, 0].tolist() == [200, 100, 50]
 

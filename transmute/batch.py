@@ -18,6 +18,10 @@ class Batch:
     a: Images
     b: Images
 
+    def pin_memory(self) -> Batch:
+        """The same batch in memory from which a GPU can copy in the background; the loader calls this."""
+        return Batch(self.a.pin_memory(), self.b.pin_memory())
+
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
         """The same batch on another device (copied in the background where the memory is pinned)."""
         return Batch(self.a.to(device, dtype, non_blocking=True), self.b.to(device, dtype, non_blocking=True))

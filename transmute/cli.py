@@ -16,6 +16,7 @@ import tyro
 from pydantic import Field
 
 import transmute
+from transmute.images import PictureError
 from transmute.run import Run
 from transmute.settings import Settings, Size, UserError
 
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         sys.exit(run_command(sys.argv[1:]))
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":  # under torchrun, all processes come to the same error
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, PictureError):  # to others all processes of torchrun come together
             print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -78,6 +79,8 @@ def train(arguments: list[str]) -> int:
                 recipe, changed = recipe_from(recipe.method.name, None, _nested(recipe.model_dump(), place, kind)), True
     if any(word.split("=")[0] == "--steps" for word in rest) and any(word.split("=")[0] == "--epochs" for word in rest):
         raise UserError("give the length either in --steps or in --epochs, not in both")
+    if any(word.split("=")[0] == "--epochs" for word in rest):
+        recipe = recipe.replace(steps=None)
     kinds = "; ".join(f"--{place} KIND" for place in _kinds(recipe.model_dump()))
     description = (
         f"Trains a translator between two domains of pictures. --method NAME chooses {' or '.join(RECIPES)}, --config FILE lays a YAML file "

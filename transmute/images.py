@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +33,13 @@ def find_pictures(folder: Path) -> list[Path]:
         raise UserError(f"{folder} is not a folder")
     below = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
     return sorted(path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels as a file's header says, or None where it cannot be read."""
+    with contextlib.suppress(Exception), Image.open(path) as file:  # Pillow's readers raise almost anything on damaged files
+        return file.size
+    return None
 
 
 def open_picture(
@@ -80,11 +89,11 @@ def _as_seen(image: Image.Image, source: str, channels: int, background: str) ->
         raise PictureError(f"{source} holds 32-bit floats, which have no known range: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         return _from_16_bits(image).convert(mode), None
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, ImageColor.getrgb(background))
-        return Image.alpha_composite(ground, layered).convert(mode), layered.getchannel("A")
-    return _in_srgb(image).convert("RGB").convert(mode), None
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    color = _in_srgb(image if image.mode == "CMYK" else image.convert("RGB")).convert("RGB")
+    if alpha is not None:
+        color = Image.composite(color, Image.new("RGB", image.size, ImageColor.getrgb(background)), alpha)
+    return color.convert(mode), alpha
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
@@ -157,4 +166,6 @@ def save_picture(image: Image.Image, path: Path) -> None:
         image.save(aside, quality=95)
     else:
         image.save(aside)
+    with aside.open("r+b") as file:
+        os.fsync(file.fileno())
     aside.replace(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +58,7 @@ def train(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     devices: int = 1,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    sync_batch_norm: bool = False,
 ) -> Run:
     """Trains as `transmute train` does, and gives back the run.
 
@@ -65,7 +68,11 @@ def train(
         method: A name in `RECIPES`.
         recipe: A finished recipe in place of `method`, or the path of a YAML file.
         size, batch, steps, epochs, seed: Changes to the recipe.
-        source, report_every, sample_every, save_every, keep, device, devices, precision: As the flags of `transmute train`.
+        source, report_every, sample_every, save_every, keep, device, devices, precision, sync_batch_norm: As the flags of `transmute train`.
+
+    Raises:
+        UserError: If something given does not fit, or a loss is not finite.
+        KeyboardInterrupt, SystemExit: When Ctrl-C or SIGTERM stopped the training; everything is saved then.
 
     Example:
         run = transmute.train("horse2zebra", run="runs/h2z", size=128, steps=1000)
@@ -74,11 +81,15 @@ def train(
     from transmute.training.train import train as train_with
 
     base = recipe if isinstance(recipe, Recipe) else recipe_from(method, Path(recipe) if recipe else None)
-    changes = {"size": size, "batch": batch, "steps": steps, "epochs": epochs, "seed": seed}
+    changes = {name: value for name, value in {"size": size, "batch": batch, "epochs": epochs, "seed": seed}.items() if value is not None}
+    if steps is not None and epochs is not None:
+        raise UserError("give the length either in steps or in epochs, not in both")
+    if steps is not None or epochs is not None:
+        changes["steps"] = steps
     config = TrainConfig(
         folder=Path(data) if data is not None else None,
         run=Path(run) if run is not None else None,
-        recipe=base.replace(**{name: value for name, value in changes.items() if value is not None}),
+        recipe=base.replace(**changes),
         data=source,
         report_every=report_every,
         sample_every=sample_every,
@@ -87,7 +98,12 @@ def train(
         device=device,
         devices=devices,
         precision=precision,
+        sync_batch_norm=sync_batch_norm,
     ).with_run()
-    train_with(config)
+    stopped_by = train_with(config)
+    if stopped_by == signal.SIGINT:
+        raise KeyboardInterrupt
+    if stopped_by:
+        sys.exit(128 + stopped_by)
     assert config.run is not None
     return Run(config.run)

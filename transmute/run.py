@@ -61,11 +61,11 @@ class Run:
 
     def samples(self) -> list[int]:
         """Steps with a sheet of samples, oldest first."""
-        return sorted(int(path.stem) for path in (self.folder / "samples").glob("*.png") if path.stem.isdigit())
+        return sorted(int(path.stem) for path in (self.folder / "samples").glob("*.png") if _is_step(path.stem))
 
     def models(self) -> list[int]:
         """Steps with models, oldest first."""
-        return sorted(int(path.name) for path in (self.folder / "models").glob("*") if path.name.isdigit())
+        return sorted(int(path.name) for path in (self.folder / "models").glob("*") if _is_step(path.name))
 
     def model_file(self, direction: str | None = None) -> Path:
         """The newest model for a direction; without one, the first of a_to_b and b_to_a that there is.
@@ -118,6 +118,11 @@ class Run:
             if later > step:
                 shutil.rmtree(self.model_folder(later))
 
+    def set_aside(self, step: int) -> None:
+        """Renames a damaged checkpoint, so that it no longer counts but is not lost."""
+        path = self.checkpoint_file(step)
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
     def keep_newest(self, count: int) -> None:
         """Removes all but the newest checkpoints and models."""
         for step in self.checkpoints()[:-count]:
@@ -129,6 +134,10 @@ class Run:
         self.checkpoint_file(step).unlink()
         for path in (self.folder / "checkpoints").glob(f"{step}.rank*.safetensors"):
             path.unlink()
+
+
+def _is_step(name: str) -> bool:
+    return name.isdecimal() and name == str(int(name))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -19,11 +19,16 @@ class WeightsError(UserError):
     """A file of tensors that is missing, damaged or something else."""
 
 
+class UnreadableError(UserError):
+    """A file that the system does not let us read just now; it may be whole."""
+
+
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
     """Writes tensors and a JSON-able header to one file; it is complete or not there, whenever the machine stops."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header)
     # One entry only: safetensors writes several in an order that changes from run to run.
-    metadata = {"transmute": json.dumps(header | {"crc32": _checksum(tensors)})}
+    metadata = {"transmute": f"{_checksum(text, tensors):08x} {text}"}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     save_file(tensors, aside, metadata)
@@ -37,6 +42,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
     Raises:
         WeightsError: If the file is missing, truncated, changed, or not one of ours.
+        UnreadableError: If the system does not let us read it.
     """
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
@@ -44,19 +50,22 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path} is no safetensors file, or is damaged ({error})") from None
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error}") from None
     if "transmute" not in metadata:
         raise WeightsError(f"{path} is a safetensors file, but not one that Transmute wrote")
-    header = json.loads(metadata["transmute"])
-    if header.pop("crc32") != _checksum(tensors):
+    checksum, _, text = metadata["transmute"].partition(" ")
+    if checksum != f"{_checksum(text, tensors):08x}":
         raise WeightsError(f"{path} is damaged: its contents do not match its checksum")
-    return tensors, header
+    return tensors, json.loads(text)
 
 
-def _checksum(tensors: dict[str, torch.Tensor]) -> int:
-    checksum = 0
-    for name in sorted(tensors):
-        contents = tensors[name].reshape(-1).view(torch.uint8).numpy()
-        checksum = zlib.crc32(contents.data, zlib.crc32(name.encode(), checksum))
+def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> int:
+    """Of the header, and of names, types, shapes and contents of the tensors."""
+    checksum = zlib.crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, checksum)
     return checksum

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from transmute.data.check import checked, common_size
+from transmute.data.check import checked
 from transmute.data.config import PreprocessConfig, SourceConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
@@ -32,7 +32,7 @@ def check(folder: Path, *, skip_bad: bool, paired: bool = False, mode: str = "no
     preprocess = PreprocessConfig(mode=mode)  # pyright: ignore
     data = recognize(folder, SourceConfig(), paired=paired)
     geometry = Geometry.of(preprocess, size, 4)
-    return checked(data, readers(geometry, preprocess), paired=paired, skip_bad=skip_bad, say=said.append), said
+    return checked(data, readers(geometry, preprocess), paired=paired, skip_bad=skip_bad, say=said.append)[0], said
 
 
 def test_all_bad_pictures_are_listed_with_their_reasons(folder: Path) -> None:
@@ -67,11 +67,14 @@ def test_nothing_left_is_an_error(folder: Path) -> None:
         check(folder, skip_bad=True)
 
 
-def test_common_size_is_found_or_not(animals: Path, folder: Path) -> None:
+def test_the_sizes_that_training_will_see_are_found(animals: Path, folder: Path) -> None:
     preprocess = PreprocessConfig(mode="none")
     geometry = Geometry.of(preprocess, "16x16", 4)
-    data = recognize(animals, SourceConfig(), paired=False)
-    assert common_size(data, readers(geometry, preprocess), geometry) == (16, 16)
-    Image.new("RGB", (20, 16)).save(folder / "trainA/0.png")
-    Image.new("RGB", (20, 16)).save(folder / "trainA/1.png")
-    assert common_size(recognize(folder, SourceConfig(), paired=False), readers(geometry, preprocess), geometry) is None
+
+    def sizes(of: Path) -> set[tuple[int, int]]:
+        data = recognize(of, SourceConfig(), paired=False)
+        return checked(data, readers(geometry, preprocess), paired=False, skip_bad=True, say=lambda line: None)[1]
+
+    assert sizes(animals) == {(16, 16)}
+    Image.new("RGB", (21, 16)).save(folder / "trainA/0.png")
+    assert sizes(folder) == {(20, 16), (32, 32)}

@@ -80,6 +80,21 @@ def test_pairs_in_two_folders_are_matched_by_name_without_ending(tmp_path: Path)
     assert len(recognize(tmp_path, SourceConfig(skip_bad=True), paired=True).train[0]) == 2
 
 
+def test_two_folders_inside_train_are_the_domains(tmp_path: Path) -> None:
+    for name in ("train/horse/1.png", "train/horse/2.png", "train/zebra/1.png", "test/horse/3.png", "test/zebra/4.png"):
+        picture(tmp_path / name)
+    data = recognize(tmp_path, SourceConfig(), paired=False)
+    assert data.names == ("horse", "zebra")
+    assert [len(side) for side in (*data.train, *data.test)] == [2, 1, 1, 1]
+    assert data.train[0][0].half is None
+
+
+def test_single_pictures_in_train_are_not_taken_for_two_side_by_side(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "1.png")
+    with pytest.raises(UserError, match=r"pictures of one domain only \(1\.png is 8x8"):
+        recognize(tmp_path, SourceConfig(), paired=False)
+
+
 def test_max_pictures_takes_the_first(tmp_path: Path) -> None:
     for index in range(4):
         picture(tmp_path / "trainA" / f"{index}.png")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from transmute.demo.animals import animal
-from transmute.demo.demo import DEMO, run_demo
+from transmute.demo.demo import run_demo
 from transmute.demo.evidence import measure
 from transmute.run import Run
 
@@ -67,7 +67,3 @@ def test_the_quick_demo_goes_the_whole_way_and_goes_on_when_finished(tmp_path: P
     assert "look of the animal" in capsys.readouterr().out
     assert run_demo(tmp_path / "demo", quick=True) is None
     assert "is finished" in capsys.readouterr().out
-
-
-def test_the_demo_is_small() -> None:
-    assert DEMO.method.generator.width <= 16

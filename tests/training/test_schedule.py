@@ -22,5 +22,5 @@ def test_linear_decays_over_its_share() -> None:
 
 def test_constant_step_and_cosine() -> None:
     assert rate(ConstantConfig(), 7, 10) == 1
-    assert [rate(StepConfig(every=3, factor=0.5), step, 10) for step in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
+    assert [rate(StepConfig(every=0.3, factor=0.5), step, 10) for step in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
     assert [rate(CosineConfig(), step, 4) for step in (0, 2, 4)] == pytest.approx([1, 0.5, 0])

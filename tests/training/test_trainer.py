@@ -43,16 +43,46 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config: Settings) ->
     assert largest_difference(whole, split) < 1e-9
 
 
-def test_a_player_s_update_leaves_everyone_else_alone() -> None:
-    method = built()
-    before = {name: value.clone() for name, value in method.state_dict().items()}
-    step = method.step(batches(1)[0])
-    update = next(step)
-    sum(update.losses.values()).backward(inputs=update.player.parameters)  # pyright: ignore
-    assert all(parameter.grad is None for network in (method.score_a, method.score_b) for parameter in network.parameters())  # pyright: ignore
-    trainer = Trainer(method, AdamConfig())
+def test_each_update_moves_its_player_and_leaves_no_gradient_with_anyone_else() -> None:
+    trainer = Trainer(built(), AdamConfig())
+    everyone = {player.name: player.parameters for player in trainer.method.players}
+    moved = []
+
+    def look(*_: object) -> None:
+        names = [name for name, parameters in everyone.items() if any(parameter.grad is not None for parameter in parameters)]
+        moved.append(names)
+
+    for optimizer in trainer.optimizers.values():
+        optimizer.register_step_pre_hook(look)
+    before = {name: value.clone() for name, value in trainer.method.state_dict().items()}
     trainer.step(batches(1))
-    assert all(not torch.equal(before[name], value) for name, value in method.state_dict().items() if name.endswith("weight"))
+    assert moved == [["generators"], ["discriminators"]]
+    assert all(not torch.equal(before[name], value) for name, value in trainer.method.state_dict().items() if name.endswith("weight"))
+
+
+def test_accumulation_holds_the_graph_of_one_part_at_a_time() -> None:
+    def largest_graph(count: int) -> int:
+        """Bytes that backward passes kept at once, at most, in a step of so many parts."""
+        trainer, batch = Trainer(built(), AdamConfig()), batches(1, size=8)[0]
+        held, largest = 0, 0
+
+        class Kept:
+            def __init__(self, tensor: torch.Tensor) -> None:
+                nonlocal held, largest
+                self.tensor = tensor
+                held += tensor.nbytes
+                largest = max(largest, held)
+
+            def __del__(self) -> None:
+                nonlocal held
+                held -= self.tensor.nbytes
+
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+            trainer.step(parts(batch, count))
+        return largest
+
+    # Weights are kept beside pictures, so a quarter of the pictures is a little more than a quarter of the bytes.
+    assert largest_graph(4) < 0.35 * largest_graph(1)
 
 
 def test_the_rate_scales_the_learning_rate() -> None:

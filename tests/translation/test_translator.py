@@ -62,9 +62,10 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 @given(length=st.integers(1, 300), stride=st.sampled_from([4, 16, 256]))
 def test_a_side_is_reflected_to_a_multiple_of_the_stride(length: int, stride: int) -> None:
-    indices = reflected(length, stride)
+    indices = reflected(length, stride, 2 * stride)
     before = (len(indices) - length) // 2
     assert len(indices) % stride == 0
+    assert max(length, 2 * stride) <= len(indices) < max(length, 2 * stride) + stride
     assert indices[before : before + length].tolist() == list(range(length))
     steps = indices.diff().abs()
     assert length == 1 or set(steps.tolist()) == {1}
@@ -98,8 +99,9 @@ def test_all_kinds_of_pictures_are_taken(model: Path, tmp_path: Path) -> None:
     assert [np.array_equal(np.asarray(one), expected) for one in translator([image, tensor])] == [True, True]
     with pytest.raises(UserError, match="should be uint8"):
         translator(np.zeros((4, 4, 3)))
-    with pytest.raises(UserError, match=r"should be \(3, height, width\)"):
-        translator(torch.zeros(1, 4, 4))
+    for shape in ((1, 4, 4), (2, 3, 4, 4), (4,)):
+        with pytest.raises(UserError, match=r"should be \(3, height, width\)"):
+            translator(torch.zeros(*shape))
 
 
 def test_gray_in_and_color_out(tmp_path: Path) -> None:
@@ -148,6 +150,20 @@ def test_dropout_is_off_and_batch_norm_uses_what_the_training_used() -> None:
     assert torch.equal(own(images), generator(images))
 
 
+def test_pictures_of_a_batch_do_not_share_their_own_statistics(tmp_path: Path) -> None:
+    translator = Translator(
+        saved(tmp_path / "x.safetensors", generator=ResNetConfig(width=2, blocks=1, norm="batch"), own_statistics=True), device="cpu"
+    )
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(translator.translate(images), torch.cat([translator.translate(image[None]) for image in images]))
+
+
+@pytest.mark.parametrize("levels", [0, 3, 4])
+def test_pictures_smaller_than_the_layers_need_are_translated(tmp_path: Path, levels: int) -> None:
+    translator = Translator(saved(tmp_path / "x.safetensors", generator=ResNetConfig(width=2, blocks=1, levels=levels)), device="cpu")
+    assert translator(noise(50, 5)).size == (50, 5)
+
+
 def test_a_model_file_says_what_it_is(model: Path) -> None:
     found, network = load_model(model)
     assert found == card()
@@ -176,6 +192,9 @@ def test_what_is_no_model_is_refused_in_one_sentence(tmp_path: Path, model: Path
         Translator(tmp_path / "x.pth")
     with pytest.raises(UserError, match="translates a_to_b, not b_to_a"):
         Translator(model, direction="b_to_a")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no CUDA device can be used here"):
+            Translator(model, device="cuda")
 
 
 def test_files_keep_tree_name_format_and_size(model: Path, tmp_path: Path) -> None:
@@ -221,6 +240,9 @@ def test_inputs_are_files_folders_and_globs_and_never_overwritten(tmp_path: Path
     found = find_inputs([str(tmp_path / "in"), str(tmp_path / "in" / "a.png")], out)
     assert {target.relative_to(out).as_posix() for target in found.values()} == {"a.png", "deep/b.png"}
     assert len(find_inputs([str(tmp_path / "in" / "**" / "*")], out)) == 2
+    (tmp_path / "picture").write_bytes((tmp_path / "in" / "a.png").read_bytes())
+    with pytest.raises(UserError, match="has not the ending of a picture"):
+        find_inputs([str(tmp_path / "picture")], out)
     with pytest.raises(UserError, match="would both be written to"):
         find_inputs([str(tmp_path / "in"), str(tmp_path / "other")], out)
     with pytest.raises(UserError, match="overwritten by its own translation"):

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from PIL import ImageColor
+from pydantic import AfterValidator, Field
 
 from transmute.settings import Settings, Size
+
+
+def _known_color(color: str) -> str:
+    ImageColor.getrgb(color)  # raises ValueError for what is no color
+    return color
 
 
 class PreprocessConfig(Settings):
     """From a picture on disk to what training sees; part of the recipe and of every model file."""
 
     mode: Literal["resize-and-crop", "crop", "scale-width", "scale-width-and-crop", "none"] = "resize-and-crop"
-    """Resize to load-size and crop at random; crop only; make as wide as --size, the height in proportion (at least that of
-    --size); as wide as load-size, then crop; or leave as it is. Without a crop, sides are rounded to what the generator takes."""
+    """Resize to load-size and crop at random; crop only; make as wide as load-size, the height in proportion (at least that of
+    --size); the same, then crop; or leave as it is. Without a crop, sides are rounded to what the generator takes."""
     load_size: Size | None = None
-    """Pixels before the random crop; None is --size times 286/256, as in the original."""
+    """Pixels after resizing and before any crop; None is --size times 286/256, as in the original."""
     flip: bool = True
     """Mirror half of the pictures left to right."""
     channels_a: Literal[1, 3] = 3
     """Channels of domain a: 3 for RGB, 1 for gray."""
     channels_b: Literal[1, 3] = 3
     """Channels of domain b: 3 for RGB, 1 for gray."""
-    background: str = "white"
+    background: Annotated[str, AfterValidator(_known_color)] = "white"
     """Color under transparent pixels, by name or as #rrggbb."""
     serial: bool = False
     """Keep pictures in the order of their names, domain b beside domain a, and nothing drawn at random in the order."""

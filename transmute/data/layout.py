@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transmute.data.config import SourceConfig
-from transmute.images import find_pictures
+from transmute.images import find_pictures, picture_size
 from transmute.settings import UserError
 
 
@@ -49,7 +49,7 @@ def recognize(folder: Path | None, config: SourceConfig, *, paired: bool) -> Dat
     """Finds the pictures of a data set.
 
     Known are `trainA trainB` (with `testA testB` or `valA valB`), `train_A train_B`, `train/A train/B`, `A B`, side by side
-    pictures in `train`, a folder with just two folders of pictures, and two folders named in the config.
+    pictures in `train`, a folder (or its `train`) with just two folders of pictures, and two folders named in the config.
 
     Args:
         folder: The data set, unless the config names its two folders.
@@ -74,8 +74,13 @@ def recognize(folder: Path | None, config: SourceConfig, *, paired: bool) -> Dat
         held_out = _domain_folders(folder, "test") or _domain_folders(folder, "val")
         return _data_set(train, held_out, _domain_names(folder), config, paired)
     if (folder / "train").is_dir() and (pictures := find_pictures(folder / "train")):
-        return _side_by_side(folder, pictures, config)
-    below = sorted(path for path in folder.iterdir() if path.is_dir() and find_pictures(path))
+        below = _folders_of_pictures(folder / "train")
+        if len(below) == 2 and not any(picture.parent == folder / "train" for picture in pictures):
+            held_out = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), folder)
+            test = held_out / below[0].name, held_out / below[1].name
+            return _data_set((below[0], below[1]), test, (below[0].name, below[1].name), config, paired)
+        return _side_by_side(folder, pictures, config, paired)
+    below = _folders_of_pictures(folder)
     if len(below) == 2:
         return _two_folders(below[0], below[1], config, paired)
     if find_pictures(folder):
@@ -86,6 +91,10 @@ def recognize(folder: Path | None, config: SourceConfig, *, paired: bool) -> Dat
         f"{folder} holds {what}: expected trainA and trainB, train/A and train/B, side by side pictures in train, "
         "or two folders named with --data.a and --data.b"
     )
+
+
+def _folders_of_pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and find_pictures(path))
 
 
 def _domain_folders(folder: Path, phase: str) -> tuple[Path, Path] | None:
@@ -117,7 +126,8 @@ def _two_folders(a: Path, b: Path, config: SourceConfig, paired: bool) -> DataSe
 
 def _data_set(train: tuple[Path, Path], held_out: tuple[Path, Path] | None, names: tuple[str, str], config: SourceConfig, paired: bool) -> DataSet:
     sides = _both(train, config, paired)
-    test = _both(held_out, config, paired) if held_out and all(find_pictures(folder) for folder in held_out) else ([], [])
+    has_test = held_out and all(folder.is_dir() and find_pictures(folder) for folder in held_out)
+    test = _both(held_out, config, paired) if held_out and has_test else ([], [])
     how = "pairs matched by name" if paired else "unpaired"
     description = (
         f"{train[0]} and {train[1]} ({how}): {len(sides[0])} and {len(sides[1])} pictures to train with, {len(test[0])} and {len(test[1])} held out"
@@ -149,7 +159,13 @@ def _matched(folders: tuple[Path, Path], found_a: list[Path], found_b: list[Path
     return [by_stem_a[stem] for stem in common], [by_stem_b[stem] for stem in common]
 
 
-def _side_by_side(folder: Path, pictures: list[Path], config: SourceConfig) -> DataSet:
+def _side_by_side(folder: Path, pictures: list[Path], config: SourceConfig, paired: bool) -> DataSet:
+    size = picture_size(pictures[0])
+    if not paired and size and size[0] < 1.5 * size[1]:
+        raise UserError(
+            f"{folder / 'train'} holds pictures of one domain only ({pictures[0].name} is {size[0]}x{size[1]}, too narrow for two side by side): "
+            "expected trainA and trainB, train/A and train/B, or two folders named with --data.a and --data.b"
+        )
     held_out = next((find_pictures(folder / name) for name in ("test", "val") if (folder / name).is_dir()), [])
     pictures = pictures[: config.max_pictures]
     description = f"side by side pictures (a left, b right) in {folder / 'train'}: {len(pictures)} pairs to train with, {len(held_out)} held out"

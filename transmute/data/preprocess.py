@@ -65,7 +65,7 @@ class Geometry:
             case "scale-width-and-crop":
                 return self.load[0], max(round(self.load[0] * height / width), self.size[1])
             case "scale-width":
-                return self._rounded(self.size[0], max(self.size[0] * height / width, self.size[1]))
+                return self._rounded(self.load[0], max(self.load[0] * height / width, self.size[1]))
             case "none":
                 return self._rounded(width, height)
         return width, height

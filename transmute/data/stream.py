@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from transmute.batch import Batch
 from transmute.data.config import PreprocessConfig
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry, random_draw
-from transmute.images import normalize, open_picture, to_bytes_tensor
+from transmute.images import PictureError, normalize, open_picture, to_bytes_tensor
 
 
 class Reader:
@@ -79,12 +81,12 @@ class Order:
         """The indices in a and b at a place of the stream, and the source of that place's random decisions."""
         passed, index = divmod(place, self.pass_length)
         indices_a, indices_b = _pass_order(self, passed)
-        return int(indices_a[index]), int(indices_b[index]), np.random.default_rng([self.seed, passed, index])
+        return int(indices_a[index]), int(indices_b[index]), np.random.default_rng([self.seed, passed, index, 1])
 
 
 @lru_cache(maxsize=4)
 def _pass_order(order: Order, passed: int) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng([order.seed, passed])
+    random = np.random.default_rng([order.seed, passed, 0, 0])
     indices = np.arange(order.pass_length) if order.serial else random.permutation(order.pass_length)
     if order.paired or order.serial:
         return indices % order.count_a, indices % order.count_b
@@ -132,8 +134,13 @@ class Stream(Dataset[Loaded]):
             pin_memory=pin,
             generator=torch.Generator(),  # the loader draws a number that nobody uses; not from the step's source
             prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_ctrl_c_to_the_main_process,
         )
         return iter(loader)
+
+
+def _leave_ctrl_c_to_the_main_process(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collated(loaded: Sequence[Loaded]) -> tuple[Batch, float]:
@@ -142,13 +149,21 @@ def _collated(loaded: Sequence[Loaded]) -> tuple[Batch, float]:
 
 
 def fixed_batch(data: DataSet, config: PreprocessConfig, geometry: Geometry, count: int) -> list[Batch]:
-    """The same few pictures every time, one a batch, to watch progress on: held-out ones where there are any, evenly spread."""
-    sides = data.test if data.test[0] and data.test[1] else data.train
+    """The same few pictures every time, one a batch, to watch progress on: held-out ones where there are any, evenly spread.
+
+    Held-out pictures that cannot be read are passed over.
+    """
+    shown = _spread(data.test, config, geometry, count) if data.test[0] and data.test[1] else []
+    return shown or _spread(data.train, config, geometry, count)
+
+
+def _spread(sides: tuple[list[Source], list[Source]], config: PreprocessConfig, geometry: Geometry, count: int) -> list[Batch]:
     count = min(count, len(sides[0]), len(sides[1]))
-    reader_a, reader_b = readers(geometry, config)
+    both = readers(geometry, config)
     shown = []
     for index in range(count):
-        a, b = (side[index * len(side) // count] for side in sides)
-        pictures = (to_bytes_tensor(geometry.whole(reader.open(source)))[None] for reader, source in ((reader_a, a), (reader_b, b)))
-        shown.append(Batch(*(normalize(picture) for picture in pictures)))
+        with contextlib.suppress(PictureError):
+            pictures = [reader.open(side[index * len(side) // count]) for reader, side in zip(both, sides, strict=True)]
+            a, b = (normalize(to_bytes_tensor(geometry.whole(picture)))[None] for picture in pictures)
+            shown.append(Batch(a, b))
     return shown

@@ -42,6 +42,11 @@ class CycleGANConfig(Settings):
         """Whether row i of a batch must show the same scene in both domains."""
         return False
 
+    @property
+    def needs_equal_sizes(self) -> bool:
+        """Whether all pictures must have one size, even at one a step: those of a history do."""
+        return self.history > 0
+
     def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> CycleGAN:
         """The networks, newly initialized, for pictures of this many channels and this (width, height)."""
         from transmute.methods.cyclegan import CycleGAN
@@ -74,6 +79,11 @@ class Pix2PixConfig(Settings):
     def paired(self) -> bool:
         """Whether row i of a batch must show the same scene in both domains."""
         return True
+
+    @property
+    def needs_equal_sizes(self) -> bool:
+        """Whether all pictures must have one size, even at one a step."""
+        return False
 
     def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Pix2Pix:
         """The networks, newly initialized, for pictures of this many channels and any size."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from transmute.settings import Settings, UserError
 
@@ -199,5 +199,18 @@ class FourStrideConfig(Settings):
         return initialize(four_stride(in_channels=in_channels, width=self.width, norm=self.norm), self.init.name, self.init.gain)
 
 
-GeneratorConfig = Annotated[ResNetConfig | UNetConfig, Field(discriminator="name")]
+_ORIGINAL_NAMES: dict[str, dict[str, object]] = {
+    "resnet-9": {"name": "resnet", "blocks": 9},
+    "resnet-6": {"name": "resnet", "blocks": 6},
+    "unet-256": {"name": "unet", "depth": 8},
+    "unet-128": {"name": "unet", "depth": 7},
+}
+
+
+def _spelled_out(generator: object) -> object:
+    """The original's names for depths and numbers of blocks, as settings."""
+    return generator | _ORIGINAL_NAMES.get(generator["name"], {}) if isinstance(generator, dict) and "name" in generator else generator
+
+
+GeneratorConfig = Annotated[ResNetConfig | UNetConfig, Field(discriminator="name"), BeforeValidator(_spelled_out)]
 DiscriminatorConfig = Annotated[PatchGANConfig | PixelGANConfig | FourStrideConfig, Field(discriminator="name")]

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import transmute
-from transmute.run import Run
 from transmute.settings import UserError
-from transmute.training.config import Recipe
-from transmute.training.meter import Meter
-from transmute.training.processes import Processes
-from transmute.training.trainer import Trainer
 from transmute.translation.model import ModelCard, save_model
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def save(run: Run, step: int, trainer: Trainer, meter: Meter, processes: Processes, recipe: Recipe, *, domains: tuple[str, str], keep: int) -> None:
-    """Writes models and a checkpoint, each complete or not there, the checkpoint last; then older ones beyond `keep` go.
+    from transmute.training.session import Session
+
+
+def save(session: Session, step: int) -> None:
+    """Writes a checkpoint and models, each complete or not there; then older ones beyond `keep` go.
+
+    The checkpoint of the first process comes after those of the others, and makes them count.
 
     Raises:
         UserError: If a weight is not finite; nothing is written then.
     """
+    run, trainer, processes = session.run, session.trainer, session.processes
     if (name := trainer.non_finite()) is not None:
         raise UserError(
             f"the weight {name} is not finite at step {step}: the last checkpoint is kept; "
@@ -29,28 +32,31 @@ def save(run: Run, step: int, trainer: Trainer, meter: Meter, processes: Process
         )
     header = {"step": step, "processes": processes.count}
     if not processes.first:
-        save_tensors(run.checkpoint_file(step, processes.rank), dict(trainer.method.named_buffers()), header)
+        save_tensors(run.checkpoint_file(step, processes.rank), _own_state(session), header)
     processes.wait()
     if processes.first:
-        _save_models(run, step, trainer, recipe, domains, own_statistics=own_statistics(recipe, processes))
-        save_tensors(run.checkpoint_file(step), trainer.state_dict() | meter.state_dict(), header)
-        run.keep_newest(keep)
+        save_tensors(run.checkpoint_file(step), trainer.state_dict() | session.meter.state_dict(), header)
+        save_models(session, step)
+        run.keep_newest(session.config.keep)
     processes.wait()
 
 
-def own_statistics(recipe: Recipe, processes: Processes) -> bool:
-    """Whether batch norm saw one picture at a time in training, and so must in use."""
-    return recipe.batch // processes.count // recipe.optimizer.accumulate == 1
+def _own_state(session: Session) -> dict[str, Tensor]:
+    """What only this process has: its histories, batch-norm statistics and sums of losses."""
+    buffers = {name for name, _ in session.trainer.method.named_buffers()}
+    state = {f"method.{name}": value for name, value in session.trainer.method.state_dict().items() if name in buffers}
+    return state | session.meter.state_dict()
 
 
-def _save_models(run: Run, step: int, trainer: Trainer, recipe: Recipe, domains: tuple[str, str], *, own_statistics: bool) -> None:
-    names = dict(zip("ab", domains, strict=True))
+def save_models(session: Session, step: int) -> None:
+    """Writes the generators to use, all directions at once."""
+    recipe, folder = session.recipe, session.run.model_folder(step)
+    names = dict(zip("ab", session.data.names, strict=True))
     channels = {"a": recipe.preprocess.channels_a, "b": recipe.preprocess.channels_b}
-    folder = run.model_folder(step)
     aside = folder.with_name(".part")
     shutil.rmtree(aside, ignore_errors=True)
-    for direction, network in trainer.translators.items():
-        source, target = direction[0], direction[-1]
+    for direction, network in session.trainer.translators.items():
+        source, target = direction.split("_to_")
         card = ModelCard(
             transmute=transmute.__version__,
             method=recipe.method.name,
@@ -62,7 +68,7 @@ def _save_models(run: Run, step: int, trainer: Trainer, recipe: Recipe, domains:
             out_channels=channels[target],
             size=recipe.size,
             preprocess=recipe.preprocess,
-            own_statistics=own_statistics,
+            own_statistics=session.own_statistics,
             step=step,
             pictures=step * recipe.batch,
         )
@@ -70,20 +76,42 @@ def _save_models(run: Run, step: int, trainer: Trainer, recipe: Recipe, domains:
     aside.replace(folder)
 
 
-def resume(run: Run, trainer: Trainer, meter: Meter, processes: Processes, say: Callable[[str], None]) -> int:
-    """Restores the newest checkpoint that is whole, and returns its step; 0 if there is none."""
-    for step in reversed(run.checkpoints()):
-        try:
-            state, header = load_tensors(run.checkpoint_file(step))
-            own = load_tensors(run.checkpoint_file(step, processes.rank))[0] if 0 < processes.rank < header["processes"] else {}
-        except WeightsError as error:
-            say(f"checkpoint {step} cannot be used ({error}); trying the one before it")
+def resume(session: Session) -> int:
+    """Restores the newest checkpoint that is whole in every process, and returns its step; 0 if the run has none.
+
+    Raises:
+        UserError: If there are checkpoints or models, but nothing to go on from.
+    """
+    run, trainer, processes = session.run, session.trainer, session.processes
+    steps = run.checkpoints()
+    for step in reversed(steps):
+        state, problem = _load(session, step)
+        if processes.any(state is None):
+            session.say(f"checkpoint {step} cannot be used ({problem or 'in another process'}); trying the one before it")
+            processes.wait()
+            if processes.first:
+                run.set_aside(step)
             continue
-        if header["processes"] != processes.count:
-            say(
-                f"begun with {header['processes']} processes, continued with {processes.count}: image histories are not those of an uninterrupted run"
-            )
-        meter.load_state_dict(state, processes.device)
-        trainer.load_state_dict(state | {f"method.{name}": buffer for name, buffer in own.items()})
+        assert state is not None
+        session.meter.load_state_dict(state, processes.device)
+        trainer.load_state_dict(state)
         return step
+    if steps or run.models():
+        what = "none of its checkpoints can be used" if steps else "it has models but no checkpoint"
+        raise UserError(f"{run.folder} cannot be continued: {what}; start anew with another --run, or remove the folder")
     return 0
+
+
+def _load(session: Session, step: int) -> tuple[dict[str, Tensor] | None, str]:
+    """The state at a step as this process needs it, or None and why not."""
+    run, processes = session.run, session.processes
+    try:
+        state, header = load_tensors(run.checkpoint_file(step))
+        if header["processes"] != processes.count:
+            before = header["processes"]
+            session.say(f"begun with {before} processes, continued with {processes.count}: histories are not those of an uninterrupted run")
+        if 0 < processes.rank < header["processes"]:
+            state |= load_tensors(run.checkpoint_file(step, processes.rank))[0]
+    except WeightsError as error:
+        return None, str(error)
+    return state, ""

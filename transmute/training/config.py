@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from pydantic import Field, model_validator
 
 from transmute.data.config import PreprocessConfig, SourceConfig
 from transmute.methods.config import CycleGANConfig, MethodConfig
-from transmute.settings import Settings, Size
+from transmute.settings import Settings, Size, UserError
 
 
 class AdamConfig(Settings):
@@ -26,7 +27,8 @@ class AdamConfig(Settings):
     clip: float | None = Field(default=None, gt=0)
     """Largest norm of a player's gradient; None clips nothing."""
     accumulate: int = Field(default=1, ge=1)
-    """Parts into which a batch is split to save memory; the gradients stay those of the whole batch."""
+    """Parts into which a batch is split to save memory; the gradients stay those of the whole batch. (pix2pix keeps its generator's
+    part of the graph while the discriminator moves, so it saves less there.)"""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the averaged generators (0.999, say), which are then what is saved and shown; 0 turns averaging off."""
 
@@ -52,8 +54,8 @@ class StepConfig(Settings):
 
     name: Literal["step"] = "step"
     """Kind; chosen by the flag without `.name`."""
-    every: int = Field(default=50, ge=1)
-    """Epochs (steps, where the length is given in steps) between two changes."""
+    every: float = Field(default=0.25, gt=0, le=1)
+    """Share of the training between two changes: 0.25 is the original's 50 of 200 epochs."""
     factor: float = Field(default=0.1, gt=0, le=1)
     """What the rate is multiplied with."""
 
@@ -128,5 +130,11 @@ class TrainConfig(Settings):
     """Batch-norm statistics over all processes, not each one's own (GPUs only)."""
 
     def with_run(self) -> TrainConfig:
-        """The same with a run folder: a dated one where none is named."""
+        """The same with a run folder: a dated one where none is named.
+
+        Raises:
+            UserError: If none is named under torchrun, whose processes would each find a name of their own.
+        """
+        if self.run is None and "RANK" in os.environ:
+            raise UserError("under torchrun, name the folder of the run with --run")
         return self if self.run is not None else self.replace(run=Path("runs") / time.strftime("%Y-%m-%d-%H%M%S"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from transmute.settings import UserError
+from transmute.devices import chosen_device
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,10 @@ def joined(device: str) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def launch(function: Callable[..., object], argument: object, devices: int) -> None:
-    """Runs `function(argument)` in several processes on this machine, as torchrun would.
+def launch(function: Callable[..., object], argument: object, devices: int) -> int:
+    """Runs `function(argument)` in several processes on this machine, as torchrun would, and returns the exit status.
 
-    Raises:
-        SystemExit: With the exit status of the first process that failed; it has said why.
+    That of the first process that failed counts. Processes say themselves why they leave, unless they are killed.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -99,29 +99,23 @@ def launch(function: Callable[..., object], argument: object, devices: int) -> N
         start_method="spawn",
         run_id="transmute",
     )
-    # It reports each failure and each Ctrl-C over many lines; the processes themselves have said what there is to say.
-    logging.disable(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    # The launcher reports each failure and each Ctrl-C over many lines; the processes themselves have said what there is to say.
+    logged_before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         elastic_launch(config, function)(argument)
     except ChildFailedError as error:
-        sys.exit(max(1, error.get_first_failure()[1].exitcode))
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            why = "for want of memory, perhaps" if failure.exitcode == -signal.SIGKILL else "see above"
+            print(f"transmute: process {rank} was ended by signal {-failure.exitcode} ({why})", file=sys.stderr)
+        return failure.exitcode if failure.exitcode > 0 else 1
     except SignalException as error:
-        sys.exit(128 + error.sigval)
+        return 128 + error.sigval
     finally:
-        logging.disable(logging.NOTSET)
-
-
-def chosen_device(device: str) -> str:
-    """cuda or cpu.
-
-    Raises:
-        UserError: If a GPU was asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise UserError("no CUDA device can be used here: run on the CPU with --device cpu, or install a build of torch with CUDA")
-    return device if device != "auto" else ("cuda" if available else "cpu")
+        logging.disable(logged_before)
+    return 0
 
 
 def chosen_precision(precision: str, device: torch.device) -> tuple[str, str]:

@@ -25,6 +25,6 @@ def rate(schedule: ScheduleConfig, now: int, length: int) -> float:
             decaying = round(length * decay)
             return 1 - max(0, now + 1 - (length - decaying)) / (decaying + 1)
         case StepConfig(every=every, factor=factor):
-            return factor ** (now // every)
+            return factor ** (now // (every * length))
         case CosineConfig():
             return 0.5 * (1 + math.cos(math.pi * now / length))

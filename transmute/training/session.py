@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,13 @@ from rich.console import Console
 from torch import nn
 
 from transmute.batch import Batch
-from transmute.data.check import checked, common_size
+from transmute.data.check import checked
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Order, Stream, fixed_batch, readers
 from transmute.run import Run
 from transmute.settings import UserError, differences
-from transmute.training.checkpoint import resume
+from transmute.training.checkpoint import resume, save_models
 from transmute.training.config import Recipe, TrainConfig
 from transmute.training.environment import environment
 from transmute.training.meter import Meter
@@ -33,6 +33,7 @@ class Session:
     """All that the loop works with.
 
     Attributes:
+        say: Prints a line, in the first process.
         data: The pictures that are used.
         shown: The pictures of the sample sheets.
         first_step, last_step: Steps behind us, and in the whole training.
@@ -46,13 +47,23 @@ class Session:
     stream: Stream
     shown: list[Batch]
     trainer: Trainer
-    meter: Meter
-    first_step: int
     last_step: int
+    meter: Meter = field(default_factory=Meter)
+    first_step: int = 0
 
     @property
     def recipe(self) -> Recipe:
         return self.config.recipe
+
+    @property
+    def own_statistics(self) -> bool:
+        """Whether batch norm sees one picture at a time in training, and so must in use."""
+        sharing = 1 if self.config.sync_batch_norm else self.processes.count
+        return self.recipe.batch // sharing // self.recipe.optimizer.accumulate == 1
+
+    def say(self, line: str) -> None:
+        """Prints a line, in the first process."""
+        self.console.print(line, markup=False)
 
     def rate(self, step: int) -> float:
         """The factor of the learning rate in a step; the schedule counts epochs unless the length is given in steps."""
@@ -72,40 +83,54 @@ def prepare(config: TrainConfig, processes: Processes) -> Session:
     console = Console(quiet=not processes.first, highlight=False, soft_wrap=True)
     say = partial(console.print, markup=False)
     _require_divisible_batch(recipe, processes)
-    sessions = _earlier_sessions(run, recipe)
+    begun = run.exists()
+    _require_same_recipe(run, recipe)
+    sessions = run.read_json(run.environment_file)["sessions"] if begun and run.environment_file.is_file() else []
 
     geometry = Geometry.of(recipe.preprocess, recipe.size, recipe.method.generator.stride)
     _require_legal_size(recipe, geometry)
-    data, fingerprint = _pictures(config, geometry, sessions, say)
-    size = _common_size(recipe, data, geometry)
-    _require_large_enough(recipe, size)
+    data, sizes, fingerprint = _pictures(config, geometry, sessions, say)
+    size = _require_sizes(recipe, sizes)
     shown = fixed_batch(data, recipe.preprocess, geometry, count=4) if processes.first else []
     order = Order(len(data.train[0]), len(data.train[1]), recipe.seed, recipe.method.paired, recipe.preprocess.serial)
     last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
+    stream = Stream(data, order, recipe.preprocess, geometry, keep=config.data.cache)
 
     precision, why = _precision(config, processes, sessions)
-    trainer, meter = _trainer(config, processes, size, precision), Meter()
-    first_step = resume(run, trainer, meter, processes, say) if sessions else 0
-
+    trainer = _trainer(config, processes, size, precision)
+    session = Session(config, run, processes, console, data, stream, shown, trainer, last_step)
+    if begun:
+        session.first_step = first_step = resume(session)
+        if processes.first:
+            run.rewind(first_step)
+            if first_step and first_step not in run.models():  # it died between its checkpoint and its models
+                save_models(session, first_step)
     if processes.first:
-        run.rewind(first_step)
-        if not sessions:
-            run.write_json(run.recipe_file, recipe.model_dump(mode="json"))
+        run.write_json(run.recipe_file, recipe.model_dump(mode="json"))
         facts = environment(
-            device=processes.device, precision=precision, processes=processes.count, data=data.description, fingerprint=fingerprint, step=first_step
+            device=processes.device,
+            precision=precision,
+            processes=processes.count,
+            data=data.description,
+            fingerprint=fingerprint,
+            step=session.first_step,
         )
         run.write_json(run.environment_file, {"domains": list(data.names), "sessions": [*sessions, facts]})
     processes.wait()
+    _introduce(session, f"networks in {precision} ({why})")
+    return session
+
+
+def _introduce(session: Session, precision: str) -> None:
+    processes, run, first, last = session.processes, session.run, session.first_step, session.last_step
     kind = torch.cuda.get_device_name(processes.device) if processes.device.type == "cuda" else "cpu"
-    say(f"device: {f'{processes.count} x ' if processes.count > 1 else ''}{kind}, networks in {precision} ({why})")
+    session.say(f"device: {f'{processes.count} x ' if processes.count > 1 else ''}{kind}, {precision}")
     if processes.count > 1:
-        say(f"each process has an image history{'' if config.sync_batch_norm else ' and batch-norm statistics'} of its own")
-    if first_step < last_step:
-        say(f"run: {run.folder}, {'continued at' if first_step else 'from'} step {first_step} of {last_step}")
+        session.say(f"each process has an image history{'' if session.config.sync_batch_norm else ' and batch-norm statistics'} of its own")
+    if first < last:
+        session.say(f"run: {run.folder}, {'continued at' if first else 'from'} step {first} of {last}")
     else:
-        say(f"{run.folder} is finished: {first_step} of {last_step} steps; use it with: transmute translate PICTURES --model {run.folder}")
-    stream = Stream(data, order, recipe.preprocess, geometry, keep=config.data.cache)
-    return Session(config, run, processes, console, data, stream, shown, trainer, meter, first_step, last_step)
+        session.say(f"{run.folder} is finished: {first} of {last} steps; use it with: transmute translate PICTURES --model {run.folder}")
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -113,22 +138,19 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
 
 
-def _earlier_sessions(run: Run, recipe: Recipe) -> list[dict[str, Any]]:
-    """What is known of the run so far; empty for a new one.
-
-    Raises:
-        UserError: If the run was begun with another recipe, or its name is that of a file.
-    """
+def _require_same_recipe(run: Run, recipe: Recipe) -> None:
+    """A run goes on with what it was begun with, and a new one begins in a folder that holds none."""
+    if run.folder.is_file():
+        raise UserError(f"--run {run.folder} is a file: name a folder")
     if not run.exists():
-        if run.folder.is_file():
-            raise UserError(f"--run {run.folder} is a file: name a folder")
-        return []
+        if run.checkpoints() or run.models() or run.samples() or run.metrics_file.exists():
+            raise UserError(f"{run.folder} holds a training but no recipe.json, so it can be neither continued nor begun: name another --run")
+        return
     if changed := differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json")):
         raise UserError(
             f"{run.folder} was begun with another recipe, so it cannot be continued with this one ({'; '.join(changed)}): "
             "give the same settings, or another --run"
         )
-    return run.read_json(run.environment_file)["sessions"] if run.environment_file.is_file() else []
 
 
 def _require_divisible_batch(recipe: Recipe, processes: Processes) -> None:
@@ -148,17 +170,13 @@ def _require_legal_size(recipe: Recipe, geometry: Geometry) -> None:
         )
 
 
-def _require_large_enough(recipe: Recipe, size: tuple[int, int]) -> None:
-    for network in (recipe.method.generator, recipe.method.discriminator):
-        if min(size) < network.smallest:
-            raise UserError(
-                f"pictures of {size[0]}x{size[1]} are too small for this {network.name}, whose layers need {network.smallest}: "
-                "raise --size, or take fewer layers"
-            )
+def _pictures(
+    config: TrainConfig, geometry: Geometry, sessions: list[dict[str, Any]], say: Callable[[str], None]
+) -> tuple[DataSet, set[tuple[int, int]], str]:
+    """The pictures to train with, the sizes that training sees of them, and the fingerprint of all that were found.
 
-
-def _pictures(config: TrainConfig, geometry: Geometry, sessions: list[dict[str, Any]], say: Callable[[str], None]) -> tuple[DataSet, str]:
-    """The pictures to train with, and the fingerprint of all that were found. Those of an earlier session were looked at then."""
+    What an earlier session has looked at is not looked at again, where all sizes are known without.
+    """
     recipe, paired = config.recipe, config.recipe.method.paired
     data = recognize(config.folder, config.data, paired=paired)
     say(f"data: {data.description}")
@@ -166,20 +184,31 @@ def _pictures(config: TrainConfig, geometry: Geometry, sessions: list[dict[str, 
     known = bool(sessions) and sessions[-1]["fingerprint"] == fingerprint
     if sessions and not known:
         say("the training pictures are not those with which this run began: it goes on with the new ones, from the same place in the order")
-    if not known or config.data.skip_bad:
-        data = checked(data, readers(geometry, recipe.preprocess), paired=paired, skip_bad=config.data.skip_bad, say=say)
-    return data, fingerprint
+    if known and geometry.crops and not config.data.skip_bad:
+        return data, {geometry.size}, fingerprint
+    data, sizes = checked(data, readers(geometry, recipe.preprocess), paired=paired, skip_bad=config.data.skip_bad, say=say)
+    return data, sizes, fingerprint
 
 
-def _common_size(recipe: Recipe, data: DataSet, geometry: Geometry) -> tuple[int, int]:
-    """The (width, height) of what training sees; anything where pictures differ and it does not matter."""
-    size = common_size(data, readers(geometry, recipe.preprocess), geometry)
+def _require_sizes(recipe: Recipe, sizes: set[tuple[int, int]]) -> tuple[int, int]:
+    """The (width, height) of what training sees, or of its largest where they differ and that does not matter.
+
+    Raises:
+        UserError: If the networks cannot work on the smallest, or if different ones would have to share a batch or a history.
+    """
+    shortest = min(min(size) for size in sizes)
+    for network in (recipe.method.generator, recipe.method.discriminator):
+        if shortest < network.smallest:
+            raise UserError(
+                f"pictures with sides of {shortest} pixels are too small for this {network.name}, whose layers need {network.smallest}: "
+                "raise --size, or take fewer layers"
+            )
     differ = f"--preprocess.mode {recipe.preprocess.mode} leaves pictures of different sizes, which cannot share"
-    if size is None and recipe.batch > 1:
+    if len(sizes) > 1 and recipe.batch > 1:
         raise UserError(f"{differ} a batch of {recipe.batch}: take --batch 1, or a mode that crops")
-    if size is None and recipe.method.name == "cyclegan" and recipe.method.history:
+    if len(sizes) > 1 and recipe.method.needs_equal_sizes:
         raise UserError(f"{differ} a history: take --method.history 0, or a mode that crops")
-    return size or geometry.size
+    return max(sizes)
 
 
 def _precision(config: TrainConfig, processes: Processes, sessions: list[dict[str, Any]]) -> tuple[str, str]:

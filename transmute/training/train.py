@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import traceback
 
 import torch
 
 from transmute.batch import Batch
-from transmute.images import normalize, save_picture
+from transmute.devices import chosen_device
+from transmute.images import PictureError, normalize, save_picture
 from transmute.report import write_report
 from transmute.settings import UserError
-from transmute.training.checkpoint import own_statistics, save
+from transmute.training.checkpoint import save
 from transmute.training.config import TrainConfig
 from transmute.training.meter import require_finite
 from transmute.training.processes import Processes, first_of_all, joined, launch, under_a_launcher
@@ -33,7 +36,11 @@ def train(config: TrainConfig) -> int | None:
         UserError: If something given does not fit, before anything is written; or if a loss is not finite.
     """
     if config.devices > 1 and not under_a_launcher():
-        return launch(_train_as_child, config, config.devices)
+        chosen_device(config.device, config.devices)
+        status = launch(_train_as_child, config, config.devices)
+        if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
+            return status - 128 if status else None
+        sys.exit(status)
     with joined(config.device) as processes:
         session = prepare(config, processes)
         return _loop(session) if session.first_step < session.last_step else None
@@ -43,7 +50,7 @@ def _train_as_child(config: TrainConfig) -> None:
     try:
         stopped_by = train(config)
     except UserError as error:
-        if first_of_all():  # all processes come to the same error
+        if first_of_all() or isinstance(error, PictureError):  # to others all processes come together
             print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception:  # the launcher would swallow it
@@ -76,7 +83,8 @@ def _loop(session: Session) -> int | None:
             meter.add(losses)
             watch.advance(load_seconds)
 
-            stopping = processes.any(stop.signal is not None)
+            asking = processes.count == 1 or processes.device.type == "cpu" or step % 10 == 0  # among GPUs, to ask is to wait
+            stopping = asking and processes.any(stop.signal is not None)
             reporting = step % config.report_every == 0 or step == last
             saving = step % config.save_every == 0 or step == last or stopping
             if reporting or saving or processes.device.type == "cpu":  # on a GPU, to look is to wait
@@ -88,9 +96,8 @@ def _loop(session: Session) -> int | None:
             if step % config.sample_every == 0 or step == last:
                 _sample(session, step)
             if saving:
-                save(run, step, trainer, meter, processes, recipe, domains=session.data.names, keep=config.keep)
-                if processes.first:
-                    write_report(run, last)
+                save(session, step)
+                _write_page(session)
             if stopping and step < last:
                 watch.say(f"stopped at step {step} of {last} and saved; the same command with --run {run.folder} goes on")
                 return stop.signal
@@ -119,11 +126,17 @@ def _report(session: Session, watch: Watch, step: int, means: dict[str, float]) 
         speed = {"pictures_per_second": round(watch.pictures_per_second, 3), "load_milliseconds": round(watch.load_milliseconds, 2)}
         session.run.append_metrics(row | speed)
         if watch.page_is_due():
-            write_report(session.run, session.last_step)
+            _write_page(session)
 
 
 def _sample(session: Session, step: int) -> None:
     if session.processes.first:
-        own = own_statistics(session.recipe, session.processes)
-        save_picture(sample_sheet(session.trainer.method, session.trainer, session.shown, own_statistics=own), session.run.sample_file(step))
-        write_report(session.run, session.last_step)
+        picture = sample_sheet(session.trainer.method, session.trainer, session.shown, own_statistics=session.own_statistics)
+        save_picture(picture, session.run.sample_file(step))
+        _write_page(session)
+
+
+def _write_page(session: Session) -> None:
+    if session.processes.first:
+        with contextlib.suppress(OSError):  # some systems let no file be replaced that a browser reads; the next page will do
+            write_report(session.run, session.last_step)

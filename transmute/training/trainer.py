@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from transmute.batch import Batch
-from transmute.methods.base import Method, Update
+from transmute.methods.base import Method, Player, Update
 from transmute.training.config import AdamConfig
 
 
@@ -52,26 +52,26 @@ class Trainer:
         """
         steps = [self.method.step(batch) for batch in batches]
         losses: dict[str, Tensor] = {}
-        # No micro-batch may go on before all have contributed to the update: hence `_advance` for all, then the next round.
-        while updates := [update for step in steps if (update := self._advance(step)) is not None]:
-            player = updates[0].player
-            parameters = player.parameters
-            for index, update in enumerate(updates):
-                total = torch.stack([loss / len(updates) for loss in update.losses.values()]).sum()
-                total.backward(inputs=parameters)
-                for name, loss in update.losses.items():
-                    losses[name] = losses.get(name, 0) + loss.detach() / len(updates)
-                updates[index] = Update(player, {})  # frees the graph of this micro-batch
-            self._move(player.name, parameters, rate)
+        # All micro-batches contribute to an update before any goes on to the next; each graph is freed before the next is made.
+        while players := [player for step in steps if (player := self._contribute(step, losses, 1 / len(steps))) is not None]:
+            self._move(players[0], rate)
         self._average()
         return losses
 
-    def _advance(self, step) -> Update | None:
+    def _contribute(self, step: Iterator[Update], losses: dict[str, Tensor], share: float) -> Player | None:
+        """Goes on to the next update of a micro-batch and adds its share to the gradients and losses; None if there is none left."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            return next(step, None)
+            update = next(step, None)
+        if update is None:
+            return None
+        total = torch.stack(list(update.losses.values())).sum()
+        (share * total).backward(inputs=update.player.parameters)
+        for name, loss in update.losses.items():
+            losses[name] = losses.get(name, 0) + share * loss.detach()
+        return update.player
 
-    def _move(self, name: str, parameters: list[nn.Parameter], rate: float) -> None:
-        optimizer = self.optimizers[name]
+    def _move(self, player: Player, rate: float) -> None:
+        optimizer, parameters = self.optimizers[player.name], player.parameters
         _mean_over_processes([parameter.grad for parameter in parameters if parameter.grad is not None])
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(parameters, self.config.clip)

@@ -89,7 +89,9 @@ def _duration(seconds: float) -> str:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a wish that the loop reads between two steps; a second Ctrl-C interrupts at once.
+    """Turns the first Ctrl-C or SIGTERM into a wish that the loop reads between two steps; a second Ctrl-C, later, interrupts at once.
+
+    A launcher passes on the Ctrl-C that its processes have had from the terminal already: within two seconds it is the same one.
 
     Attributes:
         signal: The number of the signal that asked, or None.
@@ -97,6 +99,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._asked = 0.0
 
     def __enter__(self) -> Self:
         main = threading.current_thread() is threading.main_thread()  # elsewhere, in a notebook's thread say, signals cannot be set
@@ -108,6 +111,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
+        if self.signal is None:
+            self.signal, self._asked = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._asked > 2:
             raise KeyboardInterrupt
-        self.signal = number

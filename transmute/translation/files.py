@@ -39,6 +39,8 @@ def _expanded(name: str, out: Path) -> Iterator[tuple[Path, Path]]:
             raise UserError(f"{path} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
         yield from ((picture, out / picture.relative_to(path)) for picture in found)
     elif path.is_file():
+        if path.suffix.lower() not in EXTENSIONS:
+            raise UserError(f"{path} has not the ending of a picture (jpg, png, webp, bmp, tif, ppm or gif), in whose format it would be written")
         yield path, out / path.name
     else:
         matches = sorted(Path(match) for match in glob.glob(name, recursive=True))
@@ -68,4 +70,6 @@ def translate_file(
         return str(error)
     except OSError as error:
         return f"{target} cannot be written: {error}"
+    except RuntimeError as error:  # torch's, above all for want of memory
+        return f"{source} cannot be translated: {error}"
     return None

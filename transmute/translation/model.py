@@ -79,6 +79,6 @@ def ready(generator: nn.Module, *, own_statistics: bool) -> nn.Module:
     network = copy.deepcopy(generator).eval().requires_grad_(False)
     if own_statistics:
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
                 module.running_mean = module.running_var = None
     return network

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from transmute.devices import chosen_device
 from transmute.images import open_picture, to_picture, to_tensor
 from transmute.run import Run
 from transmute.settings import Size, UserError, width_and_height
@@ -45,9 +46,7 @@ class Translator:
         self.card, self.network = load_model(path)
         if direction is not None and direction != self.card.direction:
             raise UserError(f"{path} translates {self.card.direction}, not {direction}")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = torch.device(chosen_device(device))
         self.network.to(self.device)
 
     @overload
@@ -90,14 +89,16 @@ class Translator:
         channels, background = self.card.in_channels, self.card.preprocess.background
         match picture:
             case torch.Tensor():
-                images = picture.float().reshape(1, *picture.shape[-3:]) if picture.ndim in (3, 4) else picture
-                if images.ndim != 4 or images.shape[1] != channels:
-                    raise UserError(f"a tensor should be ({channels}, height, width) in [-1, 1], but is {tuple(picture.shape)}")
+                images = picture.float()[None] if picture.ndim == 3 else picture.float()
+                if images.ndim != 4 or images.shape[:2] != (1, channels):
+                    raise UserError(
+                        f"a tensor should be ({channels}, height, width) in [-1, 1], but is {tuple(picture.shape)}; .translate takes batches"
+                    )
                 return images, None
             case np.ndarray() if picture.dtype != np.uint8:
                 raise UserError(f"an array should be uint8, but is {picture.dtype}")
             case np.ndarray():
-                picture = Image.fromarray(picture.squeeze())
+                picture = Image.fromarray(picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture)
         source = picture if isinstance(picture, Image.Image) else Path(picture)
         opened, alpha = open_picture(source, channels=channels, background=background, half=half)
         return to_tensor(opened), alpha
@@ -113,22 +114,24 @@ class Translator:
             The same size, on the network's device.
         """
         height, width = images.shape[-2:]
-        rows = reflected(height, self.card.generator.stride).to(self.device)
-        columns = reflected(width, self.card.generator.stride).to(self.device)
+        generator = self.card.generator
+        rows, columns = (reflected(side, generator.stride, generator.smallest).to(self.device) for side in (height, width))
         padded = images.to(self.device).index_select(2, rows).index_select(3, columns)
         top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
-        return self.network(padded)[:, :, top : top + height, left : left + width]
+        # A batch would share its statistics where each picture is to have its own.
+        parts = padded.split(1) if self.card.own_statistics else [padded]
+        return torch.cat([self.network(part) for part in parts])[:, :, top : top + height, left : left + width]
 
 
-def reflected(length: int, stride: int) -> torch.Tensor:
-    """Indices that extend a side to a multiple of the stride (and at least 16 pixels) by reflection, equally on both ends.
+def reflected(length: int, stride: int, smallest: int) -> torch.Tensor:
+    """Indices that extend a side to a multiple of the stride, not below the smallest, by reflection, equally on both ends.
 
     A reflection may be longer than the side itself, which then is mirrored again and again.
 
-    >>> reflected(3, 4)[6:10].tolist()
-    [0, 1, 2, 1]
+    >>> reflected(3, 4, 8).tolist()
+    [2, 1, 0, 1, 2, 1, 0, 1]
     """
-    padded = max(-(-length // stride) * stride, -(-16 // stride) * stride)
+    padded = -(-max(length, smallest) // stride) * stride
     before = (padded - length) // 2
     if length == 1:
         return torch.zeros(padded, dtype=torch.long)
