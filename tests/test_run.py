@@ -45,6 +45,15 @@ def test_only_the_newest_are_kept(run: Run) -> None:
     assert run.samples() == [5, 10, 15]
 
 
+def test_a_run_is_locked_while_a_process_trains_into_it(run: Run) -> None:
+    pytest.importorskip("fcntl")
+    with run.locked(), pytest.raises(UserError, match="another process is training into"), Run(run.folder).locked():
+        pass
+    with run.locked():
+        pass
+    assert not (run.folder / ".lock").exists()
+
+
 def test_a_file_that_cannot_be_read_is_one_sentence(run: Run) -> None:
     write_atomically(run.recipe_file, "{")
     with pytest.raises(UserError, match=r"cannot read .*recipe\.json"):

@@ -18,7 +18,7 @@ from pydantic import Field
 import transmute
 from transmute.images import PictureError
 from transmute.run import Run
-from transmute.settings import Settings, Size, UserError
+from transmute.settings import Settings, UserError, width_and_height
 
 HELP = """usage: transmute COMMAND ...
 
@@ -41,6 +41,9 @@ def main() -> None:
     except UserError as error:
         if os.environ.get("RANK", "0") == "0" or isinstance(error, PictureError):  # to others all processes of torchrun come together
             print(f"transmute: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # no permission, no space left, ...
+        print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -105,7 +108,7 @@ class TranslateArguments(Settings):
     """Folder for the translations; they keep names, formats and sizes."""
     direction: Literal["a_to_b", "b_to_a"] | None = None
     """Which way, where the run has both; None takes a_to_b if there."""
-    size: Annotated[Literal["training"] | Size | None, tyro.conf.arg(metavar="training|N|WxH")] = None
+    size: Annotated[str | None, tyro.conf.arg(metavar="training|N|WxH")] = None
     """Pixels to work at and to give back: `training` for the size of the training. None keeps each picture's size."""
     half: Literal["left", "right"] | None = None
     """Which half of pictures that are pairs side by side; None takes the whole picture."""
@@ -120,6 +123,10 @@ def translate(arguments: list[str]) -> int:
     given = _parsed(TranslateArguments, arguments, "translate")
     if not given.inputs:
         raise UserError("name the pictures to translate: files, folders or globs")
+    if given.size not in (None, "training"):
+        width_and_height(given.size)
+    if given.out.exists() and not given.out.is_dir():
+        raise UserError(f"--out {given.out} is a file: name a folder")
 
     from rich.console import Console
     from rich.progress import track
@@ -209,15 +216,19 @@ def _sentence(box: str) -> str:
 
 
 def _taken(arguments: list[str], flag: str) -> tuple[list[str], str, bool]:
-    """The arguments without `flag VALUE` or `flag=VALUE`, its value, and whether it was there."""
-    for place, word in enumerate(arguments):
+    """The arguments without `flag VALUE` or `flag=VALUE`, its last value, and whether it was there."""
+    rest, value, given = [], "", False
+    words = iter(arguments)
+    for word in words:
         if word.startswith(f"{flag}="):
-            return arguments[:place] + arguments[place + 1 :], word.removeprefix(f"{flag}="), True
-        if word == flag:
-            if place + 1 == len(arguments) or arguments[place + 1].startswith("--"):
+            value, given = word.removeprefix(f"{flag}="), True
+        elif word == flag:
+            value, given = next(words, "--"), True
+            if value.startswith("--"):
                 raise UserError(f"{flag} needs a value")
-            return arguments[:place] + arguments[place + 2 :], arguments[place + 1], True
-    return arguments, "", False
+        else:
+            rest.append(word)
+    return rest, value, given
 
 
 def _kinds(values: dict[str, Any], place: str = "") -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
 """Files with these endings, in any case, are pictures."""
+
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # large pictures are what this is for
 
 
 class PictureError(UserError):
@@ -60,6 +64,10 @@ def open_picture(
         PictureError: If the file is missing, truncated or no picture.
     """
     if isinstance(source, Image.Image):
+        try:
+            source.load()
+        except Exception as error:  # as below
+            raise PictureError(f"the picture cannot be read: {error}") from None
         return _as_seen(_half(ImageOps.exif_transpose(source), half), "the picture", channels, background)
     try:
         with Image.open(source) as file:
@@ -85,6 +93,8 @@ def _half(image: Image.Image, half: str | None) -> Image.Image:
 
 def _as_seen(image: Image.Image, source: str, channels: int, background: str) -> tuple[Image.Image, Image.Image | None]:
     mode = "RGB" if channels == 3 else "L"
+    if 0 in image.size:
+        raise PictureError(f"{source} has no pixels: it is {image.width}x{image.height}")
     if image.mode == "F":
         raise PictureError(f"{source} holds 32-bit floats, which have no known range: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
@@ -168,4 +178,7 @@ def save_picture(image: Image.Image, path: Path) -> None:
         image.save(aside)
     with aside.open("r+b") as file:
         os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

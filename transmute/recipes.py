@@ -31,6 +31,8 @@ def recipe_from(method: str | None = None, file: Path | None = None, changes: di
     in_file = values.get("method")
     if isinstance(in_file, str):
         in_file = values["method"] = {"name": in_file}
+    if in_file is not None and not (isinstance(in_file, dict) and isinstance(in_file.get("name", ""), str)):
+        raise UserError(f"{file}: method should be a name or settings with one, but is {in_file!r}")
     name = method or (in_file or {}).get("name", "cyclegan")
     if name not in RECIPES:
         raise UserError(f"there is no method {name!r}: choose {' or '.join(RECIPES)}")
@@ -80,6 +82,8 @@ def train(
     """
     from transmute.training.train import train as train_with
 
+    if isinstance(recipe, Recipe) and method is not None:
+        raise UserError("give either a recipe, which has a method, or the name of a method")
     base = recipe if isinstance(recipe, Recipe) else recipe_from(method, Path(recipe) if recipe else None)
     changes = {name: value for name, value in {"size": size, "batch": batch, "epochs": epochs, "seed": seed}.items() if value is not None}
     if steps is not None and epochs is not None:

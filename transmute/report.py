@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from PIL import Image
 
+from transmute.images import PictureError, open_picture
 from transmute.run import Run, write_atomically
 
 _SHEETS = 10  # sample sheets on the page: enough to see progress, few enough to mail it
@@ -65,7 +65,7 @@ def write_report(run: Run, last_step: int | None = None) -> None:
 def _summary(rows: list[dict], now: int, last_step: int | None) -> str:
     line = f"step {now}" + (f" of {last_step}" if last_step is not None else "")
     if rows:
-        line += f", {rows[-1]['pictures']} pictures of each domain, {rows[-1]['pictures_per_second']:.3g} pictures/s"
+        line += f", {rows[-1].get('pictures')} pictures of each domain, {rows[-1].get('pictures_per_second', 0):.3g} pictures/s"
     return f"<p>{line}</p>"
 
 
@@ -79,7 +79,10 @@ def _samples(run: Run) -> str:
 
 
 def _image(path: Path) -> str:
-    image = Image.open(path).convert("RGB")
+    try:
+        image, _ = open_picture(path)
+    except PictureError as error:
+        return html.escape(str(error))
     width = image.width * max(1, 1100 // image.width)  # small pictures are enlarged by a whole factor
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=90, subsampling=0)
@@ -139,11 +142,11 @@ def _yaml(run: Run, path: Path) -> str:
 
 
 def _environment(run: Run) -> str:
-    if not run.environment_file.is_file():
+    sessions = run.sessions()
+    if not sessions:
         return "<p>none</p>"
-    sessions = run.read_json(run.environment_file)["sessions"]
-    facts = sessions[-1] | {"command": " ".join(sessions[-1]["command"])}
+    facts = sessions[-1] | {"command": " ".join(sessions[-1].get("command", []))}
     if len(sessions) > 1:
-        facts["sessions"] = ", ".join(f"step {session['step']} on {session['began']}" for session in sessions)
+        facts["sessions"] = ", ".join(f"step {session.get('step')} on {session.get('began')}" for session in sessions)
     cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
     return f"<table>{cells}</table>"

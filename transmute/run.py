@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from transmute.settings import UserError
-
-_CHECKPOINT = re.compile(r"(\d+)\.safetensors")
 
 
 class Run:
@@ -56,8 +55,7 @@ class Run:
 
     def checkpoints(self) -> list[int]:
         """Steps with a checkpoint, oldest first."""
-        names = (_CHECKPOINT.fullmatch(path.name) for path in (self.folder / "checkpoints").glob("*"))
-        return sorted(int(name[1]) for name in names if name)
+        return sorted(int(path.stem) for path in (self.folder / "checkpoints").glob("*.safetensors") if _is_step(path.stem))
 
     def samples(self) -> list[int]:
         """Steps with a sheet of samples, oldest first."""
@@ -78,25 +76,42 @@ class Run:
             raise UserError(f"{self.folder} holds no model yet: train it until its first checkpoint, or name a model file")
         folder = self.model_folder(steps[-1])
         found = sorted(path.stem for path in folder.glob("*.safetensors"))
+        if not found:
+            raise UserError(f"{folder} is empty: name a model file, or another run")
         if direction is not None and direction not in found:
             raise UserError(f"{self.folder} has no model for {direction}: it has {' and '.join(found)}")
         return folder / f"{direction or found[0]}.safetensors"
 
     def read_json(self, path: Path) -> dict[str, Any]:
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}: {error}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{path} is damaged: it holds no settings")
+        return values
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The facts of each session so far, from environment.json; empty where it is missing or damaged."""
+        with contextlib.suppress(UserError):
+            sessions = self.read_json(self.environment_file).get("sessions")
+            return [facts for facts in sessions if isinstance(facts, dict)] if isinstance(sessions, list) else []
+        return []
 
     def write_json(self, path: Path, values: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(values, indent=2) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl; a last line that a killed process left half-written is passed over."""
+        """The rows of metrics.jsonl; lines that are no rows, such as one that a killed process left half-written, are passed over."""
         if not self.metrics_file.is_file():
             return []
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        rows = []
+        for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict) and isinstance(row.get("step"), int):
+                    rows.append(row)
+        return rows
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +132,28 @@ class Run:
         for later in self.models():
             if later > step:
                 shutil.rmtree(self.model_folder(later))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training into this run meanwhile; the lock of a process that dies is gone with it.
+
+        Raises:
+            UserError: If another one does so now. (Where the system has no such locks, nothing is kept.)
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / ".lock"
+        with path.open("w") as file:
+            with contextlib.suppress(ImportError):
+                import fcntl
+
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UserError(f"another process is training into {self.folder}: wait for it, or choose another --run") from None
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     def set_aside(self, step: int) -> None:
         """Renames a damaged checkpoint, so that it no longer counts but is not lost."""

@@ -17,7 +17,7 @@ class UserError(ValueError):
 class Settings(BaseModel):
     """Frozen settings: unknown keys are refused, and the text under a field becomes its `--help`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -60,6 +60,8 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     result = dict(old)
     for key, value in new.items():
         below = result.get(key)
+        if isinstance(below, dict) and "name" in below and isinstance(value, str):
+            value = {"name": value}  # `schedule: cosine` says the kind alone
         result[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return result
 
@@ -84,8 +86,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read the settings file {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} should hold settings such as 'batch: 4', but holds {type(values).__name__}")
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UserError(f"{path} should hold settings such as 'batch: 4', but holds something else")
     return values
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 
 from transmute.settings import UserError
 
@@ -31,8 +31,9 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str,
     metadata = {"transmute": f"{_checksum(text, tensors):08x} {text}"}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
-    save_file(tensors, aside, metadata)
-    with aside.open("r+b") as file:
+    with aside.open("wb") as file:
+        file.write(serialized(tensors, metadata))
+        file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
 
@@ -46,6 +47,8 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
+    if not os.access(path, os.R_OK):
+        raise UnreadableError(f"there is no permission to read {path}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

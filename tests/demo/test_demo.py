@@ -64,6 +64,6 @@ def test_the_quick_demo_goes_the_whole_way_and_goes_on_when_finished(tmp_path: P
     assert run.checkpoints()[-1] == 6
     with Image.open(run.folder / "demo.png") as picture:
         assert picture.width > 700
-    assert "look of the animal" in capsys.readouterr().out
+    assert "of the way to the other domain" in capsys.readouterr().out
     assert run_demo(tmp_path / "demo", quick=True) is None
     assert "is finished" in capsys.readouterr().out

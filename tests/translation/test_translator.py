@@ -97,10 +97,13 @@ def test_all_kinds_of_pictures_are_taken(model: Path, tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(translator(tensor)), expected)
     assert np.array_equal(np.asarray(translator(tensor[None])), expected)
     assert [np.array_equal(np.asarray(one), expected) for one in translator([image, tensor])] == [True, True]
+    for nothing in (np.zeros((0, 3), dtype=np.uint8), np.zeros((2, 3, 4, 4), dtype=np.uint8), Image.new("RGB", (0, 0))):
+        with pytest.raises(UserError, match=r"picture|array"):
+            translator(nothing)
     with pytest.raises(UserError, match="should be uint8"):
         translator(np.zeros((4, 4, 3)))
     for shape in ((1, 4, 4), (2, 3, 4, 4), (4,)):
-        with pytest.raises(UserError, match=r"should be \(3, height, width\)"):
+        with pytest.raises(UserError, match=r"should be float \(3, height, width\)"):
             translator(torch.zeros(*shape))
 
 

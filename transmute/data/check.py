@@ -32,6 +32,9 @@ def checked(
     say(f"looking at all {len({source.path for side in data.train for source in side})} pictures, before the first step")
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         results = [list(pool.map(partial(_looked_at, reader=reader), side)) for side, reader in zip(data.train, readers, strict=True)]
+    if paired:
+        pairs = list(zip(*data.train, *results, strict=True))
+        results = [[_unequal(*pair) or result for pair, result in zip(pairs, side, strict=True)] for side in results]
     found = list(dict.fromkeys(result for side in results for result in side if isinstance(result, str)))
     if found and not skip_bad:
         listed = "\n  ".join(found[:50]) + (f"\n  ... and {len(found) - 50} more" if len(found) > 50 else "")
@@ -45,6 +48,13 @@ def checked(
     if found:
         say(f"left out {len(found)} bad pictures: {'; '.join(found[:5])}{' ...' if len(found) > 5 else ''}")
     return replace(data, train=(kept_a, kept_b)), {result for side in results for result in side if not isinstance(result, str)}
+
+
+def _unequal(a: Source, b: Source, of_a: tuple[int, int] | str, of_b: tuple[int, int] | str) -> str | None:
+    """What is wrong with a pair both of which are good, if anything."""
+    if isinstance(of_a, str) or isinstance(of_b, str) or of_a == of_b:
+        return None
+    return f"{a.path} and {b.path} differ in size: {of_a[0]}x{of_a[1]} and {of_b[0]}x{of_b[1]} after preprocessing"
 
 
 def _looked_at(source: Source, reader: Reader) -> tuple[int, int] | str:

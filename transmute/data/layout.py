@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterable
@@ -84,7 +85,8 @@ def recognize(folder: Path | None, config: SourceConfig, *, paired: bool) -> Dat
     if len(below) == 2:
         return _two_folders(below[0], below[1], config, paired)
     if find_pictures(folder):
-        what = f"only the folder {below[0].name} with pictures" if len(below) == 1 else "pictures, but not two folders of them"
+        folders = f"{len(below)} folders of pictures" if below else "pictures, but not two folders of them"
+        what = f"only the folder {below[0].name} with pictures" if len(below) == 1 else folders
     else:
         what = "no pictures"
     raise UserError(
@@ -127,7 +129,9 @@ def _two_folders(a: Path, b: Path, config: SourceConfig, paired: bool) -> DataSe
 def _data_set(train: tuple[Path, Path], held_out: tuple[Path, Path] | None, names: tuple[str, str], config: SourceConfig, paired: bool) -> DataSet:
     sides = _both(train, config, paired)
     has_test = held_out and all(folder.is_dir() and find_pictures(folder) for folder in held_out)
-    test = _both(held_out, config, paired) if held_out and has_test else ([], [])
+    test: tuple[list[Source], list[Source]] = ([], [])
+    with contextlib.suppress(UserError):  # held-out pictures that match in nothing are none
+        test = _both(held_out, config, paired) if held_out and has_test else test
     how = "pairs matched by name" if paired else "unpaired"
     description = (
         f"{train[0]} and {train[1]} ({how}): {len(sides[0])} and {len(sides[1])} pictures to train with, {len(test[0])} and {len(test[1])} held out"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
 
 from transmute.data.config import PreprocessConfig, SourceConfig
 from transmute.demo.animals import write_data_set
@@ -27,7 +26,7 @@ DEMO = Recipe(
     ),
     size="64",
     batch=2,
-    steps=1300,
+    steps=1200,
     preprocess=PreprocessConfig(mode="none"),
     optimizer=AdamConfig(lr=4e-4, ema=0.995),
 )
@@ -68,7 +67,8 @@ def run_demo(run: Path, *, quick: bool = False, seed: int = 0) -> int | None:
         return stopped_by
     picture, findings = judge(run, data)
     save_picture(picture, run / "demo.png")
-    console.print(_table(findings))
+    for direction, found in findings.items():
+        console.print(_evidence(direction, found), markup=False)
     console.print(f"the picture: {run / 'demo.png'}\nthe report:  {run / 'report.html'}", markup=False)
     console.print(f"your own:    transmute train FOLDER --run runs/mine, then transmute translate PICTURES --model {run}", markup=False)
     return None
@@ -95,9 +95,9 @@ def _opened(folder: Path) -> list[Image.Image]:
     return [Image.open(path) for path in find_pictures(folder)]
 
 
-def _table(findings: dict[str, Evidence]) -> Table:
-    table = Table("held-out pictures", "what", "untranslated", "translated")
-    for direction, found in findings.items():
-        table.add_row(direction, "look of the animal: share of the way", f"{found.moved_untranslated:.0%}", f"{found.moved:.0%}")
-        table.add_row("", f"ground: levels of change (another's: {found.ground_of_another:.0f})", "0.0", f"{found.ground_changed:.1f}")
-    return table
+def _evidence(direction: str, found: Evidence) -> str:
+    return (
+        f"{direction}, held-out pictures:\n"
+        f"  the animals' look went {found.moved:.0%} of the way to the other domain (untranslated {abs(found.moved_untranslated):.0%})\n"
+        f"  the ground changed by {found.ground_changed:.1f} of 255 levels (untranslated 0.0; another picture's ground {found.ground_of_another:.0f})"
+    )

@@ -27,7 +27,7 @@ def save(session: Session, step: int) -> None:
     run, trainer, processes = session.run, session.trainer, session.processes
     if (name := trainer.non_finite()) is not None:
         raise UserError(
-            f"the weight {name} is not finite at step {step}: the last checkpoint is kept; "
+            f"the weight {name} is not finite at step {step}: an earlier checkpoint is kept; "
             "try a lower --optimizer.lr, --optimizer.clip 1, or --precision float32"
         )
     header = {"step": step, "processes": processes.count}
@@ -94,7 +94,10 @@ def resume(session: Session) -> int:
             continue
         assert state is not None
         session.meter.load_state_dict(state, processes.device)
-        trainer.load_state_dict(state)
+        try:
+            trainer.load_state_dict(state)
+        except (RuntimeError, KeyError, ValueError):
+            raise UserError(f"{run.checkpoint_file(step)} is a checkpoint of other networks than this run's recipe describes: remove it") from None
         return step
     if steps or run.models():
         what = "none of its checkpoints can be used" if steps else "it has models but no checkpoint"
@@ -107,10 +110,12 @@ def _load(session: Session, step: int) -> tuple[dict[str, Tensor] | None, str]:
     run, processes = session.run, session.processes
     try:
         state, header = load_tensors(run.checkpoint_file(step))
-        if header["processes"] != processes.count:
-            before = header["processes"]
+        before = header.get("processes")
+        if before is None:
+            raise WeightsError(f"{run.checkpoint_file(step)} is no checkpoint")
+        if before != processes.count:
             session.say(f"begun with {before} processes, continued with {processes.count}: histories are not those of an uninterrupted run")
-        if 0 < processes.rank < header["processes"]:
+        if 0 < processes.rank < before:
             state |= load_tensors(run.checkpoint_file(step, processes.rank))[0]
     except WeightsError as error:
         return None, str(error)

@@ -46,6 +46,6 @@ def require_finite(losses: dict[str, float], step: int) -> None:
     for name, value in losses.items():
         if not torch.isfinite(torch.tensor(value)):
             raise UserError(
-                f"the loss {name} is {value} by step {step}: the last checkpoint is kept; "
+                f"the loss {name} is {value} by step {step}: an earlier checkpoint is kept; "
                 "try a lower --optimizer.lr, --optimizer.clip 1, or --precision float32"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -72,8 +73,8 @@ class Session:
         return rate(self.recipe.schedule, (step - 1) * self.recipe.batch // self.stream.order.pass_length, self.recipe.epochs)
 
 
-def prepare(config: TrainConfig, processes: Processes) -> Session:
-    """Finds and checks the pictures, builds the networks, and goes back to where an existing run was.
+def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) -> Session:
+    """Finds and checks the pictures, builds the networks, locks the run until all is done, and goes back to where it was.
 
     Raises:
         UserError: If anything that was given does not fit; the run folder is as it was.
@@ -85,7 +86,7 @@ def prepare(config: TrainConfig, processes: Processes) -> Session:
     _require_divisible_batch(recipe, processes)
     begun = run.exists()
     _require_same_recipe(run, recipe)
-    sessions = run.read_json(run.environment_file)["sessions"] if begun and run.environment_file.is_file() else []
+    sessions = run.sessions() if begun else []
 
     geometry = Geometry.of(recipe.preprocess, recipe.size, recipe.method.generator.stride)
     _require_legal_size(recipe, geometry)
@@ -99,6 +100,8 @@ def prepare(config: TrainConfig, processes: Processes) -> Session:
     precision, why = _precision(config, processes, sessions)
     trainer = _trainer(config, processes, size, precision)
     session = Session(config, run, processes, console, data, stream, shown, trainer, last_step)
+    if processes.first:
+        until_done.enter_context(run.locked())
     if begun:
         session.first_step = first_step = resume(session)
         if processes.first:
@@ -146,9 +149,11 @@ def _require_same_recipe(run: Run, recipe: Recipe) -> None:
         if run.checkpoints() or run.models() or run.samples() or run.metrics_file.exists():
             raise UserError(f"{run.folder} holds a training but no recipe.json, so it can be neither continued nor begun: name another --run")
         return
-    if changed := differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json")):
+    changed = differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json"))
+    if changed and (run.checkpoints() or run.models()):  # a run that has come to nothing yet may begin anew
+        listed = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
         raise UserError(
-            f"{run.folder} was begun with another recipe, so it cannot be continued with this one ({'; '.join(changed)}): "
+            f"{run.folder} was begun with another recipe, so it cannot be continued with this one ({listed}): "
             "give the same settings, or another --run"
         )
 
@@ -181,7 +186,7 @@ def _pictures(
     data = recognize(config.folder, config.data, paired=paired)
     say(f"data: {data.description}")
     fingerprint = data.fingerprint()
-    known = bool(sessions) and sessions[-1]["fingerprint"] == fingerprint
+    known = bool(sessions) and sessions[-1].get("fingerprint") == fingerprint
     if sessions and not known:
         say("the training pictures are not those with which this run began: it goes on with the new ones, from the same place in the order")
     if known and geometry.crops and not config.data.skip_bad:
@@ -213,7 +218,7 @@ def _require_sizes(recipe: Recipe, sizes: set[tuple[int, int]]) -> tuple[int, in
 
 def _precision(config: TrainConfig, processes: Processes, sessions: list[dict[str, Any]]) -> tuple[str, str]:
     """float32 or bfloat16, and why; a continued run stays with what it began with, unless told otherwise."""
-    if config.precision == "auto" and sessions and sessions[-1]["device_type"] == processes.device.type:
+    if config.precision == "auto" and sessions and sessions[-1].get("device_type") == processes.device.type:
         return sessions[-1]["precision"], "as before"
     return chosen_precision(config.precision, processes.device)
 

@@ -41,8 +41,9 @@ def train(config: TrainConfig) -> int | None:
         if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
             return status - 128 if status else None
         sys.exit(status)
-    with joined(config.device) as processes:
-        session = prepare(config, processes)
+    with contextlib.ExitStack() as until_done:
+        processes = until_done.enter_context(joined(config.device))
+        session = prepare(config, processes, until_done)
         return _loop(session) if session.first_step < session.last_step else None
 
 

@@ -40,7 +40,8 @@ class Translator:
     def __init__(self, model: str | Path, *, direction: str | None = None, device: str = "auto") -> None:
         path = Path(model)
         if path.is_dir():
-            path = Run(path).model_file(direction)
+            inside = {"models": path.parent}.get(path.name, path.parent.parent if path.parent.name == "models" else path)
+            path = Run(inside).model_file(direction)
         elif not path.exists():
             raise UserError(f"there is no run folder or model file {path}")
         self.card, self.network = load_model(path)
@@ -71,7 +72,8 @@ class Translator:
         """
         if isinstance(pictures, (list, tuple)):
             return [self._translated(picture, size, half) for picture in pictures]
-        assert not isinstance(pictures, Sequence) or isinstance(pictures, str)
+        if isinstance(pictures, Sequence) and not isinstance(pictures, str):
+            raise UserError(f"pictures should be one picture, or a list or tuple of them, but this is of type {type(pictures).__name__}")
         return self._translated(pictures, size, half)
 
     def _translated(self, picture: Picture, size: Size | int | None, half: str | None) -> Image.Image:
@@ -90,16 +92,19 @@ class Translator:
         match picture:
             case torch.Tensor():
                 images = picture.float()[None] if picture.ndim == 3 else picture.float()
-                if images.ndim != 4 or images.shape[:2] != (1, channels):
-                    raise UserError(
-                        f"a tensor should be ({channels}, height, width) in [-1, 1], but is {tuple(picture.shape)}; .translate takes batches"
-                    )
+                if images.ndim != 4 or images.shape[:2] != (1, channels) or 0 in images.shape or not picture.is_floating_point():
+                    wanted = f"a tensor should be float ({channels}, height, width) in [-1, 1]"
+                    raise UserError(f"{wanted}, but is {tuple(picture.shape)} of {picture.dtype}; .translate takes batches")
                 return images, None
             case np.ndarray() if picture.dtype != np.uint8:
                 raise UserError(f"an array should be uint8, but is {picture.dtype}")
+            case np.ndarray() if picture.ndim not in (2, 3) or picture.size == 0 or picture.shape[2:] not in ((), (1,), (3,), (4,)):
+                raise UserError(f"an array should be (height, width[, 1, 3 or 4]), but is {picture.shape}")
             case np.ndarray():
                 picture = Image.fromarray(picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture)
-        source = picture if isinstance(picture, Image.Image) else Path(picture)
+        if not isinstance(picture, (str, Path, Image.Image)):
+            raise UserError(f"a picture is a path, a PIL image, an array or a tensor, but this is of type {type(picture).__name__}")
+        source = Path(picture) if isinstance(picture, str) else picture
         opened, alpha = open_picture(source, channels=channels, background=background, half=half)
         return to_tensor(opened), alpha
 
