@@ -43,7 +43,7 @@ def main() -> None:
             print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # no permission, no space left, ...
-        print(f"transmute: {error}", file=sys.stderr)
+        print(f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
