@@ -121,11 +121,10 @@ def test_damaged_files_open_or_are_picture_errors(tmp_path_factory, cut: float, 
     path = tmp_path_factory.mktemp("damaged") / "x.png"
     path.write_bytes(contents)
     try:
-        image, _ = open_picture(path)
+        outcome = open_picture(path)[0].mode
     except PictureError as error:
-        assert "x.png" in str(error)
-    else:
-        assert image.mode == "RGB"
+        outcome = str(error)
+    assert outcome == "RGB" or "x.png" in outcome
 
 
 def test_floats_are_refused(tmp_path: Path) -> None:
