@@ -16,7 +16,6 @@ import tyro
 from pydantic import Field
 
 import transmute
-from transmute.images import PictureError
 from transmute.run import Run
 from transmute.settings import Settings, UserError, width_and_height
 
@@ -39,6 +38,8 @@ def main() -> None:
     try:
         sys.exit(run_command(sys.argv[1:]))
     except UserError as error:
+        from transmute.images import PictureError  # not above: it loads numpy, and --help must be quick
+
         if os.environ.get("RANK", "0") == "0" or isinstance(error, PictureError):  # to others all processes of torchrun come together
             print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from PIL import ImageColor
 from pydantic import AfterValidator, Field
 
 from transmute.settings import Settings, Size
 
 
 def _known_color(color: str) -> str:
-    ImageColor.getrgb(color)  # raises ValueError for what is no color
+    if color != "white":  # the default needs no look, and --help no Pillow
+        from PIL import ImageColor
+
+        ImageColor.getrgb(color)  # raises ValueError for what is no color
     return color
 
 

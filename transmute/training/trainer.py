@@ -28,13 +28,13 @@ class Trainer:
         self.config = optimizer
         self.autocast = autocast
         self.device = next(method.parameters()).device
+        _broadcast(list(method.state_dict().values()))
         self.optimizers = {
             player.name: torch.optim.Adam(player.parameters, lr=optimizer.lr, betas=(optimizer.beta1, optimizer.beta2)) for player in method.players
         }
         self.averages = {
             direction: copy.deepcopy(network).requires_grad_(False) for direction, network in method.translators.items() if optimizer.ema
         }
-        _broadcast(list(method.state_dict().values()))
 
     @property
     def translators(self) -> dict[str, nn.Module]:
