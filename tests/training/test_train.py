@@ -95,10 +95,16 @@ def test_a_run_folder_holds_what_the_architecture_says(finished: Path) -> None:
     assert {"a_to_b.safetensors", "b_to_a.safetensors"} == {path.name for path in run.model_folder(8).iterdir()}
 
 
-def test_a_finished_run_is_left_as_it_is(finished: Path, animals: Path) -> None:
-    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != "environment.json"}
+def test_a_finished_run_is_left_as_it_is_but_for_the_page_and_the_new_session(finished: Path, animals: Path) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name not in ("environment.json", "report.html")}
+
+    before = contents()
+    Run(finished).report_file.write_text('http-equiv="refresh"')
     assert train(config(animals, finished)) is None
-    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != "environment.json"} == before
+    assert contents() == before
+    assert "refresh" not in Run(finished).report_file.read_text()
+    assert len(Run(finished).sessions()) == 2
 
 
 class Killed(BaseException):

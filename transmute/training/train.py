@@ -44,7 +44,10 @@ def train(config: TrainConfig) -> int | None:
     with contextlib.ExitStack() as until_done:
         processes = until_done.enter_context(joined(config.device))
         session = prepare(config, processes, until_done)
-        return _loop(session) if session.first_step < session.last_step else None
+        if session.first_step < session.last_step:
+            return _loop(session)
+        _write_page(session)  # a process that died right after its last checkpoint left a page that waits for more
+        return None
 
 
 def _train_as_child(config: TrainConfig) -> None:
