@@ -1,0 +1,59 @@
+"""The command line: one function per command."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable
+
+import transmute
+from transmute.cli.train import train
+from transmute.cli.translate import demo, report, translate
+from transmute.settings import UserError
+
+HELP = """usage: transmute COMMAND ...
+
+Turns two folders of pictures into a translator between them.
+
+  transmute demo                              train and judge a small example that makes its own pictures
+  transmute train DATA --run RUN              train on two folders of pictures; the same command again goes on
+  transmute translate PICTURES --model RUN    translate pictures, folders or globs
+  transmute report RUN                        write the run's page anew: curves, samples, recipe
+
+transmute COMMAND --help says more; transmute --version names the version."""
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": demo, "train": train, "translate": translate, "report": report}
+
+
+def main() -> None:
+    """Runs the command in `sys.argv`, and exits: 0 done, 1 some pictures failed, 2 something given was wrong, 128 + N stopped by signal N."""
+    try:
+        sys.exit(run_command(sys.argv[1:]))
+    except UserError as error:
+        from transmute.images import PictureError  # not above: it loads numpy, and --help must be quick
+
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, PictureError):  # to others all processes of torchrun come together
+            print(f"transmute: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # no permission, no space left, ...
+        print(f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command and returns its exit status."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if arguments[0] == "--version":
+        print(f"transmute {transmute.__version__}")
+        return 0
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        close = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        hint = f"perhaps you meant {close[0]}" if close else f"choose one of {', '.join(COMMANDS)}"
+        raise UserError(f"there is no command {arguments[0]!r}: {hint}")
+    return command(arguments[1:])

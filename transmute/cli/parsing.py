@@ -1,0 +1,51 @@
+"""From words on a command line to settings; what does not fit becomes one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from typing import Any, TypeVar
+
+import tyro
+
+from transmute.settings import Settings, UserError
+
+Arguments = TypeVar("Arguments", bound=Settings)
+
+
+def parsed(settings: type[Arguments], arguments: list[str], command: str, **options: Any) -> Arguments:
+    """What tyro makes of the arguments; its boxed errors become one sentence."""
+    said = io.StringIO()
+    markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(settings, args=arguments, prog=f"transmute {command}", config=markers, **options)
+    except SystemExit as error:
+        if error.code != 2:
+            raise
+    raise UserError(f"{_sentence(said.getvalue())} (transmute {command} --help lists all)")
+
+
+def _sentence(box: str) -> str:
+    """The gist of an error in a box (of lines, or of dashes where there is no Unicode): what follows its title, and the flags that may be meant."""
+    paragraphs = re.split("[─-]{10,}", re.sub("[│╭╮╰╯]", " ", box))
+    gist = " ".join(paragraphs[1].split())
+    meant = re.findall(r"(?:^|\s)(--[\w.-]+)", " ".join(part for part in paragraphs[2:] if "Perhaps you meant" in part))
+    return gist + (f"; perhaps you meant {' or '.join(dict.fromkeys(meant))}" if meant else "")
+
+
+def taken(arguments: list[str], flag: str) -> tuple[list[str], str, bool]:
+    """The arguments without `flag VALUE` or `flag=VALUE`, its last value, and whether it was there."""
+    rest, value, given = [], "", False
+    words = iter(arguments)
+    for word in words:
+        if word.startswith(f"{flag}="):
+            value, given = word.removeprefix(f"{flag}="), True
+        elif word == flag:
+            value, given = next(words, "--"), True
+            if value.startswith("--"):
+                raise UserError(f"{flag} needs a value")
+        else:
+            rest.append(word)
+    return rest, value, given

@@ -1,0 +1,53 @@
+"""`transmute train`, whose flags are the settings of a recipe that other flags choose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transmute.cli.parsing import parsed, taken
+from transmute.settings import UserError
+
+
+def train(arguments: list[str]) -> int:
+    """Reads the flags of `transmute train` over the recipe that they choose, and trains."""
+    from transmute.recipes import RECIPES, recipe_from
+    from transmute.training.config import TrainConfig
+
+    rest, file, _ = taken(arguments, "--config")
+    rest, method, _ = taken(rest, "--method")
+    recipe = recipe_from(method, Path(file) if file else None)
+    changed = True
+    while changed:  # choosing one kind may bring settings that have kinds of their own
+        changed = False
+        for place in _kinds(recipe.model_dump()):
+            rest, kind, given = taken(rest, f"--{place}")
+            if given:
+                recipe, changed = recipe_from(recipe.method.name, None, _nested(recipe.model_dump(), place, kind)), True
+    if any(word.split("=")[0] == "--steps" for word in rest) and any(word.split("=")[0] == "--epochs" for word in rest):
+        raise UserError("give the length either in --steps or in --epochs, not in both")
+    if any(word.split("=")[0] == "--epochs" for word in rest):
+        recipe = recipe.replace(steps=None)
+    kinds = "; ".join(f"--{place} KIND" for place in _kinds(recipe.model_dump()))
+    description = (
+        f"Trains a translator between two domains of pictures. --method NAME chooses {' or '.join(RECIPES)}, --config FILE lays a YAML file "
+        f"(or a run's recipe.json) over it, and these choose another kind, whose settings --help then shows: {kinds}."
+    )
+    config = parsed(TrainConfig, rest, "train", description=description, default=TrainConfig(recipe=recipe))
+
+    from transmute.training.train import train as train_with
+
+    stopped_by = train_with(config.with_run())
+    return 128 + stopped_by if stopped_by else 0
+
+
+def _kinds(values: dict[str, Any], place: str = "") -> list[str]:
+    """The places in nested settings where another kind can be chosen by name, outermost first."""
+    found = [place] if place not in ("", "method") and "name" in values else []
+    return found + [one for key, value in values.items() if isinstance(value, dict) for one in _kinds(value, f"{place}.{key}" if place else key)]
+
+
+def _nested(values: dict[str, Any], place: str, kind: str) -> dict[str, Any]:
+    """The values with only the kind's name at a place: its settings are that kind's defaults."""
+    key, _, below = place.partition(".")
+    return values | {key: _nested(values[key], below, kind) if below else {"name": kind}}
