@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -72,3 +74,35 @@ def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> int:
         checksum = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
         checksum = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, checksum)
     return checksum
+
+
+def load_pickled(path: Path) -> Any:
+    """What `torch.save` wrote to a file, on the CPU, as long as it is tensors and plain values: nothing in it is executed.
+
+    Raises:
+        WeightsError: If the file is missing, truncated, no such file, or holds other objects (a whole pickled module, say).
+        UnreadableError: If the system does not let us read it.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    try:
+        with path.open("rb") as file:
+            start = file.read(200)
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path} is only a Git LFS pointer to the file: fetch the file itself with 'git lfs pull'")
+    if start.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+        raise WeightsError(f"{path} is a web page, not a file of weights: the download answered with an error page, so fetch it again")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if re.search("Unsupported (global|class)|GLOBAL|REDUCE", str(error)):
+            raise WeightsError(
+                f"{path} holds pickled objects beside tensors (a whole module, say), which could execute anything and are not loaded: "
+                "save its state_dict() alone, with the tool that wrote it"
+            ) from None
+        raise WeightsError(f"{path} is no file of weights that torch.save wrote, or is damaged") from None
+    except Exception as error:  # torch raises almost anything on a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} is truncated or damaged, or no file of weights that torch.save wrote ({reason})") from None

@@ -73,7 +73,7 @@ def recognize(folder: Path | None, config: SourceConfig, *, paired: bool) -> Dat
     train = _domain_folders(folder, "train") or _domain_folders(folder, "")
     if train:
         held_out = _domain_folders(folder, "test") or _domain_folders(folder, "val")
-        return _data_set(train, held_out, _domain_names(folder), config, paired)
+        return _data_set(train, held_out, domain_names(folder.resolve().name), config, paired)
     if (folder / "train").is_dir() and (pictures := find_pictures(folder / "train")):
         below = _folders_of_pictures(folder / "train")
         if len(below) == 2 and not any(picture.parent == folder / "train" for picture in pictures):
@@ -115,9 +115,9 @@ def _domain_folders(folder: Path, phase: str) -> tuple[Path, Path] | None:
     return None
 
 
-def _domain_names(folder: Path) -> tuple[str, str]:
+def domain_names(name: str) -> tuple[str, str]:
     """horse2zebra means horse and zebra; else a and b."""
-    match = re.fullmatch(r"([a-zA-Z][\w-]*?)2([a-zA-Z][\w-]*)", folder.resolve().name)
+    match = re.fullmatch(r"([a-zA-Z][\w-]*?)2([a-zA-Z][\w-]*)", name)
     return (match[1], match[2]) if match else ("a", "b")
 
 
@@ -174,7 +174,7 @@ def _side_by_side(folder: Path, pictures: list[Path], config: SourceConfig, pair
     pictures = pictures[: config.max_pictures]
     description = f"side by side pictures (a left, b right) in {folder / 'train'}: {len(pictures)} pairs to train with, {len(held_out)} held out"
     train = _sources(pictures, "left"), _sources(pictures, "right")
-    return DataSet(description, _domain_names(folder), train, (_sources(held_out, "left"), _sources(held_out, "right")))
+    return DataSet(description, domain_names(folder.resolve().name), train, (_sources(held_out, "left"), _sources(held_out, "right")))
 
 
 def _sources(paths: Iterable[Path], half: str | None = None) -> list[Source]:

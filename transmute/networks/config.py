@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -10,8 +10,9 @@ from transmute.settings import Settings, UserError
 
 if TYPE_CHECKING:
     from transmute.networks.discriminators import Discriminator
+    from transmute.networks.heads import ProjectionHeads
     from transmute.networks.resnet import ResNet
-    from transmute.networks.unet import UNet
+    from transmute.networks.unet import PyTorchGANUNet, UNet
 
 Norm = Literal["instance", "batch", "none"]
 Padding = Literal["reflect", "replicate", "zeros"]
@@ -71,19 +72,7 @@ class ResNetConfig(Settings):
                 f"a residual generator adds to its input, so {in_channels} channels cannot become {out_channels}: "
                 "leave --method.generator.residual out"
             )
-        network = ResNet(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            width=self.width,
-            levels=self.levels,
-            blocks=self.blocks,
-            norm=self.norm,
-            dropout=self.dropout,
-            padding=self.padding,
-            downsampling=self.downsampling,
-            upsampling=self.upsampling,
-            residual=self.residual,
-        )
+        network = ResNet(in_channels=in_channels, out_channels=out_channels, **_settings(self))
         initialize(network, self.init.name, self.init.gain)
         if self.residual:
             network.start_as_identity()
@@ -120,8 +109,38 @@ class UNetConfig(Settings):
         from transmute.networks.initialization import initialize
         from transmute.networks.unet import UNet
 
-        network = UNet(in_channels=in_channels, out_channels=out_channels, width=self.width, depth=self.depth, norm=self.norm, dropout=self.dropout)
-        return initialize(network, self.init.name, self.init.gain)
+        return initialize(UNet(in_channels=in_channels, out_channels=out_channels, **_settings(self)), self.init.name, self.init.gain)
+
+
+class PyTorchGANUNetConfig(Settings):
+    """PyTorch-GAN's U-Net: instance norm, activations after it, nearest upsampling at the end."""
+
+    name: Literal["pytorch-gan-unet"] = "pytorch-gan-unet"
+    """Kind; chosen by the flag without `.name`."""
+    width: int = Field(default=64, ge=1)
+    """Channels after the first layer; doubled at each step down until eight times as many."""
+    depth: int = Field(default=8, ge=2)
+    """Steps down. Sides must be multiples of 2 to this power."""
+    dropout: bool = True
+    """Dropout of one half in the levels beyond three."""
+    init: InitializationConfig = InitializationConfig()
+    """Initial weights."""
+
+    @property
+    def stride(self) -> int:
+        """Sides of a picture must be multiples of this, in pixels."""
+        return 2**self.depth
+
+    @property
+    def smallest(self) -> int:
+        """The shortest side that the layers can work on, in pixels: instance norm needs two pixels below the innermost level."""
+        return self.stride
+
+    def build(self, in_channels: int, out_channels: int) -> PyTorchGANUNet:
+        from transmute.networks.initialization import initialize
+        from transmute.networks.unet import PyTorchGANUNet
+
+        return initialize(PyTorchGANUNet(in_channels=in_channels, out_channels=out_channels, **_settings(self)), self.init.name, self.init.gain)
 
 
 class PatchGANConfig(Settings):
@@ -135,6 +154,8 @@ class PatchGANConfig(Settings):
     """Layers of stride 2: 3 judges patches of 70x70 pixels, 2 of 34x34, 1 of 16x16."""
     norm: Norm = "instance"
     """Normalization."""
+    downsampling: Literal["strided", "antialiased"] = "strided"
+    """Convolutions of stride 2, or (as in CUT) of stride 1 followed by a blur of stride 2."""
     init: InitializationConfig = InitializationConfig()
     """Initial weights."""
 
@@ -147,8 +168,7 @@ class PatchGANConfig(Settings):
         from transmute.networks.discriminators import patchgan
         from transmute.networks.initialization import initialize
 
-        network = patchgan(in_channels=in_channels, width=self.width, layers=self.layers, norm=self.norm)
-        return initialize(network, self.init.name, self.init.gain)
+        return initialize(patchgan(in_channels=in_channels, **_settings(self)), self.init.name, self.init.gain)
 
 
 class PixelGANConfig(Settings):
@@ -172,7 +192,7 @@ class PixelGANConfig(Settings):
         from transmute.networks.discriminators import pixelgan
         from transmute.networks.initialization import initialize
 
-        return initialize(pixelgan(in_channels=in_channels, width=self.width, norm=self.norm), self.init.name, self.init.gain)
+        return initialize(pixelgan(in_channels=in_channels, **_settings(self)), self.init.name, self.init.gain)
 
 
 class FourStrideConfig(Settings):
@@ -196,7 +216,31 @@ class FourStrideConfig(Settings):
         from transmute.networks.discriminators import four_stride
         from transmute.networks.initialization import initialize
 
-        return initialize(four_stride(in_channels=in_channels, width=self.width, norm=self.norm), self.init.name, self.init.gain)
+        return initialize(four_stride(in_channels=in_channels, **_settings(self)), self.init.name, self.init.gain)
+
+
+class HeadsConfig(Settings):
+    """The projection heads of CUT, which compare the generator's features."""
+
+    name: Literal["heads"] = "heads"
+    """Kind; there is one."""
+    channels: tuple[int, ...]
+    """Channels of the features of each layer."""
+    width: int = Field(ge=1)
+    """Length of the vectors."""
+    init: InitializationConfig = InitializationConfig(name="xavier")
+    """Initial weights."""
+
+    def build(self, in_channels: int = 0) -> ProjectionHeads:
+        from transmute.networks.heads import ProjectionHeads
+        from transmute.networks.initialization import initialize
+
+        return initialize(ProjectionHeads(self.channels, width=self.width), self.init.name, self.init.gain)
+
+
+def _settings(config: Settings) -> dict[str, Any]:
+    """What the network itself takes of its config."""
+    return {name: value for name, value in config if name not in ("name", "init")}
 
 
 _ORIGINAL_NAMES: dict[str, dict[str, object]] = {
@@ -212,5 +256,5 @@ def _spelled_out(generator: object) -> object:
     return generator | _ORIGINAL_NAMES.get(generator["name"], {}) if isinstance(generator, dict) and "name" in generator else generator
 
 
-GeneratorConfig = Annotated[ResNetConfig | UNetConfig, Field(discriminator="name"), BeforeValidator(_spelled_out)]
+GeneratorConfig = Annotated[ResNetConfig | UNetConfig | PyTorchGANUNetConfig, Field(discriminator="name"), BeforeValidator(_spelled_out)]
 DiscriminatorConfig = Annotated[PatchGANConfig | PixelGANConfig | FourStrideConfig, Field(discriminator="name")]

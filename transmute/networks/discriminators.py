@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from transmute.networks.layers import bias_before, norm_layer
+from transmute.networks.layers import BlurDown, bias_before, norm_layer
 from transmute.tensors import Images, Scores
 
 
@@ -24,18 +24,24 @@ class Discriminator(nn.Module):
         return self.layers(images).to(images.dtype)
 
 
-def patchgan(*, in_channels: int, width: int = 64, layers: int = 3, norm: str = "instance") -> Discriminator:
-    """The PatchGAN of pix2pix (Isola et al. 2017, section 6.1.2): C64-C128-C256-C512 for three layers, 70x70 patches."""
-    channels = [width * min(2**layer, 8) for layer in range(layers + 1)]
-    stack: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-    for layer in range(1, layers + 1):
-        stride = 2 if layer < layers else 1
-        conv = nn.Conv2d(channels[layer - 1], channels[layer], 4, stride=stride, padding=1, bias=bias_before(norm))
-        stack += [conv, norm_layer(norm, channels[layer]), nn.LeakyReLU(0.2)]
+def patchgan(*, in_channels: int, width: int, layers: int, norm: str, downsampling: str) -> Discriminator:
+    """The PatchGAN of pix2pix (Isola et al. 2017, section 6.1.2): C64-C128-C256-C512 for three layers, 70x70 patches.
+
+    With `antialiased` downsampling (CUT), convolutions of stride 1 followed by a blur of stride 2.
+    """
+    channels = [in_channels] + [width * min(2**layer, 8) for layer in range(layers + 1)]
+    stack: list[nn.Module] = []
+    for layer in range(layers + 1):
+        stride = 2 if layer < layers and downsampling == "strided" else 1
+        norms = [norm_layer(norm, channels[layer + 1])] if layer else []
+        conv = nn.Conv2d(channels[layer], channels[layer + 1], 4, stride=stride, padding=1, bias=layer == 0 or bias_before(norm))
+        stack += [conv, *norms, nn.LeakyReLU(0.2)]
+        if layer < layers and downsampling == "antialiased":
+            stack.append(BlurDown(channels[layer + 1]))
     return Discriminator(*stack, nn.Conv2d(channels[-1], 1, 4, padding=1))
 
 
-def pixelgan(*, in_channels: int, width: int = 64, norm: str = "instance") -> Discriminator:
+def pixelgan(*, in_channels: int, width: int, norm: str) -> Discriminator:
     """The 1x1 PixelGAN of pix2pix (Isola et al. 2017, section 6.1.2)."""
     bias = bias_before(norm)
     return Discriminator(
@@ -48,7 +54,7 @@ def pixelgan(*, in_channels: int, width: int = 64, norm: str = "instance") -> Di
     )
 
 
-def four_stride(*, in_channels: int, width: int = 64, norm: str = "instance") -> Discriminator:
+def four_stride(*, in_channels: int, width: int, norm: str) -> Discriminator:
     """PyTorch-GAN's variant: four layers of stride 2, then a 4x4 convolution that keeps the size (one more row and column above and left)."""
     stack: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
     for channels in (width, 2 * width, 4 * width):

@@ -1,4 +1,4 @@
-"""The U-Net generator of pix2pix (Isola et al. 2017, section 6.1.1)."""
+"""The U-Net generator of pix2pix (Isola et al. 2017, section 6.1.1), and PyTorch-GAN's variant of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UNet(nn.Module):
         height and width are multiples of 2 ** depth.
     """
 
-    def __init__(self, *, in_channels: int, out_channels: int, width: int = 64, depth: int = 8, norm: str = "batch", dropout: bool = True) -> None:
+    def __init__(self, *, in_channels: int, out_channels: int, width: int, depth: int, norm: str, dropout: bool) -> None:
         super().__init__()
         bias = bias_before(norm)
         channels = [width * min(2**level, 8) for level in range(depth)]
@@ -49,4 +49,41 @@ class UNet(nn.Module):
         for up in self.ups[:-1]:
             inner = torch.cat([skips.pop(), up(inner)], dim=1)
         # Under autocast the layers compute in bfloat16; losses must not.
+        return self.ups[-1](inner).to(images.dtype)
+
+
+class PyTorchGANUNet(nn.Module):
+    """PyTorch-GAN's U-Net: instance norm, activations after the norm, no biases, and nearest upsampling as the last step up.
+
+    Dropout of one half in the levels beyond three, on both ways. No norm after the first and the innermost step down.
+
+    Shapes:
+        As `UNet`.
+    """
+
+    def __init__(self, *, in_channels: int, out_channels: int, width: int, depth: int, dropout: bool) -> None:
+        super().__init__()
+        channels = [width * min(2**level, 8) for level in range(depth)]
+        innermost = depth - 1
+        drops = [[nn.Dropout(0.5)] if dropout and level > 2 else [] for level in range(depth)]
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for level in range(depth):
+            above = in_channels if level == 0 else channels[level - 1]
+            norm = [] if level in (0, innermost) else [nn.InstanceNorm2d(channels[level])]
+            conv = nn.Conv2d(above, channels[level], 4, stride=2, padding=1, bias=False)
+            self.downs.append(nn.Sequential(conv, *norm, nn.LeakyReLU(0.2), *drops[level]))
+        for level in reversed(range(1, depth)):
+            inside, outside = channels[level] * (1 if level == innermost else 2), channels[level - 1]
+            up = nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1, bias=False)
+            self.ups.append(nn.Sequential(up, nn.InstanceNorm2d(outside), nn.ReLU(), *drops[level - 1]))
+        last = nn.Conv2d(2 * width, out_channels, 4, padding=1)
+        self.ups.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.ZeroPad2d((1, 0, 1, 0)), last, nn.Tanh()))
+
+    def forward(self, images: Images) -> Images:
+        skips = [images]
+        for down in self.downs:
+            skips.append(down(skips[-1]))
+        inner = skips.pop()
+        for up in self.ups[:-1]:
+            inner = torch.cat([up(inner), skips.pop()], dim=1)
         return self.ups[-1](inner).to(images.dtype)

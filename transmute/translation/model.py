@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from transmute.data.config import PreprocessConfig
-from transmute.networks.config import GeneratorConfig
+from transmute.networks.config import DiscriminatorConfig, GeneratorConfig, HeadsConfig
 from transmute.settings import Settings, Size
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
@@ -36,6 +36,8 @@ class ModelCard(Settings):
     """1 is gray, 3 is RGB, in [-1, 1]."""
     out_channels: int = Field(ge=1)
     """1 is gray, 3 is RGB, in [-1, 1]."""
+    colors: Literal["rgb", "lab"] = "rgb"
+    """What the channels are: RGB or gray; or lightness in, and the two colors of CIE Lab out."""
     size: Size
     """Pixels that training saw."""
     preprocess: PreprocessConfig
@@ -50,6 +52,21 @@ class ModelCard(Settings):
     """Figures measured on these weights, by name."""
 
 
+class PartCard(Settings):
+    """What stands in the header of a network that is needed only to train on: a discriminator, or CUT's projection heads."""
+
+    format: Literal[1] = 1
+    """Version of this layout."""
+    transmute: str
+    """Version of Transmute that wrote the file."""
+    part: Literal["score_a", "score_b", "heads"]
+    """What it is in its method: what judges a, what judges b, or the heads."""
+    network: DiscriminatorConfig | HeadsConfig
+    """Architecture."""
+    in_channels: int = Field(ge=1)
+    """Channels that it sees; of both pictures together where it judges pairs."""
+
+
 def save_model(path: Path, card: ModelCard, generator: nn.Module) -> None:
     """Writes a generator with its card; complete or not at all."""
     save_tensors(path, generator.state_dict(), card.model_dump(mode="json"))
@@ -62,6 +79,8 @@ def load_model(path: Path) -> tuple[ModelCard, nn.Module]:
         WeightsError: If it is missing, damaged, or no model file.
     """
     state, header = load_tensors(path)
+    if "network" in header:
+        raise WeightsError(f"{path} holds a {header.get('part')}, which translates nothing: name the file of a generator")
     if "generator" not in header:
         raise WeightsError(f"{path} is no model file but holds a checkpoint: name the run folder, or a file under its models/")
     if header.get("format") != 1:

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from transmute.cli import main, run_command
+from transmute.interop.importer import import_file, read_checkpoint
+from transmute.settings import UserError
+from transmute.translation.model import ModelCard, PartCard, load_model
+from transmute.weights import load_tensors
+
+JUNYANZ = [
+    "resnet_9blocks_instance_3to3/latest_net_G",
+    "resnet_6blocks_instance_1to3/latest_net_G",
+    "resnet_9blocks_instance_dropout_3to3/latest_net_G",
+    "resnet_6blocks_batch_3to3/latest_net_G",
+    "resnet_6blocks_batch_dropout_4to2/latest_net_G",
+    "unet_128_batch_dropout_3to3/latest_net_G",
+    "unet_256_batch_dropout_3to3/latest_net_G",
+    "old_tracked_statistics/latest_net_G_A",
+    "dataparallel_prefix/latest_net_G_A",
+    "discriminator_basic_instance_3/latest_net_D",
+    "discriminator_basic_batch_6/latest_net_D",
+    "discriminator_n_layers_instance_3/latest_net_D",
+    "discriminator_pixel_batch_3/latest_net_D",
+]
+SINGLE = [f"junyanz/{name}" for name in JUNYANZ] + ["cut/generator/latest_net_G", "cut/generator/latest_net_D"]
+SINGLE += ["pytorch-gan/cyclegan/G_AB_7", "pytorch-gan/cyclegan/D_A_7", "pytorch-gan/pix2pix/generator_7"]
+
+
+def network_of(file: Path) -> nn.Module:
+    """The network that a file describes, in eval mode."""
+    state, header = load_tensors(file)
+    if "part" in header:
+        card = PartCard(**header)
+        network = card.network.build(card.in_channels)
+        network.load_state_dict(state)
+        return network.eval()
+    return load_model(file)[1]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_an_imported_network_computes_what_the_other_tool_computes(golden: Path, tmp_path: Path, name: str) -> None:
+    assert run_command(["import", str(golden / f"{name}.pth"), "--out", str(tmp_path / "it.safetensors")]) == 0
+    fixture = load_file(golden / f"{name}.io.safetensors")
+    with torch.inference_mode():
+        output = network_of(tmp_path / "it.safetensors")(fixture["input"].float())
+    torch.testing.assert_close(output, fixture["output"], rtol=0, atol=1e-5)  # the fixtures' own tolerance: float32, another order of sums
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "cyclegan/cyclegan_horse2zebra_convert-bgr",
+            {
+                "a_to_b": ("input", "to_zebra"),
+                "b_to_a": ("input", "to_horse"),
+                "score_a": ("judge_horse_input", "judge_horse"),
+                "score_b": ("judge_zebra_input", "judge_zebra"),
+            },
+        ),
+        ("pix2pix/pix2pix_facades_convert-bgr", {"a_to_b": ("input", "to_photo"), "score_b": ("judge_photo_input", "judge_photo")}),
+    ],
+)
+def test_networks_of_mmgeneration_see_and_give_rgb_after_import(golden: Path, tmp_path: Path, name: str, parts: dict) -> None:
+    assert run_command(["import", str(golden / "mmgeneration" / f"{name}.pth"), "--out", str(tmp_path / "all")]) == 0
+    fixture = load_file(golden / "mmgeneration" / name.split("/")[0] / "io.safetensors")
+    assert {path.stem for path in (tmp_path / "all").iterdir()} == set(parts)
+    for part, (given, expected) in parts.items():
+        with torch.inference_mode():
+            output = network_of(tmp_path / "all" / f"{part}.safetensors")(fixture[given].float())
+        torch.testing.assert_close(output, fixture[expected], rtol=0, atol=1e-5)
+
+
+def test_every_fixture_of_a_network_is_covered(golden: Path) -> None:
+    files = {row["file"] for row in json.loads((golden / "index.json").read_text()) if row["file"].endswith(".pth")}
+    multiple = {file for file in files if file.startswith("mmgeneration/")}
+    heads = {"cut/generator/latest_net_F.pth"}  # tests/methods/test_cut.py
+    assert files - multiple - heads == {f"{name}.pth" for name in SINGLE}
+
+
+def tiny_resnet(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """A checkpoint as junyanz's code writes it, of one block and width 2."""
+    shapes = {"model.1": (2, 3, 7, 7), "model.4": (4, 2, 3, 3), "model.7": (8, 4, 3, 3), "model.10.conv_block.1": (8, 8, 3, 3)}
+    shapes |= {"model.10.conv_block.5": (8, 8, 3, 3), "model.11": (8, 4, 3, 3), "model.14": (4, 2, 3, 3), "model.18": (3, 2, 7, 7)}
+    state = {}
+    for name, shape in shapes.items():
+        outs = shape[1] if name in ("model.11", "model.14") else shape[0]
+        state |= {f"{name}.weight": torch.randn(shape), f"{name}.bias": torch.randn(outs)}
+    state |= {key: value for key, value in changes.items() if value is not None}
+    return {key: value for key, value in state.items() if key not in changes or changes[key] is not None}
+
+
+def test_a_run_of_the_original_gives_both_directions_and_both_judges(tmp_path: Path) -> None:
+    run = tmp_path / "horse2zebra_cyclegan"
+    run.mkdir()
+    judge = {"net.0.weight": torch.randn(2, 3, 1, 1), "net.0.bias": torch.randn(2), "net.2.weight": torch.randn(4, 2, 1, 1)}
+    judge |= {"net.2.bias": torch.randn(4), "net.5.weight": torch.randn(1, 4, 1, 1), "net.5.bias": torch.randn(1)}
+    states = {"G_A": tiny_resnet(), "G_B": tiny_resnet(), "D_A": judge, "D_B": {key: -value for key, value in judge.items()}}
+    for name, state in states.items():
+        torch.save(state, run / f"latest_net_{name}.pth")
+        torch.save(tiny_resnet(), run / "5_net_G_A.pth")
+    (run / "train_opt.txt").write_text("----- Options -----\n   dataroot: ./datasets/horse2zebra   \t[default: None]\n  crop_size: 128\n")
+    import_file(run, tmp_path / "all")
+    state, header = load_tensors(tmp_path / "all" / "a_to_b.safetensors")
+    card = ModelCard(**header)
+    assert (card.source, card.target, card.method, card.size, card.generator.name) == ("horse", "zebra", "cyclegan", "128x128", "resnet")
+    assert torch.equal(state["layers.1.weight"], states["G_A"]["model.1.weight"])
+    # There D_A judges b.
+    assert torch.equal(load_tensors(tmp_path / "all" / "score_b.safetensors")[0]["layers.0.weight"], judge["net.0.weight"])
+    assert torch.equal(load_tensors(tmp_path / "all" / "score_a.safetensors")[0]["layers.0.weight"], -judge["net.0.weight"])
+    assert set(read_checkpoint(run, epoch="5").networks) == {"a_to_b"}
+
+
+def test_a_run_from_b_to_a_is_imported_as_one(tmp_path: Path) -> None:
+    torch.save(tiny_resnet(), tmp_path / "latest_net_G_A.pth")
+    (tmp_path / "train_opt.txt").write_text("  direction: BtoA   \n")
+    assert set(read_checkpoint(tmp_path).networks) == {"b_to_a"}
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("executed"),))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><title>404</title>", "web page"),
+        (b"", "truncated or damaged"),
+        (b"nothing of the kind", "is damaged"),
+        ("truncated", "truncated or damaged"),
+        (Evil(), "pickled objects"),
+        (nn.Conv2d(1, 1, 1), "pickled objects"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(1000, 512)}, "no network that Transmute knows .*conv1.weight"),
+        (tiny_resnet(**{"model.7.weight": None}), r"1 weights are missing \(first model.7.weight\)"),
+        (tiny_resnet(**{"model.99.weight": torch.zeros(3)}), r"left over"),
+        (tiny_resnet(**{"model.4.weight": torch.zeros(5, 2, 3, 3)}), r"model.4.weight is \(5, 2, 3, 3\) where \(4, 2, 3, 3\)"),
+        (torch.zeros(3), "no weights by name"),
+        ({"model.1.weight": "text"}, "no weights by name"),
+    ],
+    ids=["lfs", "html", "empty", "text", "truncated", "evil", "module", "classifier", "missing", "left-over", "shape", "tensor", "values"],
+)
+def test_what_is_no_checkpoint_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: object, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("latest_net_G.pth")
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(tiny_resnet() if content == "truncated" else content, path)
+    if isinstance(content, str):
+        path.write_bytes(path.read_bytes()[:-300])
+    monkeypatch.setattr("sys.argv", ["transmute", "import", str(path), "--out", "out.safetensors"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    error = capsys.readouterr().err
+    assert error.startswith("transmute: ")
+    assert error.count("\n") == 1, error
+    assert re.search(says, error), error
+    assert [path.name for path in tmp_path.iterdir()] == ["latest_net_G.pth"]
+
+
+def test_several_networks_need_a_folder_and_an_existing_one_is_left_alone(tmp_path: Path) -> None:
+    torch.save(tiny_resnet(), tmp_path / "latest_net_G_A.pth")
+    torch.save(tiny_resnet(), tmp_path / "latest_net_G_B.pth")
+    with pytest.raises(UserError, match="name a folder with --out"):
+        import_file(tmp_path, tmp_path / "one.safetensors")
+    (tmp_path / "here").mkdir()
+    with pytest.raises(UserError, match="exists: name another place"):
+        import_file(tmp_path, tmp_path / "here")

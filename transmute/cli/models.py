@@ -1,0 +1,50 @@
+"""`transmute import` and `export`: other tools' weights in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from transmute.cli.parsing import parsed
+from transmute.settings import Settings
+
+
+class ImportArguments(Settings):
+    """Turns a checkpoint of CycleGAN/pix2pix (junyanz), CUT, PyTorch-GAN or mmgeneration into model files of Transmute."""
+
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    """A .pth file, or the folder of a run with all its networks."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE|DIR")] = None
+    """A .safetensors file for one network, a folder for several; None is named after PATH."""
+    source: str | None = None
+    """What domain a is called; None takes what the checkpoint says."""
+    target: str | None = None
+    """What domain b is called."""
+    epoch: str | None = None
+    """Which checkpoint of a folder: latest, 20, iter_5000; None takes latest, else the newest."""
+    order: Literal["rgb", "bgr"] | None = None
+    """Colors in which the networks work; None is bgr for mmgeneration and rgb for all others."""
+    own_statistics: bool | None = None
+    """Translate with each picture's own batch statistics (as those tools' test scripts do without --eval), or with the file's
+    running ones; None takes a picture's own where train_opt.txt tells of training with one picture a step."""
+
+
+def import_models(arguments: list[str]) -> int:
+    """Imports a checkpoint."""
+    given = parsed(ImportArguments, arguments, "import")
+
+    from transmute.interop.importer import import_file
+
+    lines = import_file(
+        given.path,
+        given.out,
+        source=given.source,
+        target=given.target,
+        epoch=given.epoch,
+        order=given.order,
+        own_statistics=given.own_statistics,
+    )
+    print("\n".join(lines))
+    return 0

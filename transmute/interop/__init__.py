@@ -1,0 +1,1 @@
+"""Other tools' weights and command lines: their conventions stay in here."""
