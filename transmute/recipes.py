@@ -7,15 +7,57 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from transmute.data.config import SourceConfig
-from transmute.methods.config import Pix2PixConfig
+from transmute.data.config import PreprocessConfig, SourceConfig
+from transmute.losses.config import LeastSquaresConfig
+from transmute.methods.config import ColorizationConfig, CUTConfig, CycleGANConfig, Pix2PixConfig
+from transmute.networks.config import FourStrideConfig, PyTorchGANUNetConfig, ResNetConfig
 from transmute.run import Run
 from transmute.settings import UserError, load_yaml, merged
-from transmute.training.config import Recipe, TrainConfig
+from transmute.training.config import ConstantConfig, LinearConfig, Recipe, TrainConfig
 
 RECIPES: dict[str, Recipe] = {
     "cyclegan": Recipe(),
     "pix2pix": Recipe(method=Pix2PixConfig()),
+    "facades": Recipe(method=Pix2PixConfig(direction="b_to_a")),
+    "cut": Recipe(method=CUTConfig(), epochs=400, preprocess=PreprocessConfig(settled=0.5)),
+    "fastcut": Recipe(
+        method=CUTConfig(nce=10.0, identity=False, flip=True), schedule=LinearConfig(decay=0.25), preprocess=PreprocessConfig(settled=0.25)
+    ),
+    "colorization": Recipe(method=ColorizationConfig()),
+    "pytorch-gan": Recipe(
+        method=CycleGANConfig(generator=ResNetConfig(upsampling="nearest"), discriminator=FourStrideConfig(), fool=0.5, cycle_a=5.0, cycle_b=5.0),
+        preprocess=PreprocessConfig(mode="cover-and-crop"),
+        schedule=LinearConfig(ahead=0),
+    ),
+    "pytorch-gan-pix2pix": Recipe(
+        method=Pix2PixConfig(
+            direction="b_to_a",
+            first="generator",
+            generator=PyTorchGANUNetConfig(),
+            discriminator=FourStrideConfig(),
+            adversarial=LeastSquaresConfig(),
+        ),
+        preprocess=PreprocessConfig(load_size="256", flip=False),
+        schedule=ConstantConfig(),
+    ),
+    "mmgeneration": Recipe(
+        method=CycleGANConfig(first="discriminators", identity=0.05), steps=270_000, schedule=LinearConfig(ahead=0, intervals=200)
+    ),
+    "mmgeneration-pix2pix": Recipe(method=Pix2PixConfig(), steps=80_000, schedule=ConstantConfig()),
+}
+"""Finished recipes, each with the semantics of the tool that it comes from."""
+
+ABOUT: dict[str, str] = {
+    "cyclegan": "unpaired, both directions: the original's CycleGAN, 100 + 100 epochs",
+    "pix2pix": "paired, from the left half (a) to the right one (b): the original's pix2pix",
+    "facades": "pix2pix from the right half (labels, b) to the left one (photos, a)",
+    "cut": "unpaired, one direction, by contrast: 200 + 200 epochs",
+    "fastcut": "CUT with less of everything: 150 + 50 epochs, no identity, mirrored inputs",
+    "colorization": "gray to color, from one folder of color pictures",
+    "pytorch-gan": "CycleGAN as PyTorch-GAN has it: nearest upsampling, another judge, losses averaged over directions",
+    "pytorch-gan-pix2pix": "pix2pix as PyTorch-GAN has it: its U-Net, least squares, constant rate (but never the test pictures)",
+    "mmgeneration": "CycleGAN as mmgeneration has it: 270,000 steps, discriminators first, a tenth of the identity weight",
+    "mmgeneration-pix2pix": "pix2pix as mmgeneration has it: 80,000 steps at a constant rate",
 }
 
 
@@ -23,21 +65,22 @@ def recipe_from(method: str | None = None, file: Path | None = None, changes: di
     """A named recipe with the settings of a file, and then the changes, laid over it.
 
     Args:
-        method: A name in `RECIPES`; None takes the file's method, or cyclegan.
+        method: A name in `RECIPES` (fastcut, say), for the recipe of that name; None takes the file's method, or cyclegan.
         file: YAML or JSON (a run's recipe.json, say) with any of the recipe's settings.
         changes: Nested settings; `{"method": {"generator": {"name": "unet"}}}` chooses another kind with that kind's defaults.
     """
     values = load_yaml(file) if file else {}
-    in_file = values.get("method")
-    if isinstance(in_file, str):
-        in_file = values["method"] = {"name": in_file}
-    if in_file is not None and not (isinstance(in_file, dict) and isinstance(in_file.get("name", ""), str)):
+    in_file = values.get("method", {})
+    told = in_file if isinstance(in_file, str) else in_file.get("name") if isinstance(in_file, dict) else in_file
+    if not isinstance(in_file, (str, dict)) or not isinstance(told, (str, type(None))):
         raise UserError(f"{file}: method should be a name or settings with one, but is {in_file!r}")
-    name = method or (in_file or {}).get("name", "cyclegan")
+    name = method or told or "cyclegan"
     if name not in RECIPES:
-        raise UserError(f"there is no method {name!r}: choose {' or '.join(RECIPES)}")
-    if in_file and in_file.setdefault("name", name) != name:
-        raise UserError(f"the settings file is for the method {in_file['name']}, but --method says {name}: leave one of them out")
+        raise UserError(f"there is no recipe or method {name!r}: choose {' or '.join(RECIPES)}")
+    if told is not None and (RECIPES[told].method.name if told in RECIPES else told) != RECIPES[name].method.name:
+        raise UserError(f"the settings file is for the method {told}, but --method says {name}: leave one of them out")
+    if isinstance(in_file, str):
+        del values["method"]
     return Recipe(**merged(merged(RECIPES[name].model_dump(), values), changes or {}))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import transmute
 from transmute.cli.models import import_models
-from transmute.cli.train import train
+from transmute.cli.train import recipes, train
 from transmute.cli.translate import demo, report, translate
 from transmute.settings import UserError
 
@@ -21,6 +21,7 @@ Turns two folders of pictures into a translator between them.
   transmute train DATA --run RUN              train on two folders of pictures; the same command again goes on
   transmute translate PICTURES --model RUN    translate pictures, folders or globs
   transmute report RUN                        write the run's page anew: curves, samples, recipe
+  transmute recipes [NAME]                    list the named recipes, or print one as YAML
   transmute import PATH                       turn another tool's checkpoint into model files
 
 transmute COMMAND --help says more; transmute --version names the version."""
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "translate": translate,
     "report": report,
+    "recipes": recipes,
     "import": import_models,
 }
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from transmute.cli.parsing import parsed, taken
-from transmute.settings import UserError
+from transmute.settings import Settings, UserError
 
 
 def train(arguments: list[str]) -> int:
@@ -16,6 +18,10 @@ def train(arguments: list[str]) -> int:
 
     rest, file, _ = taken(arguments, "--config")
     rest, method, _ = taken(rest, "--method")
+    rest, named, _ = taken(rest, "--recipe")
+    if method and named:
+        raise UserError(f"--method {method} and --recipe {named} both choose a recipe: give one of them")
+    method = method or named
     recipe = recipe_from(method, Path(file) if file else None)
     changed = True
     while changed:  # choosing one kind may bring settings that have kinds of their own
@@ -30,7 +36,7 @@ def train(arguments: list[str]) -> int:
         recipe = recipe.replace(steps=None)
     kinds = "; ".join(f"--{place} KIND" for place in _kinds(recipe.model_dump()))
     description = (
-        f"Trains a translator between two domains of pictures. --method NAME chooses {' or '.join(RECIPES)}, --config FILE lays a YAML file "
+        f"Trains a translator between two domains of pictures. --method NAME chooses {' or '.join(RECIPES)}; --config FILE lays a YAML file "
         f"(or a run's recipe.json) over it, and these choose another kind, whose settings --help then shows: {kinds}."
     )
     config = parsed(TrainConfig, rest, "train", description=description, default=TrainConfig(recipe=recipe))
@@ -39,6 +45,36 @@ def train(arguments: list[str]) -> int:
 
     stopped_by = train_with(config.with_run())
     return 128 + stopped_by if stopped_by else 0
+
+
+class RecipesArguments(Settings):
+    """Lists the named recipes, or prints one as YAML, for --config."""
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None
+    """Recipe to print; None lists all."""
+
+
+def recipes(arguments: list[str]) -> int:
+    """Lists the recipes or prints one."""
+    name = parsed(RecipesArguments, arguments, "recipes").name
+
+    import yaml
+    from rich.console import Console
+    from rich.table import Table
+
+    from transmute.recipes import ABOUT, RECIPES
+
+    if name is not None:
+        if name not in RECIPES:
+            raise UserError(f"there is no recipe {name!r}: choose {' or '.join(RECIPES)}")
+        print(yaml.safe_dump(RECIPES[name].model_dump(mode="json"), sort_keys=False), end="")
+        return 0
+    table = Table("recipe", "method", "what it is", box=None)
+    for known, recipe in RECIPES.items():
+        table.add_row(known, recipe.method.name, ABOUT[known])
+    Console().print(table)
+    print("\ntransmute train DATA --recipe NAME trains by one; transmute recipes NAME prints it")
+    return 0
 
 
 def _kinds(values: dict[str, Any], place: str = "") -> list[str]:

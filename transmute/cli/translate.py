@@ -30,6 +30,8 @@ class TranslateArguments(Settings):
     """Which half of pictures that are pairs side by side; None takes the whole picture."""
     skip_existing: bool = False
     """Leave out pictures whose translation is there already."""
+    noise: bool = False
+    """Keep dropout on, as pix2pix does: each translation is another."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What computes; auto takes a GPU where there is one."""
 
@@ -50,7 +52,7 @@ def translate(arguments: list[str]) -> int:
     from transmute.translation.files import find_inputs, translate_file
     from transmute.translation.translator import Translator
 
-    translator = Translator(given.model, direction=given.direction, device=given.device)
+    translator = Translator(given.model, direction=given.direction, device=given.device, noise=given.noise)
     card, console = translator.card, Console(stderr=True, highlight=False, soft_wrap=True)
     size = card.size if given.size == "training" else given.size
     targets = find_inputs(list(given.inputs), given.out)

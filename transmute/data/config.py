@@ -21,11 +21,14 @@ def _known_color(color: str) -> str:
 class PreprocessConfig(Settings):
     """From a picture on disk to what training sees; part of the recipe and of every model file."""
 
-    mode: Literal["resize-and-crop", "crop", "scale-width", "scale-width-and-crop", "none"] = "resize-and-crop"
-    """Resize to load-size and crop at random; crop only; make as wide as load-size, the height in proportion (at least that of
-    --size); the same, then crop; or leave as it is. Without a crop, sides are rounded to what the generator takes."""
+    mode: Literal["resize-and-crop", "cover-and-crop", "crop", "scale-width", "scale-width-and-crop", "none"] = "resize-and-crop"
+    """Resize to load-size and crop at random; the same in proportion, so that load-size is covered; crop only; make as wide as
+    load-size, the height in proportion (at least that of --size); the same, then crop; or leave as it is. Without a crop, sides
+    are rounded to what the generator takes."""
     load_size: Size | None = None
     """Pixels after resizing and before any crop; None is --size times 286/256, as in the original."""
+    settled: float = Field(default=0.0, ge=0, le=1)
+    """Share of the training, at its end, in which load-size is --size itself, so that nothing is cropped off (CUT: 0.5)."""
     flip: bool = True
     """Mirror half of the pictures left to right."""
     channels_a: Literal[1, 3] = 3
@@ -45,6 +48,8 @@ class SourceConfig(Settings):
     """Folder of domain a, in place of a data set folder."""
     b: Path | None = None
     """Folder of domain b."""
+    swap: bool = False
+    """Exchange the domains: what is found as a is b."""
     skip_bad: bool = False
     """Leave unreadable pictures out (and say so) instead of stopping."""
     max_pictures: int | None = Field(default=None, ge=1)

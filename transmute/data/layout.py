@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transmute.data.config import SourceConfig
@@ -46,7 +46,7 @@ class DataSet:
         return digest.hexdigest()[:16]
 
 
-def recognize(folder: Path | None, config: SourceConfig, *, paired: bool) -> DataSet:
+def recognize(folder: Path | None, config: SourceConfig, *, paired: bool, one_domain: bool = False) -> DataSet:
     """Finds the pictures of a data set.
 
     Known are `trainA trainB` (with `testA testB` or `valA valB`), `train_A train_B`, `train/A train/B`, `A B`, side by side
@@ -56,10 +56,29 @@ def recognize(folder: Path | None, config: SourceConfig, *, paired: bool) -> Dat
         folder: The data set, unless the config names its two folders.
         config: Folders, and how many pictures to use.
         paired: Match pictures of both domains; by name where they are in two folders.
+        one_domain: Take the pictures of one folder (its `train`, if it has one) for both domains.
 
     Raises:
         UserError: If no layout fits, a domain is empty, or pairs do not match.
     """
+    data = _one_domain(folder or config.a, config) if one_domain else _two_domains(folder, config, paired)
+    return replace(data, names=data.names[::-1], train=data.train[::-1], test=data.test[::-1]) if config.swap else data
+
+
+def _one_domain(folder: Path | None, config: SourceConfig) -> DataSet:
+    if folder is None or not folder.is_dir():
+        raise UserError(f"{folder or 'nothing'} is no folder of pictures: give the folder of a data set")
+    train = folder / "train" if (folder / "train").is_dir() else folder
+    held_out = next((folder / name for name in ("test", "val") if train != folder and (folder / name).is_dir()), None)
+    pictures, held = find_pictures(train)[: config.max_pictures], find_pictures(held_out) if held_out else []
+    if not pictures:
+        raise UserError(f"{train} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
+    description = f"{train}: {len(pictures)} pictures to train with, {len(held)} held out"
+    sources, test = _sources(pictures), _sources(held)
+    return DataSet(description, ("gray", "color"), (sources, sources), (test, test))
+
+
+def _two_domains(folder: Path | None, config: SourceConfig, paired: bool) -> DataSet:
     if (config.a is None) != (config.b is None):
         raise UserError("--data.a and --data.b go together: name both folders")
     if config.a is not None and config.b is not None:

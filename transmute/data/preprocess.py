@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -55,13 +55,16 @@ class Geometry:
 
     @property
     def crops(self) -> bool:
-        return self.mode in ("resize-and-crop", "crop", "scale-width-and-crop")
+        return self.mode in ("resize-and-crop", "cover-and-crop", "crop", "scale-width-and-crop")
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """The size to which a picture of this size is resized before any crop."""
         match self.mode:
             case "resize-and-crop":
                 return self.load
+            case "cover-and-crop":
+                scale = max(self.load[0] / width, self.load[1] / height)
+                return max(round(scale * width), self.load[0]), max(round(scale * height), self.load[1])
             case "scale-width-and-crop":
                 return self.load[0], max(round(self.load[0] * height / width), self.size[1])
             case "scale-width":
@@ -69,6 +72,11 @@ class Geometry:
             case "none":
                 return self._rounded(width, height)
         return width, height
+
+    @property
+    def settled(self) -> Geometry:
+        """The same without more before the crop than what is left after it."""
+        return replace(self, load=self.size)
 
     def _rounded(self, width: float, height: float) -> tuple[int, int]:
         return max(1, round(width / self.stride)) * self.stride, max(1, round(height / self.stride)) * self.stride
@@ -92,11 +100,8 @@ class Geometry:
 
     def whole(self, image: Image.Image) -> Image.Image:
         """The picture without chance: resized to the final size where training resizes, else its middle."""
-        if self.mode in ("resize-and-crop", "scale-width-and-crop"):
-            if self.mode == "resize-and-crop":
-                return _resize(image, self.size)
-            image = _resize(image, (self.size[0], max(round(self.size[0] * image.height / image.width), self.size[1])))
-        return self.crop(self.resize(image) if not self.crops else image, Draw(0.5, 0.5, flip=False))
+        image = image if self.mode == "crop" else self.settled.resize(image) if self.crops else self.resize(image)
+        return self.crop(image, Draw(0.5, 0.5, flip=False))
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:

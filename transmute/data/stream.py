@@ -29,18 +29,18 @@ class Reader:
         self.geometry = geometry
         self.channels = channels
         self.background = background
-        self.kept: dict[Source, Image.Image] | None = {} if keep else None
+        self.kept: dict[tuple[Source, Geometry], Image.Image] | None = {} if keep else None
 
     def open(self, source: Source) -> Image.Image:
         """The picture as it is on disk, or its half, in this domain's channels."""
         return open_picture(source.path, channels=self.channels, background=self.background, half=source.half)[0]
 
-    def resized(self, source: Source) -> Image.Image:
+    def resized(self, source: Source, geometry: Geometry) -> Image.Image:
         if self.kept is None:
-            return self.geometry.resize(self.open(source))
-        if source not in self.kept:
-            self.kept[source] = self.geometry.resize(self.open(source))
-        return self.kept[source]
+            return geometry.resize(self.open(source))
+        if (source, geometry) not in self.kept:
+            self.kept[source, geometry] = geometry.resize(self.open(source))
+        return self.kept[source, geometry]
 
 
 def readers(geometry: Geometry, config: PreprocessConfig, *, keep: bool = False) -> tuple[Reader, Reader]:
@@ -94,13 +94,21 @@ def _pass_order(order: Order, passed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Stream(Dataset[Loaded]):
-    """Random access to the stream by place: no state, so any process may load any place."""
+    """Random access to the stream by place: no state, so any process may load any place.
 
-    def __init__(self, data: DataSet, order: Order, config: PreprocessConfig, geometry: Geometry, *, keep: bool) -> None:
+    Args:
+        keep: Keep resized pictures in memory.
+        settled_from: The first place from which on nothing is cropped off; None for never.
+    """
+
+    def __init__(
+        self, data: DataSet, order: Order, config: PreprocessConfig, geometry: Geometry, *, keep: bool, settled_from: int | None = None
+    ) -> None:
         self.sources = data.train
         self.order = order
         self.flip = config.flip
         self.geometry = geometry
+        self.settled_from = settled_from
         self.readers = readers(geometry, config, keep=keep)
 
     def __getitem__(self, place: int) -> Loaded:
@@ -108,8 +116,9 @@ class Stream(Dataset[Loaded]):
         index_a, index_b, random = self.order(place)
         draw_a = random_draw(random, self.flip)
         draw_b = draw_a if self.order.paired else random_draw(random, self.flip)
-        a = self.geometry.crop(self.readers[0].resized(self.sources[0][index_a]), draw_a)
-        b = self.geometry.crop(self.readers[1].resized(self.sources[1][index_b]), draw_b)
+        geometry = self.geometry if self.settled_from is None or place < self.settled_from else self.geometry.settled
+        a = geometry.crop(self.readers[0].resized(self.sources[0][index_a], geometry), draw_a)
+        b = geometry.crop(self.readers[1].resized(self.sources[1][index_b], geometry), draw_b)
         return Loaded(to_bytes_tensor(a), to_bytes_tensor(b), (time.perf_counter() - start) / 2)
 
     def batches(

@@ -50,8 +50,13 @@ class Method(nn.Module, ABC):
 
     @property
     @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """Everything with weights by its part in a method, as files of networks name it: a_to_b, b_to_a, score_a, score_b, heads."""
+
+    @property
     def translators(self) -> dict[str, nn.Module]:
         """The generators by direction, `a_to_b` or `b_to_a`: what is averaged, saved and used afterwards."""
+        return {name: network for name, network in self.networks.items() if name in ("a_to_b", "b_to_a")}
 
     @abstractmethod
     def step(self, batch: Batch) -> Iterator[Update]:

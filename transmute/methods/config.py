@@ -7,17 +7,43 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from transmute.losses.config import AdversarialConfig, LeastSquaresConfig, VanillaConfig
-from transmute.networks.config import DiscriminatorConfig, GeneratorConfig, PatchGANConfig, ResNetConfig, UNetConfig
+from transmute.networks.config import DiscriminatorConfig, GeneratorConfig, InitializationConfig, PatchGANConfig, ResNetConfig, UNetConfig
 from transmute.settings import Settings, UserError
 
 if TYPE_CHECKING:
+    from transmute.methods.colorization import Colorization
+    from transmute.methods.cut import CUT
     from transmute.methods.cyclegan import CycleGAN
     from transmute.methods.pix2pix import Pix2Pix
 
 Direction = Literal["a_to_b", "b_to_a"]
 
 
-class CycleGANConfig(Settings):
+class MethodSettings(Settings):
+    """What a training asks of the settings of any method."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether row i of a batch must show the same scene in both domains."""
+        return False
+
+    @property
+    def one_domain(self) -> bool:
+        """Whether the data is one folder of pictures, and both domains are made of each of them."""
+        return False
+
+    @property
+    def needs_equal_sizes(self) -> bool:
+        """Whether all pictures must have one size, even at one a step: those of a history do."""
+        return False
+
+    @property
+    def colors(self) -> Literal["rgb", "lab"]:
+        """What the translators' channels are."""
+        return "rgb"
+
+
+class CycleGANConfig(MethodSettings):
     """Unpaired translation in both directions, held together by going there and back."""
 
     name: Literal["cyclegan"] = "cyclegan"
@@ -28,6 +54,10 @@ class CycleGANConfig(Settings):
     """Both judges."""
     adversarial: AdversarialConfig = LeastSquaresConfig()
     """The game between them."""
+    first: Literal["generators", "discriminators"] = "generators"
+    """Who moves first in a step."""
+    fool: float = Field(default=1.0, ge=0)
+    """Weight of fooling the judges."""
     cycle_a: float = Field(default=10.0, ge=0)
     """Weight of a -> b -> a giving a again (the original's lambda_A)."""
     cycle_b: float = Field(default=10.0, ge=0)
@@ -38,13 +68,7 @@ class CycleGANConfig(Settings):
     """Past translations that each discriminator is also shown, in pictures; 0 for none. Each process has its own."""
 
     @property
-    def paired(self) -> bool:
-        """Whether row i of a batch must show the same scene in both domains."""
-        return False
-
-    @property
     def needs_equal_sizes(self) -> bool:
-        """Whether all pictures must have one size, even at one a step: those of a history do."""
         return self.history > 0
 
     def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> CycleGAN:
@@ -59,7 +83,7 @@ class CycleGANConfig(Settings):
         return CycleGAN(self, channels_a, channels_b, size)
 
 
-class Pix2PixConfig(Settings):
+class Pix2PixConfig(MethodSettings):
     """Paired translation in one direction."""
 
     name: Literal["pix2pix"] = "pix2pix"
@@ -72,6 +96,8 @@ class Pix2PixConfig(Settings):
     """The judge; it sees the input beside the output."""
     adversarial: AdversarialConfig = VanillaConfig()
     """The game between them."""
+    first: Literal["generator", "discriminator"] = "discriminator"
+    """Who moves first in a step."""
     l1: float = Field(default=100.0, ge=0)
     """Weight of the mean absolute difference to the target."""
 
@@ -92,4 +118,93 @@ class Pix2PixConfig(Settings):
         return Pix2Pix(self, channels_a, channels_b)
 
 
-MethodConfig = Annotated[CycleGANConfig | Pix2PixConfig, Field(discriminator="name")]
+class ColorizationConfig(MethodSettings):
+    """Gives a gray picture its colors: pix2pix in CIE Lab. The data is one folder of color pictures."""
+
+    name: Literal["colorization"] = "colorization"
+    """Kind; chosen by the flag without `.name`."""
+    generator: GeneratorConfig = UNetConfig()
+    """The translator, from lightness to two colors."""
+    discriminator: DiscriminatorConfig = PatchGANConfig(norm="batch")
+    """The judge; it sees lightness and colors."""
+    adversarial: AdversarialConfig = VanillaConfig()
+    """The game between them."""
+    l1: float = Field(default=100.0, ge=0)
+    """Weight of the mean absolute difference to the true colors."""
+
+    @property
+    def direction(self) -> Direction:
+        """Only one makes sense."""
+        return "a_to_b"
+
+    @property
+    def first(self) -> Literal["generator", "discriminator"]:
+        """Who moves first in a step, as in pix2pix."""
+        return "discriminator"
+
+    @property
+    def paired(self) -> bool:
+        return True
+
+    @property
+    def one_domain(self) -> bool:
+        return True
+
+    @property
+    def colors(self) -> Literal["rgb", "lab"]:
+        return "lab"
+
+    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Colorization:
+        """The networks, newly initialized, for pictures of any size."""
+        from transmute.methods.colorization import Colorization
+
+        if (channels_a, channels_b) != (3, 3):
+            raise UserError("colorization learns from color pictures: leave --preprocess.channels-a and --preprocess.channels-b at 3")
+        return Colorization(self)
+
+
+class CUTConfig(MethodSettings):
+    """Unpaired translation in one direction: a place of the output should show what the same place of the input shows."""
+
+    name: Literal["cut"] = "cut"
+    """Kind; chosen by the flag without `.name`."""
+    direction: Direction = "a_to_b"
+    """Which domain is the input."""
+    generator: ResNetConfig = ResNetConfig(downsampling="antialiased", upsampling="antialiased", init=InitializationConfig(name="xavier"))
+    """The translator, whose first layers also say what a place shows."""
+    discriminator: DiscriminatorConfig = PatchGANConfig(downsampling="antialiased", init=InitializationConfig(name="xavier"))
+    """The judge."""
+    adversarial: AdversarialConfig = LeastSquaresConfig()
+    """The game between them."""
+    fool: float = Field(default=1.0, ge=0)
+    """Weight of fooling the judge (the original's lambda_GAN)."""
+    nce: float = Field(default=1.0, ge=0)
+    """Weight of the contrast between places (the original's lambda_NCE; 10 in FastCUT)."""
+    identity: bool = True
+    """Also contrast the target domain with what is made of it, which should change nothing (off in FastCUT)."""
+    flip: bool = False
+    """Mirror inputs at random, and compare as if not: the translator should not mind (on in FastCUT)."""
+    layers: tuple[int, ...] = (0, 4, 8, 12, 16)
+    """Places in the generator's sequence of layers at which features are compared, rising."""
+    width: int = Field(default=256, ge=1)
+    """Length of the vectors that are compared."""
+    patches: int = Field(default=256, ge=1)
+    """Places of a picture that are compared with each other."""
+    temperature: float = Field(default=0.07, gt=0)
+    """What similarities are divided by: the lower, the more the hardest places count."""
+
+    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> CUT:
+        """The networks, newly initialized, for pictures of this many channels and any size."""
+        from transmute.methods.cut import CUT
+
+        method = CUT(self, channels_a, channels_b)
+        if list(self.layers) != sorted(set(self.layers)) or len(method.heads.heads) != len(self.layers):
+            raise UserError(
+                f"--method.layers should be rising places from 0 to {len(method.translate.layers) - 1}, but is {' '.join(map(str, self.layers))}"
+            )
+        if self.identity and channels_a != channels_b:
+            raise UserError(f"the identity contrast needs equal channels, but a has {channels_a} and b {channels_b}: add --method.no-identity")
+        return method
+
+
+MethodConfig = Annotated[CycleGANConfig | Pix2PixConfig | CUTConfig | ColorizationConfig, Field(discriminator="name")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from transmute.batch import Batch
 from transmute.losses.reconstruction import l1_loss
@@ -37,28 +37,36 @@ class CycleGAN(Method):
 
     @property
     def players(self) -> tuple[Player, ...]:
-        return self.generators, self.discriminators
+        both = self.generators, self.discriminators
+        return both if self.config.first == "generators" else both[::-1]
 
     @property
-    def translators(self) -> dict[str, nn.Module]:
-        return {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a}
+    def networks(self) -> dict[str, nn.Module]:
+        return {"a_to_b": self.a_to_b, "b_to_a": self.b_to_a, "score_a": self.score_a, "score_b": self.score_b}
 
     def step(self, batch: Batch) -> Iterator[Update]:
-        """Equation 3 of the paper with the identity loss of section 5.2; the generators move first, as in the original."""
+        """Equation 3 of the paper with the identity loss of section 5.2; the generators move first, as in the original, or second."""
         a_to_b, b_to_a, score_a, score_b = self.a_to_b, self.b_to_a, self.score_a, self.score_b
         game, weight = self.game, self.config
         fake_b, fake_a = a_to_b(batch.a), b_to_a(batch.b)
         with_identity = weight.identity > 0
+        if weight.first == "discriminators":
+            yield self._judges(batch, fake_a, fake_b)
         yield self.generators.minimize(
-            fool_b=game.generator(score_b(fake_b)),
-            fool_a=game.generator(score_a(fake_a)),
+            fool_b=weight.fool * game.generator(score_b(fake_b)),
+            fool_a=weight.fool * game.generator(score_a(fake_a)),
             cycle_a=weight.cycle_a * l1_loss(b_to_a(fake_b), batch.a),
             cycle_b=weight.cycle_b * l1_loss(a_to_b(fake_a), batch.b),
             identity_a=weight.identity * weight.cycle_a * l1_loss(b_to_a(batch.a), batch.a) if with_identity else None,
             identity_b=weight.identity * weight.cycle_b * l1_loss(a_to_b(batch.b), batch.b) if with_identity else None,
         )
+        if weight.first == "generators":
+            yield self._judges(batch, fake_a, fake_b)
+
+    def _judges(self, batch: Batch, fake_a: Tensor, fake_b: Tensor) -> Update:
+        score_a, score_b, game = self.score_a, self.score_b, self.game
         past_b, past_a = self.past_b.swap(fake_b), self.past_a.swap(fake_a)
-        yield self.discriminators.minimize(
+        return self.discriminators.minimize(
             discriminate_a=game.discriminator(score_a(batch.a), score_a(past_a)),
             discriminate_b=game.discriminator(score_b(batch.b), score_b(past_b)),
             penalty_a=game.penalty(score_a, batch.a, past_a),

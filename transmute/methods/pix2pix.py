@@ -10,14 +10,14 @@ from torch import nn
 from transmute.batch import Batch
 from transmute.losses.reconstruction import l1_loss
 from transmute.methods.base import Method, Player, Update
-from transmute.methods.config import Pix2PixConfig
+from transmute.methods.config import ColorizationConfig, Pix2PixConfig
 from transmute.tensors import Images, Scores
 
 
 class Pix2Pix(Method):
     """A translator and a judge that sees the input beside the output."""
 
-    def __init__(self, config: Pix2PixConfig, channels_a: int, channels_b: int) -> None:
+    def __init__(self, config: Pix2PixConfig | ColorizationConfig, channels_a: int, channels_b: int) -> None:
         super().__init__()
         self.config = config
         self.game = config.adversarial.build()
@@ -29,31 +29,38 @@ class Pix2Pix(Method):
 
     @property
     def players(self) -> tuple[Player, ...]:
-        return self.discriminator, self.generator
+        both = self.discriminator, self.generator
+        return both if self.config.first == "discriminator" else both[::-1]
 
     @property
-    def translators(self) -> dict[str, nn.Module]:
-        return {self.config.direction: self.translate}
+    def networks(self) -> dict[str, nn.Module]:
+        return {self.config.direction: self.translate, f"score_{self.config.direction[-1]}": self.score}
 
     def step(self, batch: Batch) -> Iterator[Update]:
-        """Equation 4 of the paper; the discriminator moves first, as in the original."""
+        """Equation 4 of the paper; the discriminator moves first, as in the original, or second."""
         source, target = self._source_and_target(batch)
         game = self.game
 
         def score(output: Images) -> Scores:
             return self.score(torch.cat([source, output], dim=1))
 
+        def judge() -> Update:
+            return self.discriminator.minimize(
+                discriminate_fake=0.5 * game.fake(score(past)),
+                discriminate_real=0.5 * game.real(score(target)),
+                penalty=game.penalty(score, target, past),
+            )
+
         fake = self.translate(source)
         past = fake.detach()
-        yield self.discriminator.minimize(
-            discriminate_fake=0.5 * game.fake(score(past)),
-            discriminate_real=0.5 * game.real(score(target)),
-            penalty=game.penalty(score, target, past),
-        )
+        if self.config.first == "discriminator":
+            yield judge()
         yield self.generator.minimize(
             fool=game.generator(score(fake)),
             l1=self.config.l1 * l1_loss(fake, target),
         )
+        if self.config.first == "generator":
+            yield judge()
 
     def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
         """Input, output and target."""

@@ -34,6 +34,7 @@ class ProjectionHeads(nn.Module):
         """
         vectors = []
         for head, layer, place in zip(self.heads, features, places, strict=True):
-            sampled = head(layer.flatten(2)[:, :, place].transpose(1, 2)).to(layer.dtype)
+            # Under autocast the heads compute in bfloat16; losses must not.
+            sampled = head(layer.flatten(2)[:, :, place].transpose(1, 2)).to(next(head.parameters()).dtype)
             vectors.append(sampled / (sampled.norm(dim=2, keepdim=True) + 1e-7))
         return vectors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from transmute.networks.layers import BlurDown, BlurUp, bias_before, norm_layer, padding_layer
@@ -56,6 +58,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.residual = residual
+        self.in_channels = in_channels
         bias = bias_before(norm)
         layers: list[nn.Module] = [padding_layer(padding, 3), nn.Conv2d(in_channels, width, 7, bias=bias), norm_layer(norm, width), nn.ReLU()]
         widths = [width * 2**level for level in range(levels)]
@@ -78,6 +81,23 @@ class ResNet(nn.Module):
             layers += [norm_layer(norm, channels // 2), nn.ReLU()]
         layers += [padding_layer(padding, 3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
+
+    def features(self, images: Images, places: Sequence[int]) -> list[Features]:
+        """What comes out of the layers at these places of the sequence (in rising order); later layers are left out."""
+        found: list[Features] = []
+        for place, layer in enumerate(list(self.layers)[: places[-1] + 1]):
+            images = layer(images)
+            if place in places:
+                found.append(images)
+        return found
+
+    def channels_after(self, places: Sequence[int]) -> tuple[int, ...]:
+        """The channels of `features`."""
+        channels, found = self.in_channels, []
+        for place, layer in enumerate(self.layers):
+            channels = layer.out_channels if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) else channels
+            found += [channels] if place in places else []
+        return tuple(found)
 
     def start_as_identity(self) -> None:
         """Makes a residual generator give back what it gets, until it has learned something."""

@@ -52,7 +52,8 @@ def save_models(session: Session, step: int) -> None:
     """Writes the generators to use, all directions at once."""
     recipe, folder = session.recipe, session.run.model_folder(step)
     names = dict(zip("ab", session.data.names, strict=True))
-    channels = {"a": recipe.preprocess.channels_a, "b": recipe.preprocess.channels_b}
+    lab = recipe.method.colors == "lab"
+    channels = {"a": 1, "b": 2} if lab else {"a": recipe.preprocess.channels_a, "b": recipe.preprocess.channels_b}
     aside = folder.with_name(".part")
     shutil.rmtree(aside, ignore_errors=True)
     for direction, network in session.trainer.translators.items():
@@ -66,6 +67,7 @@ def save_models(session: Session, step: int) -> None:
             generator=recipe.method.generator,
             in_channels=channels[source],
             out_channels=channels[target],
+            colors=recipe.method.colors,
             size=recipe.size,
             preprocess=recipe.preprocess,
             own_statistics=session.own_statistics,

@@ -47,6 +47,10 @@ class LinearConfig(Settings):
     """Kind; chosen by the flag without `.name`."""
     decay: float = Field(default=0.5, ge=0, le=1)
     """Share of the training, at its end, in which the rate falls: 0.5 is the original's 100 + 100 epochs."""
+    ahead: int = Field(default=1, ge=0)
+    """How far ahead of time the rate is, in epochs (or steps): the original's is 1, so that it ends above zero; 0 in other tools."""
+    intervals: int | None = Field(default=None, ge=1)
+    """How often the rate may change in the training; None is at each epoch, or at each step where the length is in steps."""
 
 
 class StepConfig(Settings):
@@ -61,10 +65,12 @@ class StepConfig(Settings):
 
 
 class CosineConfig(Settings):
-    """Half a cosine from the full rate to zero over the whole training."""
+    """A cosine from the full rate to zero."""
 
     name: Literal["cosine"] = "cosine"
     """Kind; chosen by the flag without `.name`."""
+    down: float = Field(default=1.0, gt=0)
+    """Share of the training until zero, after which the rate rises again: the original's 100 + 100 epochs have 0.5."""
 
 
 ScheduleConfig = Annotated[ConstantConfig | LinearConfig | StepConfig | CosineConfig, Field(discriminator="name")]

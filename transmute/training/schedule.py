@@ -16,15 +16,17 @@ def rate(schedule: ScheduleConfig, now: int, length: int) -> float:
         length: Epochs (or steps) of the whole training.
 
     Returns:
-        Between 0 and 1. For `linear` it is the original's 1 - max(0, now + 1 - constant) / (decaying + 1), which ends above 0.
+        Between 0 and 1. For `linear` it is the original's 1 - max(0, now + 1 - constant) / (decaying + 1), which ends above 0;
+        with `ahead` 0, that of PyTorch-GAN and mmgeneration.
     """
     match schedule:
         case ConstantConfig():
             return 1.0
-        case LinearConfig(decay=decay):
+        case LinearConfig(decay=decay, ahead=ahead, intervals=intervals):
+            now, length = (now * intervals // length, intervals) if intervals else (now, length)
             decaying = round(length * decay)
-            return 1 - max(0, now + 1 - (length - decaying)) / (decaying + 1)
+            return 1 - max(0, now + ahead - (length - decaying)) / max(1, decaying + ahead)
         case StepConfig(every=every, factor=factor):
-            return factor ** (now // (every * length))
-        case CosineConfig():
-            return 0.5 * (1 + math.cos(math.pi * now / length))
+            return factor ** (now // max(1, round(every * length)))
+        case CosineConfig(down=down):
+            return 0.5 * (1 + math.cos(math.pi * now / (down * length)))

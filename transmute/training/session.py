@@ -95,7 +95,8 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
     shown = fixed_batch(data, recipe.preprocess, geometry, count=4) if processes.first else []
     order = Order(len(data.train[0]), len(data.train[1]), recipe.seed, recipe.method.paired, recipe.preprocess.serial)
     last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
-    stream = Stream(data, order, recipe.preprocess, geometry, keep=config.data.cache)
+    settled_from = round(last_step * recipe.batch * (1 - recipe.preprocess.settled)) if recipe.preprocess.settled else None
+    stream = Stream(data, order, recipe.preprocess, geometry, keep=config.data.cache, settled_from=settled_from)
 
     precision, why = _precision(config, processes, sessions)
     trainer = _trainer(config, processes, size, precision)
@@ -183,7 +184,7 @@ def _pictures(
     What an earlier session has looked at is not looked at again, where all sizes are known without.
     """
     recipe, paired = config.recipe, config.recipe.method.paired
-    data = recognize(config.folder, config.data, paired=paired)
+    data = recognize(config.folder, config.data, paired=paired, one_domain=recipe.method.one_domain)
     say(f"data: {data.description}")
     fingerprint = data.fingerprint()
     known = bool(sessions) and sessions[-1].get("fingerprint") == fingerprint

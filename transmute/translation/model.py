@@ -72,8 +72,8 @@ def save_model(path: Path, card: ModelCard, generator: nn.Module) -> None:
     save_tensors(path, generator.state_dict(), card.model_dump(mode="json"))
 
 
-def load_model(path: Path) -> tuple[ModelCard, nn.Module]:
-    """The card and the generator of a model file, ready to translate, on the CPU.
+def load_model(path: Path, *, noise: bool = False) -> tuple[ModelCard, nn.Module]:
+    """The card and the generator of a model file, ready to translate (with dropout on, for `noise`), on the CPU.
 
     Raises:
         WeightsError: If it is missing, damaged, or no model file.
@@ -90,12 +90,18 @@ def load_model(path: Path) -> tuple[ModelCard, nn.Module]:
     card = ModelCard(**header)
     network = card.generator.build(card.in_channels, card.out_channels)
     network.load_state_dict(state)
-    return card, ready(network, own_statistics=card.own_statistics)
+    return card, ready(network, own_statistics=card.own_statistics, noise=noise)
 
 
-def ready(generator: nn.Module, *, own_statistics: bool) -> nn.Module:
-    """A copy of a generator for translating: without dropout or gradients, batch norm with fixed or with each picture's own statistics."""
+def ready(generator: nn.Module, *, own_statistics: bool, noise: bool = False) -> nn.Module:
+    """A copy of a generator for translating: without gradients, batch norm with fixed or with each picture's own statistics.
+
+    Dropout is off; with `noise` it stays on, as in pix2pix, whose translations differ from time to time.
+    """
     network = copy.deepcopy(generator).eval().requires_grad_(False)
+    for module in network.modules():
+        if noise and isinstance(module, nn.Dropout):
+            module.train()
     if own_statistics:
         for module in network.modules():
             if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from transmute.devices import chosen_device
 from transmute.images import open_picture, to_picture, to_tensor
+from transmute.lab import to_lab, to_rgb
 from transmute.run import Run
 from transmute.settings import Size, UserError, width_and_height
 from transmute.tensors import Images
@@ -27,6 +28,7 @@ class Translator:
         model: A run folder or a model file.
         direction: a_to_b or b_to_a, where the run has both; None takes the first there is.
         device: Where to compute; auto takes a GPU where there is one.
+        noise: Keep dropout on, as pix2pix does: each translation is another.
 
     Attributes:
         card: What the model file says of itself.
@@ -37,14 +39,14 @@ class Translator:
         translate("horse.jpg").save("zebra.jpg")
     """
 
-    def __init__(self, model: str | Path, *, direction: str | None = None, device: str = "auto") -> None:
+    def __init__(self, model: str | Path, *, direction: str | None = None, device: str = "auto", noise: bool = False) -> None:
         path = Path(model)
         if path.is_dir():
             inside = {"models": path.parent}.get(path.name, path.parent.parent if path.parent.name == "models" else path)
             path = Run(inside).model_file(direction)
         elif not path.exists():
             raise UserError(f"there is no run folder or model file {path}")
-        self.card, self.network = load_model(path)
+        self.card, self.network = load_model(path, noise=noise)
         if direction is not None and direction != self.card.direction:
             raise UserError(f"{path} translates {self.card.direction}, not {direction}")
         self.device = torch.device(chosen_device(device))
@@ -82,13 +84,17 @@ class Translator:
             resample = Image.Resampling.BICUBIC
             images = to_tensor(to_picture(images).resize(width_and_height(size), resample))
             alpha = alpha and alpha.resize(width_and_height(size), resample)
-        result = to_picture(self.translate(images))
+        if self.card.colors == "lab":
+            lightness, _ = to_lab(images)
+            result = to_picture(to_rgb(lightness, self.translate(lightness).cpu()))
+        else:
+            result = to_picture(self.translate(images))
         if alpha is not None:
             result.putalpha(alpha)
         return result
 
     def _opened(self, picture: Picture, half: str | None) -> tuple[Images, Image.Image | None]:
-        channels, background = self.card.in_channels, self.card.preprocess.background
+        channels, background = 3 if self.card.colors == "lab" else self.card.in_channels, self.card.preprocess.background
         match picture:
             case torch.Tensor():
                 images = picture.float()[None] if picture.ndim == 3 else picture.float()
@@ -102,6 +108,8 @@ class Translator:
                 raise UserError(f"an array should be (height, width[, 1, 3 or 4]), but is {picture.shape}")
             case np.ndarray():
                 picture = Image.fromarray(picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture)
+        if channels not in (1, 3):
+            raise UserError(f"this model takes {channels} channels, which no picture has here: give a tensor to .translate")
         if not isinstance(picture, (str, Path, Image.Image)):
             raise UserError(f"a picture is a path, a PIL image, an array or a tensor, but this is of type {type(picture).__name__}")
         source = Path(picture) if isinstance(picture, str) else picture

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from transmute.batch import Batch
+from transmute.interop.importer import read_checkpoint
+from transmute.losses.contrastive import patch_nce
+from transmute.methods.config import CUTConfig
+from transmute.methods.cut import CUT
+from transmute.networks.config import PatchGANConfig, ResNetConfig
+from transmute.settings import UserError
+from transmute.training.config import AdamConfig
+from transmute.training.trainer import Trainer
+
+TINY = CUTConfig(
+    generator=ResNetConfig(width=2, blocks=2, downsampling="antialiased", upsampling="antialiased"),
+    discriminator=PatchGANConfig(width=2, layers=1, downsampling="antialiased"),
+    layers=(0, 4, 12),
+    width=8,
+    patches=10,
+)
+
+
+def tiny(**changes: object) -> CUT:
+    torch.manual_seed(0)
+    return TINY.replace(**changes).build(3, 3, (16, 16)).double()
+
+
+def batch(count: int = 2) -> Batch:
+    random = torch.Generator().manual_seed(1)
+    a, b = torch.rand(2, count, 3, 16, 16, generator=random, dtype=torch.float64) * 2 - 1
+    return Batch(a, b)
+
+
+def test_features_heads_and_losses_are_those_of_the_original(golden: Path) -> None:
+    networks = read_checkpoint(golden / "cut" / "generator").networks
+    built = {role: network.recognized.build() for role, network in networks.items()}
+    for role, network in built.items():
+        network.load_state_dict(networks[role].state)
+    expected = load_file(golden / "cut" / "generator" / "patchnce.safetensors")
+    images = load_file(golden / "cut" / "generator" / "latest_net_G.io.safetensors")["input"].float()
+    with torch.no_grad():
+        features = built["a_to_b"].features(images, (0, 4, 8, 12, 16))  # pyright: ignore[reportCallIssue]
+        patches = built["heads"](features, [expected[f"ids_{layer}"] for layer in range(5)])
+    for layer in range(5):
+        torch.testing.assert_close(features[layer], expected[f"feature_{layer}"], rtol=0, atol=1e-5)
+        torch.testing.assert_close(patches[layer].flatten(0, 1), expected[f"patches_{layer}"], rtol=0, atol=1e-5)
+        loss = patch_nce(expected[f"query_{layer}"].view_as(patches[layer]), patches[layer], temperature=0.07)
+        torch.testing.assert_close(loss, expected["losses"][layer], rtol=1e-5, atol=1e-5)
+
+
+def test_the_contrast_of_equal_and_orthogonal_vectors_has_its_closed_form() -> None:
+    eye = torch.eye(4, dtype=torch.float64)[None]
+    assert patch_nce(eye, eye, 1.0).item() == pytest.approx(-1 + torch.tensor([1.0, 0, 0, 0], dtype=torch.float64).exp().sum().log().item())
+    other = patch_nce(eye, eye.roll(1, dims=1), 1.0).item()
+    assert other == pytest.approx(patch_nce(eye, eye, 1.0).item() + 1)
+
+
+def test_pictures_of_a_batch_are_no_negatives_of_each_other() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(2, 5, 8, dtype=torch.float64), dim=2)
+    both = patch_nce(vectors, vectors, 0.1)
+    each = [patch_nce(one[None], one[None], 0.1) for one in vectors]
+    assert both.item() == pytest.approx(torch.stack(each).mean().item(), abs=1e-12)
+
+
+def test_the_heads_are_there_before_the_first_step_and_learn_in_it() -> None:
+    method = tiny()
+    before = {name: value.clone() for name, value in method.heads.state_dict().items()}
+    Trainer(method, AdamConfig()).step([batch()])
+    assert before.keys() == method.heads.state_dict().keys()
+    assert any(not torch.equal(before[name], value) for name, value in method.heads.state_dict().items())
+
+
+def test_a_step_has_the_losses_that_its_settings_ask_for() -> None:
+    losses = Trainer(tiny(), AdamConfig()).step([batch()])
+    assert set(losses) == {"discriminate", "fool", "contrast", "contrast_identity"}
+    losses = Trainer(tiny(identity=False), AdamConfig()).step([batch()])
+    assert set(losses) == {"discriminate", "fool", "contrast"}
+
+
+@pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
+def test_swapping_the_domains_and_the_direction_changes_nothing(direction: str) -> None:
+    one, other = tiny(direction=direction), tiny(direction="b_to_a" if direction == "a_to_b" else "a_to_b")
+    pictures = batch()
+    torch.manual_seed(3)
+    losses = Trainer(one, AdamConfig()).step([pictures])
+    torch.manual_seed(3)
+    swapped = Trainer(other, AdamConfig()).step([Batch(pictures.b, pictures.a)])
+    assert losses == swapped
+
+
+def test_mirroring_compares_each_place_with_itself() -> None:
+    """A translator that minds no mirroring has the same contrast with it as without."""
+    method = tiny(identity=False, flip=True, patches=10**6)
+    with torch.no_grad():
+        for module in method.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                module.weight.copy_((module.weight + module.weight.flip(3)) / 2)
+    source = batch().a
+    plain = method.contrast(source, method.translate(source), torch.tensor(False))
+    mirrored = method.contrast(source, method.translate(source.flip(3)), torch.tensor(True))
+    # Strided blurs of an even side are not symmetric, hence the looseness; unmirrored queries are far off.
+    wrong = method.contrast(source, method.translate(source.flip(3)), torch.tensor(False))
+    assert abs(plain - mirrored) < 0.2 * abs(plain - wrong)
+
+
+def test_places_that_the_generator_does_not_have_are_refused() -> None:
+    with pytest.raises(UserError, match="rising places from 0 to"):
+        tiny(layers=(0, 99))

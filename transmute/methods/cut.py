@@ -1,0 +1,89 @@
+"""CUT and FastCUT: Park, Efros, Zhang and Zhu (2020), "Contrastive Learning for Unpaired Image-to-Image Translation"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from transmute.batch import Batch
+from transmute.losses.contrastive import patch_nce
+from transmute.methods.base import Method, Player, Update
+from transmute.methods.config import CUTConfig
+from transmute.networks.config import HeadsConfig
+from transmute.tensors import Features, Images, Scalar
+
+
+class CUT(Method):
+    """One translator, whose first half also says what each place of a picture shows: input and output should agree on it."""
+
+    def __init__(self, config: CUTConfig, channels_a: int, channels_b: int) -> None:
+        super().__init__()
+        self.config = config
+        self.game = config.adversarial.build()
+        in_channels, out_channels = (channels_a, channels_b) if config.direction == "a_to_b" else (channels_b, channels_a)
+        self.translate = config.generator.build(in_channels, out_channels)
+        self.score = config.discriminator.build(out_channels)
+        channels = self.translate.channels_after(config.layers)
+        self.heads = HeadsConfig(channels=channels, width=config.width, init=config.generator.init).build()
+        self.generator = Player("generator", (self.translate, self.heads))
+        self.discriminator = Player("discriminator", (self.score,))
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        return self.discriminator, self.generator
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        return {self.config.direction: self.translate, f"score_{self.config.direction[-1]}": self.score, "heads": self.heads}
+
+    def step(self, batch: Batch) -> Iterator[Update]:
+        """Equation 5 of the paper; the discriminator moves first, as in the original."""
+        source, target = self._source_and_target(batch)
+        game, weight = self.game, self.config
+        mirrored = torch.rand((), device=source.device) < (0.5 if weight.flip else 0.0)
+        fake = self.translate(_mirrored(source, mirrored))
+        same = self.translate(_mirrored(target, mirrored)) if weight.identity else None
+        past = fake.detach()
+        yield self.discriminator.minimize(
+            discriminate=game.discriminator(self.score(target), self.score(past)),
+            penalty=game.penalty(self.score, target, past),
+        )
+        share = 0.5 if weight.identity else 1.0
+        yield self.generator.minimize(
+            fool=weight.fool * game.generator(self.score(fake)),
+            contrast=share * weight.nce * self.contrast(source, fake, mirrored),
+            contrast_identity=share * weight.nce * self.contrast(target, same, mirrored) if same is not None else None,
+        )
+
+    def contrast(self, source: Images, output: Images, mirrored: Tensor) -> Scalar:
+        """PatchNCE between a picture and what was made of it (mirrored or not), averaged over the layers."""
+        layers, temperature = self.config.layers, self.config.temperature
+        with torch.no_grad():  # no gradient flows into the keys
+            features = self.translate.features(source, layers)
+            places = [self._places(layer) for layer in features]
+            keys = self.heads(features, places)
+        queries = self.heads([_mirrored(layer, mirrored) for layer in self.translate.features(output, layers)], places)
+        losses = [patch_nce(query, key, temperature) for query, key in zip(queries, keys, strict=True)]
+        return torch.stack(losses).mean()
+
+    def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
+        """Input, output, and what the translator makes of the target domain (it should change nothing)."""
+        source, target = self._source_and_target(batch)
+        translate = translators[self.config.direction]
+        pictures = {"input": source, "output": translate(source), "target domain": target}
+        return pictures | ({"identity": translate(target)} if source.shape[1] == target.shape[1] else {})
+
+    def _places(self, layer: Features) -> Tensor:
+        """Different random positions of a layer, as many as are compared or as there are."""
+        positions = layer.shape[2] * layer.shape[3]
+        return torch.rand(positions, device=layer.device).argsort()[: self.config.patches]
+
+    def _source_and_target(self, batch: Batch) -> tuple[Images, Images]:
+        return (batch.a, batch.b) if self.config.direction == "a_to_b" else (batch.b, batch.a)
+
+
+def _mirrored(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Left to right where a coin says so, without asking it: a step must not wait for the device."""
+    return torch.where(mirrored, images.flip(3), images)
