@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from PIL import Image
 
 from transmute.cli import main, run_command
 from transmute.run import Run
+from transmute.settings import UserError
 from transmute.training.config import TrainConfig
 
 TINY = ["--size", "16", "--steps", "2", "--batch", "2", "--method.generator.width", "2", "--method.generator.blocks", "1"]
@@ -66,12 +69,12 @@ def test_a_file_gives_defaults_and_flags_win(parsed, tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["trian"], "there is no command 'trian': perhaps you meant train"),
-        (["flirt"], "there is no command 'flirt': choose one of demo, train, translate, report"),
+        (["flirt"], "there is no command 'flirt': choose one of demo, data, train, translate, report"),
         (["train", "d", "--sizee", "3"], "Unrecognized options: --sizee, 3; perhaps you meant --size"),
         (["train", "d", "--batch", "many"], "--batch"),
         (["train", "d", "--batch", "0"], "batch should be greater than or equal to 1, but is 0"),
         (["train", "d", "--size", "12by4"], "a size is N or WIDTHxHEIGHT in pixels (256, 512x256), but this is '12by4'"),
-        (["train", "d", "--method", "cyclegun"], "there is no method 'cyclegun': choose cyclegan or pix2pix"),
+        (["train", "d", "--method", "cyclegun"], "there is no recipe or method 'cyclegun': choose cyclegan or pix2pix"),
         (["train", "d", "--method.generator", "unett"], "there is no generator 'unett': choose 'resnet' or 'unet'"),
         (["train", "d", "--preprocess.background", "notacolor"], "unknown color specifier"),
         (["train", "d", "--method"], "--method needs a value"),
@@ -84,6 +87,15 @@ def test_a_file_gives_defaults_and_flags_win(parsed, tmp_path: Path) -> None:
         (["translate", "x.jpg", "--model", "nowhere"], "there is no run folder or model file nowhere"),
         (["translate", "x.jpg", "--model", __file__], "no safetensors file"),
         (["report", "nowhere"], "nowhere is no run folder"),
+        (["data", "chekc"], "there is no command data 'chekc': perhaps you meant check"),
+        (["data", "check"], "give the folder of a data set, or two folders with --a and --b"),
+        (["data", "check", "nowhere", "--pair"], "perhaps you meant --paired"),
+        (["data", "check", "--a", "x", "--b", "y"], "x is not a folder"),
+        (["data", "combine", "x", "y"], "--out"),
+        (["data", "combine", "x", "y", "--out", "o"], "x is not a folder"),
+        (["data", "split", "x", "--out", "o", "--test", "1.5"], "test should be less than 1, but is 1.5"),
+        (["data", "split", "x", "--out", "o"], "x is not a folder"),
+        (["data", "resize", "x", "--out", "o", "--size", "large"], "a size is N or WIDTHxHEIGHT in pixels"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -105,9 +117,11 @@ def test_help_and_version(capsys) -> None:
     assert capsys.readouterr().out.count("transmute train DATA") == 2
     assert run_command(["--version"]) == 0
     assert capsys.readouterr().out.startswith("transmute 0.")
-    for command in ("train", "translate", "demo", "report"):
+    assert run_command(["data"]) == run_command(["data", "--help"]) == 0
+    assert capsys.readouterr().out.count("transmute data check DIR") == 2
+    for command in ("train", "translate", "demo", "report", "data check", "data combine", "data split", "data resize"):
         with pytest.raises(SystemExit) as left:
-            run_command([command, "--help"])
+            run_command([*command.split(), "--help"])
         assert left.value.code == 0
         assert f"usage: transmute {command}" in capsys.readouterr().out
 
@@ -137,3 +151,43 @@ def test_from_two_folders_to_translations(animals: Path, tmp_path: Path, capsys)
     (run / "report.html").unlink()
     assert run_command(["report", str(run)]) == 0
     assert (run / "report.html").is_file()
+
+
+def test_checking_a_data_set_ends_with_1_only_for_problems_and_speaks_json(animals: Path, tmp_path: Path, capsys) -> None:
+    assert run_command(["data", "check", str(animals)]) == 0
+    said = capsys.readouterr().out
+    assert "trainA      5 pictures  16x16  RGB 5" in said
+    assert "\n0 problems, " in said
+    data = tmp_path / "data"
+    shutil.copytree(animals, data)
+    shutil.copy(data / "trainA" / "0000.png", data / "testA" / "copy.png")
+    assert run_command(["data", "check", str(data)]) == 1
+    assert "problem: 1 of 3 held-out pictures of testA" in capsys.readouterr().out
+    assert run_command(["data", "check", str(data), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["problems"] == 1
+    assert found["findings"][0]["files"] == ["testA/copy.png and trainA/0000.png (same)"]
+    assert run_command(["data", "check", "--a", str(animals / "trainA"), "--b", str(animals / "trainB"), "--paired"]) == 0
+
+
+def test_from_two_folders_of_pairs_to_a_small_split_data_set(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in "AB":
+        Path(folder).mkdir()
+        for index in range(4):
+            Image.effect_noise((24, 24), 50 + index).save(f"{folder}/{index}.jpg")
+    assert run_command(["data", "combine", "A", "B", "--out", "pairs"]) == 0
+    assert capsys.readouterr().out == "4 pictures written to pairs\n"
+    assert run_command(["data", "split", "pairs", "--paired", "--out", "split", "--test", "0.25", "--link"]) == 0
+    assert run_command(["data", "resize", "split", "--size", "16x8", "--out", "small"]) == 0
+    assert sorted(path.suffix for path in Path("small/train").iterdir()) == [".png"] * 3
+    assert run_command(["data", "check", "small"]) == 0
+    capsys.readouterr()
+    with pytest.raises(UserError, match="4 files are there already"):
+        run_command(["data", "combine", "A", "B", "--out", "pairs"])
+    Path("B/0.jpg").write_text("no picture")
+    assert run_command(["data", "combine", "A", "B", "--out", "pairs", "--overwrite"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "3 pictures written to pairs\n"
+    assert said.err == "transmute: B/0.jpg is not a picture that can be read\ntransmute: 1 of 4 pictures could not be written\n"
+    assert not list(tmp_path.rglob("*.part*"))

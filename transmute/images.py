@@ -46,6 +46,13 @@ def picture_size(path: Path) -> tuple[int, int] | None:
     return None
 
 
+def picture_mode(path: Path) -> str | None:
+    """Pillow's name for how a file stores colors (RGB, L for gray, RGBA, CMYK, I;16, ...), or None where its header cannot be read."""
+    with contextlib.suppress(Exception), Image.open(path) as file:  # as above
+        return file.mode
+    return None
+
+
 def open_picture(
     source: Path | Image.Image, *, channels: int = 3, background: str = "white", half: str | None = None
 ) -> tuple[Image.Image, Image.Image | None]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import transmute
+from transmute.cli.data import data
 from transmute.cli.models import import_models
 from transmute.cli.train import recipes, train
 from transmute.cli.translate import demo, report, translate
@@ -18,6 +19,7 @@ HELP = """usage: transmute COMMAND ...
 Turns two folders of pictures into a translator between them.
 
   transmute demo                              train and judge a small example that makes its own pictures
+  transmute data check DIR ...                look for what is wrong with pictures; combine, split or resize them
   transmute train DATA --run RUN              train on two folders of pictures; the same command again goes on
   transmute translate PICTURES --model RUN    translate pictures, folders or globs
   transmute report RUN                        write the run's page anew: curves, samples, recipe
@@ -28,6 +30,7 @@ transmute COMMAND --help says more; transmute --version names the version."""
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "demo": demo,
+    "data": data,
     "train": train,
     "translate": translate,
     "report": report,

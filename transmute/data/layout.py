@@ -30,12 +30,14 @@ class DataSet:
         description: What was found, for people.
         names: What the domains are called.
         train, test: Pictures of a and of b.
+        folders: Where they lie: those of a and b to train with, then those held out; of side by side pictures, one each.
     """
 
     description: str
     names: tuple[str, str]
     train: tuple[list[Source], list[Source]]
     test: tuple[list[Source], list[Source]]
+    folders: tuple[Path, ...]
 
     def fingerprint(self) -> str:
         """Changes when training pictures come, go, or change their size in bytes; not when the whole set is moved."""
@@ -155,7 +157,7 @@ def _data_set(train: tuple[Path, Path], held_out: tuple[Path, Path] | None, name
     description = (
         f"{train[0]} and {train[1]} ({how}): {len(sides[0])} and {len(sides[1])} pictures to train with, {len(test[0])} and {len(test[1])} held out"
     )
-    return DataSet(description, names, sides, test)
+    return DataSet(description, names, sides, test, train + held_out if held_out and test[0] else train)
 
 
 def _both(folders: tuple[Path, Path], config: SourceConfig, paired: bool) -> tuple[list[Source], list[Source]]:
@@ -168,10 +170,23 @@ def _both(folders: tuple[Path, Path], config: SourceConfig, paired: bool) -> tup
     return _sources(found_a[: config.max_pictures]), _sources(found_b[: config.max_pictures])
 
 
+def by_stem(folder: Path, pictures: Iterable[Path]) -> dict[str, Path]:
+    """Pictures of a folder by their path below it, less its ending: what pairs in two folders are matched by.
+
+    Raises:
+        UserError: If two differ in nothing but the ending.
+    """
+    found: dict[str, Path] = {}
+    for path in pictures:
+        other = found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        if other is not path:
+            raise UserError(f"{other} and {path} have one name, and pairs are matched by name without its ending: rename or remove one of them")
+    return found
+
+
 def _matched(folders: tuple[Path, Path], found_a: list[Path], found_b: list[Path], skip: bool) -> tuple[list[Path], list[Path]]:
     """Only the pictures whose relative path, less its ending, occurs in both folders."""
-    by_stem_a = {path.relative_to(folders[0]).with_suffix("").as_posix(): path for path in found_a}
-    by_stem_b = {path.relative_to(folders[1]).with_suffix("").as_posix(): path for path in found_b}
+    by_stem_a, by_stem_b = by_stem(folders[0], found_a), by_stem(folders[1], found_b)
     common = sorted(by_stem_a.keys() & by_stem_b.keys())
     alone = sorted(by_stem_a.keys() ^ by_stem_b.keys())
     if not common:
@@ -189,11 +204,13 @@ def _side_by_side(folder: Path, pictures: list[Path], config: SourceConfig, pair
             f"{folder / 'train'} holds pictures of one domain only ({pictures[0].name} is {size[0]}x{size[1]}, too narrow for two side by side): "
             "expected trainA and trainB, train/A and train/B, or two folders named with --data.a and --data.b"
         )
-    held_out = next((find_pictures(folder / name) for name in ("test", "val") if (folder / name).is_dir()), [])
+    test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), None)
+    held_out = find_pictures(test) if test else []
     pictures = pictures[: config.max_pictures]
     description = f"side by side pictures (a left, b right) in {folder / 'train'}: {len(pictures)} pairs to train with, {len(held_out)} held out"
     train = _sources(pictures, "left"), _sources(pictures, "right")
-    return DataSet(description, domain_names(folder.resolve().name), train, (_sources(held_out, "left"), _sources(held_out, "right")))
+    folders = (folder / "train", test) if test and held_out else (folder / "train",)
+    return DataSet(description, domain_names(folder.resolve().name), train, (_sources(held_out, "left"), _sources(held_out, "right")), folders)
 
 
 def _sources(paths: Iterable[Path], half: str | None = None) -> list[Source]:

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import SHARED
+from tests.data.test_duplicates import scene
+from transmute.data.doctor import Finding, examine
+from transmute.settings import UserError
+
+
+def put(path: Path, image: Image.Image) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two domains of three pictures to train with and one held out, all different and nothing wrong with them but their number."""
+    for seed, name in enumerate(("trainA/0", "trainA/1", "trainA/2", "trainB/0", "trainB/1", "trainB/2", "testA/9", "testB/9")):
+        put(tmp_path / f"{name}.png", scene(seed, 256))
+    return tmp_path
+
+
+def findings(folder: Path, *, paired: bool = False, level: str | None = None) -> list[Finding]:
+    """All but that so few pictures are few."""
+    found = examine(folder, paired=paired).findings
+    return [finding for finding in found if " has only " not in finding.what and level in (None, finding.level)]
+
+
+def test_a_sound_data_set_has_nothing_but_few_pictures(folder: Path) -> None:
+    found = examine(folder)
+    assert [finding.what for finding in found.findings] == ["trainA has only 3 pictures", "trainB has only 3 pictures"]
+    assert [(part.name, part.pictures, part.sizes, part.modes) for part in found.parts][2:] == [
+        ("testA", 1, {"256x256": 1}, {"RGB": 1}),
+        ("testB", 1, {"256x256": 1}, {"RGB": 1}),
+    ]
+
+
+def test_truncated_pictures_are_problems_also_when_held_out(folder: Path) -> None:
+    for name in ("trainA/1.png", "testB/9.png"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+    [finding] = findings(folder)
+    assert (finding.level, finding.what, finding.count) == ("problem", "2 pictures cannot be read", 2)
+    assert "trainA/1.png cannot be read" in finding.files[0]
+    assert [part.unreadable for part in examine(folder).parts] == [1, 0, 0, 1]
+
+
+def test_a_held_out_picture_that_is_also_trained_on_is_a_problem(folder: Path) -> None:
+    scene(1, 256).save(folder / "testA" / "other.jpg")
+    [finding] = findings(folder)
+    assert (finding.level, finding.files) == ("problem", ["testA/other.jpg and trainA/1.png (nearly)"])
+    assert finding.what == "1 of 2 held-out pictures of testA show the same as others in trainA"
+
+
+def test_copies_within_a_folder_and_across_domains_are_remarks(folder: Path) -> None:
+    put(folder / "trainA" / "again.png", scene(0, 256))
+    put(folder / "testB" / "horse.png", scene(2, 256))
+    found = findings(folder)
+    assert [finding.files for finding in found] == [["trainA/again.png and trainA/0.png (same)"], ["trainA/2.png and testB/horse.png (same)"]]
+    assert {finding.level for finding in found} == {"remark"}
+
+
+def test_partners_may_look_alike(folder: Path) -> None:
+    for path in sorted((folder / "trainA").iterdir()):
+        with Image.open(path) as image:
+            put(folder / "trainB" / path.name, image)
+    assert findings(folder, paired=True) == []
+    assert len(findings(folder)) == 1
+
+
+def test_unusual_colors_are_counted_and_named(folder: Path) -> None:
+    put(folder / "trainB" / "l.png", scene(20, 256).convert("L"))
+    put(folder / "trainB" / "gray.png", scene(21, 256).convert("L").convert("RGB"))
+    put(folder / "trainB" / "cmyk.jpg", scene(22, 256).convert("CMYK"))
+    glass = scene(23, 256)
+    glass.putalpha(100)
+    put(folder / "trainB" / "glass.png", glass)
+    put(folder / "trainA" / "deep.png", Image.fromarray(np.asarray(scene(24, 256).convert("L")).astype(np.uint16) * 257))
+    whats = [finding.what for finding in findings(folder)]
+    assert whats == [
+        "1 of 4 pictures of trainA are grayscale among colored ones (1 stored as I;16)",
+        "1 of 4 pictures of trainA are stored with 16 bits",
+        "2 of 7 pictures of trainB are grayscale among colored ones (1 stored as L, 1 stored as RGB)",
+        "1 of 7 pictures of trainB are transparent in places",
+        "1 of 7 pictures of trainB are stored in the colors of printing",
+    ]
+    assert findings(folder)[2].files == ["trainB/l.png", "trainB/gray.png"]
+
+
+def test_a_domain_that_is_gray_throughout_is_no_remark(folder: Path) -> None:
+    for path in [*(folder / "trainB").iterdir(), folder / "testB" / "9.png"]:
+        with Image.open(path) as image:
+            image.convert("L").save(path)
+    assert findings(folder) == []
+
+
+def test_small_pictures_and_mixed_shapes_are_remarks(folder: Path) -> None:
+    put(folder / "trainA" / "wide.png", scene(20, 256).resize((512, 128)))
+    small, shapes = findings(folder)
+    assert (small.count, small.files) == (1, ["trainA/wide.png (512x128)"])
+    assert "smaller than 256" in small.what
+    assert shapes.what == "pictures of trainA have different shapes: width by height is 1.00 to 4.00"
+    assert "2 sizes, 256x256 to 512x128, mostly 256x256 (3)" in str(examine(folder).parts[0])
+
+
+def test_unbalanced_domains_stray_files_and_nothing_held_out_are_remarks(tmp_path: Path) -> None:
+    put(tmp_path / "trainA" / "0.png", scene(0, 256))
+    for index in range(11):
+        put(tmp_path / "trainB" / f"{index}.png", scene(100 + index, 256))
+    for name in ("trainA/notes.txt", "trainA/.hidden", "trainB/photo.heic"):
+        (tmp_path / name).write_text("no picture")
+    stray, unbalanced, nothing = findings(tmp_path)
+    assert stray.files == ["trainA/notes.txt", "trainB/photo.heic"]
+    assert unbalanced.what == "trainB has 11 times as many pictures as trainA"
+    assert nothing.what == "no pictures are held out"
+
+
+def test_pictures_without_partner_and_unequal_partners_are_problems_of_paired_sets_only(folder: Path) -> None:
+    put(folder / "trainA" / "alone.png", scene(20, 256))
+    put(folder / "trainB" / "1.png", scene(4, 256).resize((300, 300)))
+    alone, unequal = findings(folder, paired=True, level="problem")
+    assert (alone.what, alone.files) == ("1 pictures of trainA and trainB have no partner", ["trainA/alone.png"])
+    assert unequal.files == ["trainA/1.png (256x256) and trainB/1.png (300x300)"]
+    assert findings(folder, level="problem") == []
+
+
+def test_side_by_side_pictures_are_looked_at_in_halves(tmp_path: Path) -> None:
+    for name, seed in (("train/0", 0), ("train/1", 2), ("test/0", 4)):
+        both = Image.new("RGB", (512, 256))
+        both.paste(scene(seed, 256), (0, 0))
+        both.paste(scene(3 if seed == 4 else seed + 1, 256), (256, 0))
+        put(tmp_path / f"{name}.png", both)
+    [finding] = findings(tmp_path)
+    assert finding.what == "1 of 1 held-out pictures of test (right) show the same as others in train (right)"
+    assert [part.name for part in examine(tmp_path).parts] == ["train (left)", "train (right)", "test (left)", "test (right)"]
+
+
+def test_at_most_ten_files_are_named_of_a_finding(folder: Path) -> None:
+    for index in range(12):
+        (folder / "trainA" / f"bad{index}.png").write_text("no picture")
+    [finding] = findings(folder)
+    assert (finding.count, len(finding.files)) == (12, 10)
+
+
+def test_two_pictures_of_one_name_cannot_be_paired(folder: Path) -> None:
+    put(folder / "trainA" / "1.jpg", scene(20, 256))
+    with pytest.raises(UserError, match="have one name"):
+        examine(folder, paired=True)
+
+
+def test_horse2zebra_has_seven_pictures_stored_as_gray_and_three_held_out_ones_in_training() -> None:
+    folder = SHARED / "data" / "horse2zebra"
+    if not folder.is_dir():
+        pytest.skip("horse2zebra is not here")
+    found = examine(folder).findings
+    assert "65 of 1334 pictures of trainB are grayscale among colored ones (7 stored as L, 58 stored as RGB)" in [finding.what for finding in found]
+    assert [file for finding in found if finding.level == "problem" for file in finding.files] == [
+        "testA/n02381460_1160.jpg and trainA/n02381460_3811.jpg (nearly)",
+        "testA/n02381460_5500.jpg and trainA/n02381460_2967.jpg (nearly)",
+        "testB/n02391049_5240.jpg and trainB/n02391049_2136.jpg (nearly)",
+    ]

@@ -1,0 +1,194 @@
+"""`transmute data`: what one does with pictures before training."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import tyro
+from pydantic import Field
+
+from transmute.cli.parsing import parsed
+from transmute.settings import Settings, Size, UserError
+
+if TYPE_CHECKING:
+    from transmute.data.arrange import Work
+
+HELP = """usage: transmute data COMMAND ...
+
+Looks at data sets, and makes them.
+
+  transmute data check DIR                    all that is wrong or odd: damaged, doubled, gray, unmatched pictures, ...
+  transmute data combine A B --out DIR        pairs of two folders, side by side in one picture each
+  transmute data split DIR --out DIR          some pictures held out, the others to train with
+  transmute data resize DIR --size N --out DIR    a tree of smaller pictures
+
+transmute data COMMAND --help says more."""
+
+Item = TypeVar("Item")
+
+
+class CheckArguments(Settings):
+    """Looks at every picture of a data set. Exits with 1 if there are problems from which training or its results would suffer."""
+
+    folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None
+    """Data set, in any layout that can be trained on."""
+    a: Path | None = None
+    """Folder of domain a, in place of DIR."""
+    b: Path | None = None
+    """Folder of domain b."""
+    paired: bool = False
+    """Pictures of equal name belong together; those side by side in one file always do."""
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print one JSON object."""
+
+
+def check(arguments: list[str]) -> int:
+    """Prints what is in a data set and what is wrong with it."""
+    given = parsed(CheckArguments, arguments, "data check")
+
+    from transmute.data.doctor import examine
+
+    try:
+        found = examine(given.folder, a=given.a, b=given.b, paired=given.paired, follow=lambda items, total: _followed(items, total, "looking"))
+    except UserError as error:  # which speaks of the flags of training
+        raise UserError(str(error).replace("--data.", "--")) from None
+    problems = sum(finding.level == "problem" for finding in found.findings)
+    if given.as_json:
+        print(json.dumps({"problems": problems} | asdict(found), indent=2))
+        return 1 if problems else 0
+    print(found.description)
+    width = max(len(part.name) for part in found.parts)
+    for part in found.parts:
+        print(f"  {part.name:{width}} {part}")
+    for finding in found.findings:
+        print(f"\n{finding.level}: {finding.what}\n  {finding.advice}")
+        rest = [f"... and {finding.count - len(finding.files)} more"] if 0 < len(finding.files) < finding.count else []
+        print("".join(f"    {line}\n" for line in finding.files + rest), end="")
+    print(f"\n{problems} problems, {len(found.findings) - problems} remarks")
+    return 1 if problems else 0
+
+
+class OutArguments(Settings):
+    """What all commands that write have in common."""
+
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder to write to; what is read stays as it is."""
+    overwrite: bool = False
+    """Replace pictures that are there."""
+
+
+class CombineArguments(OutArguments):
+    """Joins the pictures of equal name in two folders side by side, a left and b right, as pix2pix takes them; subfolders such as train are kept.
+
+    Written in the format of a where that is lossless (png, bmp, tif, ppm), else as png.
+    """
+
+    a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+    """Folder of domain a."""
+    b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
+    """Folder of domain b."""
+    resize: bool = False
+    """Resize b to the size of a where they differ, instead of leaving such pairs out."""
+
+
+def combine(arguments: list[str]) -> int:
+    """Writes pairs side by side."""
+    given = parsed(CombineArguments, arguments, "data combine")
+
+    from transmute.data.arrange import plan_combine
+
+    return _written(plan_combine(given.a, given.b, given.out, resize=given.resize), given)
+
+
+class SplitArguments(OutArguments):
+    """Copies a data set without held-out pictures into one that has some: trainA trainB testA testB, or train test of pairs side by side."""
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Two folders of pictures, in any layout that can be trained on; or, with --paired, side by side pictures."""
+    test: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the pictures to hold out."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the choice."""
+    paired: bool = False
+    """Pictures of equal name stay together."""
+    link: bool = False
+    """Make hard links instead of copies."""
+
+
+def split(arguments: list[str]) -> int:
+    """Copies or links a data set into two splits."""
+    given = parsed(SplitArguments, arguments, "data split")
+
+    from transmute.data.arrange import plan_split
+
+    return _written(plan_split(given.folder, given.out, share=given.test, seed=given.seed, paired=given.paired, link=given.link), given)
+
+
+class ResizeArguments(OutArguments):
+    """Writes a tree of pictures at another size, so that training decodes less; as training sees them, in 8 bits and with white for transparency."""
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Pictures; their tree and names are kept."""
+    size: Annotated[Size, tyro.conf.arg(metavar="N|WxH")]
+    """Pixels."""
+    mode: Literal["resize", "scale-width", "crop"] = "resize"
+    """Resize to the size; make as wide, the height in proportion; or resize until the size is covered and cut out the middle."""
+
+
+def resize(arguments: list[str]) -> int:
+    """Writes pictures at another size."""
+    given = parsed(ResizeArguments, arguments, "data resize")
+
+    from transmute.data.arrange import plan_resize
+
+    return _written(plan_resize(given.folder, given.out, size=given.size, mode=given.mode), given)
+
+
+DATA_COMMANDS: dict[str, Callable[[list[str]], int]] = {"check": check, "combine": combine, "split": split, "resize": resize}
+
+
+def data(arguments: list[str]) -> int:
+    """Runs the command that the first word names."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    command = DATA_COMMANDS.get(arguments[0])
+    if command is None:
+        close = difflib.get_close_matches(arguments[0], DATA_COMMANDS, n=1)
+        hint = f"perhaps you meant {close[0]}" if close else f"choose one of {', '.join(DATA_COMMANDS)}"
+        raise UserError(f"there is no command data {arguments[0]!r}: {hint}")
+    return command(arguments[1:])
+
+
+def _written(work: Work, given: OutArguments) -> int:
+    """Does the work, and says at the end what could not be done."""
+    from transmute.data.arrange import refuse_to_overwrite
+
+    if not given.overwrite:
+        refuse_to_overwrite(work)
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(lambda write: write(), work.values())
+        problems = [problem for problem in _followed(results, len(work), "writing") if problem]
+    print(f"{len(work) - len(problems)} pictures written to {given.out}")
+    for problem in problems:
+        print(f"transmute: {problem}", file=sys.stderr)
+    if problems:
+        print(f"transmute: {len(problems)} of {len(work)} pictures could not be written", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _followed(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
+    """The items one by one, with a bar in a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, what, total, console=console, disable=not console.is_terminal)
