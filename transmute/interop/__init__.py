@@ -1,0 +1,1 @@
+"""Files of other projects: their published models and data sets."""
