@@ -62,7 +62,7 @@ def test_translating_loads_nothing_of_training() -> None:
     assert not {name for name in loaded if name.startswith(("transmute.training", "transmute.methods", "transmute.losses", "transmute.data.stream"))}
 
 
-@pytest.mark.parametrize("command", [["--help"], ["train", "--help"], ["translate", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["--help"], ["train", "--help"], ["translate", "--help"], ["pull", "--help"], ["pull"]], ids=" ".join)
 def test_help_does_not_import_torch(command: list[str]) -> None:
     quietly = "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):"
     loaded = loaded_by(f"import contextlib, io\nfrom transmute.cli import run_command\n{quietly}\n    run_command({command})")

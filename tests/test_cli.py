@@ -66,7 +66,7 @@ def test_a_file_gives_defaults_and_flags_win(parsed, tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["trian"], "there is no command 'trian': perhaps you meant train"),
-        (["flirt"], "there is no command 'flirt': choose one of demo, train, translate, report"),
+        (["flirt"], "there is no command 'flirt': choose one of demo, train, translate, report, pull"),
         (["train", "d", "--sizee", "3"], "Unrecognized options: --sizee, 3; perhaps you meant --size"),
         (["train", "d", "--batch", "many"], "--batch"),
         (["train", "d", "--batch", "0"], "batch should be greater than or equal to 1, but is 0"),
@@ -105,7 +105,7 @@ def test_help_and_version(capsys) -> None:
     assert capsys.readouterr().out.count("transmute train DATA") == 2
     assert run_command(["--version"]) == 0
     assert capsys.readouterr().out.startswith("transmute 0.")
-    for command in ("train", "translate", "demo", "report"):
+    for command in ("train", "translate", "demo", "report", "pull"):
         with pytest.raises(SystemExit) as left:
             run_command([command, "--help"])
         assert left.value.code == 0

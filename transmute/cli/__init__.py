@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import transmute
+from transmute.cli.pull import pull
 from transmute.cli.train import train
 from transmute.cli.translate import demo, report, translate
 from transmute.settings import UserError
@@ -20,10 +21,11 @@ Turns two folders of pictures into a translator between them.
   transmute train DATA --run RUN              train on two folders of pictures; the same command again goes on
   transmute translate PICTURES --model RUN    translate pictures, folders or globs
   transmute report RUN                        write the run's page anew: curves, samples, recipe
+  transmute pull [NAME|URL]                   fetch a published model; without a name, list those known
 
 transmute COMMAND --help says more; transmute --version names the version."""
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": demo, "train": train, "translate": translate, "report": report}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": demo, "train": train, "translate": translate, "report": report, "pull": pull}
 
 
 def main() -> None:
