@@ -63,7 +63,9 @@ def test_translating_loads_nothing_of_training() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["train", "--help"], ["translate", "--help"], ["data", "--help"], ["data", "check", "--help"]], ids=" ".join
+    "command",
+    [["--help"], ["train", "--help"], ["translate", "--help"], ["data", "--help"], ["data", "check", "--help"], ["pull", "--help"], ["pull"]],
+    ids=" ".join,
 )
 def test_help_does_not_import_torch(command: list[str]) -> None:
     quietly = "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):"

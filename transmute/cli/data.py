@@ -16,6 +16,7 @@ import tyro
 from pydantic import Field
 
 from transmute.cli.parsing import parsed
+from transmute.cli.pull import pull_data
 from transmute.settings import Settings, Size, UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Looks at data sets, and makes them.
   transmute data combine A B --out DIR        pairs of two folders, side by side in one picture each
   transmute data split DIR --out DIR          some pictures held out, the others to train with
   transmute data resize DIR --size N --out DIR    a tree of smaller pictures
+  transmute data pull [NAME]                  list published data sets, or fetch one
 
 transmute data COMMAND --help says more."""
 
@@ -152,7 +154,7 @@ def resize(arguments: list[str]) -> int:
     return _written(plan_resize(given.folder, given.out, size=given.size, mode=given.mode), given)
 
 
-DATA_COMMANDS: dict[str, Callable[[list[str]], int]] = {"check": check, "combine": combine, "split": split, "resize": resize}
+DATA_COMMANDS: dict[str, Callable[[list[str]], int]] = {"check": check, "combine": combine, "split": split, "resize": resize, "pull": pull_data}
 
 
 def data(arguments: list[str]) -> int:

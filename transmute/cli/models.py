@@ -17,7 +17,7 @@ class ImportArguments(Settings):
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """A .pth file, or the folder of a run with all its networks."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE|DIR")] = None
-    """A .safetensors file for one network, a folder for several; None is named after PATH."""
+    """A .safetensors file for one network, a folder for several; None is named after PATH, in the working directory."""
     source: str | None = None
     """What domain a is called; None takes what the checkpoint says."""
     target: str | None = None

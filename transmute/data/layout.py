@@ -77,7 +77,8 @@ def _one_domain(folder: Path | None, config: SourceConfig) -> DataSet:
         raise UserError(f"{train} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
     description = f"{train}: {len(pictures)} pictures to train with, {len(held)} held out"
     sources, test = _sources(pictures), _sources(held)
-    return DataSet(description, ("gray", "color"), (sources, sources), (test, test))
+    folders = (train, held_out) if held_out else (train,)
+    return DataSet(description, ("gray", "color"), (sources, sources), (test, test), folders)
 
 
 def _two_domains(folder: Path | None, config: SourceConfig, paired: bool) -> DataSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,9 +82,8 @@ def import_file(
 
     Args:
         path: A file, or the folder of a run.
-        out: A file for one network, a folder for several; None is named after the path, in the working directory.
-        source, target: What the domains of the first direction are called; None takes what the checkpoint says.
-        epoch, order: See `read_checkpoint`.
+        out: A file for one network (.safetensors is added), a folder for several; None is named after the path, in the working directory.
+        source, target, epoch, order: See `read_checkpoint`.
         own_statistics: Translate with each picture's own batch statistics, as those tools' test scripts do, or with the file's running
             ones; None does the former where train_opt.txt says that training had one picture a step.
 
@@ -94,12 +93,11 @@ def import_file(
     Raises:
         UserError: If the checkpoint is damaged, unknown or incomplete, or `out` exists; nothing is written then.
     """
-    imported = read_checkpoint(path, epoch=epoch, order=order)
-    if source or target:
-        imported = replace(imported, domains=(source or imported.domains[0], target or imported.domains[1]))
+    imported = read_checkpoint(path, source=source, target=target, epoch=epoch, order=order)
     several = len(imported.networks) > 1
-    stem = path.resolve().stem if path.is_file() else path.resolve().name
-    out = out or Path(stem if several else f"{stem}.safetensors")
+    out = out or Path(path.resolve().stem if path.is_file() else path.resolve().name)
+    if not several and out.suffix != ".safetensors":
+        out = out.with_name(f"{out.name}.safetensors")
     if out.exists():
         raise UserError(f"{out} exists: name another place with --out, or remove it")
     if several and out.suffix == ".safetensors":
@@ -153,11 +151,19 @@ def _card(imported: Imported, network: Network, own_statistics: bool | None) -> 
     )
 
 
-def read_checkpoint(path: Path, *, epoch: str | None = None, order: Literal["rgb", "bgr"] | None = None) -> Imported:
+def read_checkpoint(
+    path: Path,
+    *,
+    source: str | None = None,
+    target: str | None = None,
+    epoch: str | None = None,
+    order: Literal["rgb", "bgr"] | None = None,
+) -> Imported:
     """The networks of another tool's checkpoint.
 
     Args:
         path: A file, or the folder of a run.
+        source, target: What a and b are called; None takes what the checkpoint says.
         epoch: Which of a folder's checkpoints (`latest`, `20`, `iter_5000`); None takes latest, else the highest.
         order: Colors in which the networks work; None is BGR for mmgeneration and RGB for the others.
 
@@ -167,7 +173,8 @@ def read_checkpoint(path: Path, *, epoch: str | None = None, order: Literal["rgb
     options = _options(path if path.is_dir() else path.parent)
     loaded = {file: load_pickled(file) for file in (_files(path, epoch) if path.is_dir() else [path])}
     states = {name: (file, state) for file, content in loaded.items() for name, state in _states(content, file).items()}
-    domains = _domains(path, list(states), options, next(iter(loaded.values())))
+    told = _domains(path, list(states), options, next(iter(loaded.values())))
+    domains = source or told[0], target or told[1]
     networks: dict[str, Network] = {}
     for name, (file, state) in states.items():
         recognized = recognize_network(state)

@@ -41,7 +41,10 @@ class Translator:
 
     def __init__(self, model: str | Path, *, direction: str | None = None, device: str = "auto", noise: bool = False) -> None:
         path = Path(model)
-        if path.is_dir():
+        beside = path / f"{direction or 'a_to_b'}.safetensors"
+        if beside.is_file():
+            path = beside
+        elif path.is_dir():
             inside = {"models": path.parent}.get(path.name, path.parent.parent if path.parent.name == "models" else path)
             path = Run(inside).model_file(direction)
         elif not path.exists():

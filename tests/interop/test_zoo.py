@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.interop.conftest import Site
+from transmute.cli import run_command
+from transmute.cli.pull import pull, pull_data
+from transmute.interop.zoo import DATA_SETS, MODELS, fetch, find
+from transmute.settings import UserError
+
+HORSE2ZEBRA = "/cyclegan/pretrained_models/horse2zebra.pth"
+
+
+@pytest.fixture(autouse=True)
+def home(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test here may reach the real addresses."""
+    monkeypatch.setenv("TRANSMUTE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TRANSMUTE_MIRROR", site.url + "/")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def test_the_table_has_what_is_published() -> None:
+    families = [name.split("/")[0] for name in MODELS]
+    assert {family: families.count(family) for family in families} == {"cyclegan": 18, "pix2pix": 5, "mmgeneration": 14}
+    assert len(DATA_SETS) == 16
+    assert all(model.source and model.target and model.holds for model in MODELS.values())
+    places = {(model.path, model.url) for model in [*MODELS.values(), *DATA_SETS.values()]}
+    assert len({path for path, _ in places}) == len(places) == 18 + 5 + 10 + 16  # four files of mmgeneration hold both directions
+
+
+def test_a_title_will_do_where_only_one_family_has_it() -> None:
+    assert find("horse2zebra", MODELS).name == "cyclegan/horse2zebra"
+    assert find("pix2pix/sat2map", MODELS).url.endswith("/pix2pix/models-pytorch/sat2map.pth")
+    with pytest.raises(UserError, match="sat2map may be cyclegan/sat2map or pix2pix/sat2map: write which"):
+        find("sat2map", MODELS)
+    with pytest.raises(UserError, match="maps may be cyclegan/maps or pix2pix/maps"):
+        find("maps", DATA_SETS)
+    with pytest.raises(UserError, match="there is no 'horse2zebr' to pull: perhaps you meant horse2zebra"):
+        find("horse2zebr", MODELS)
+    with pytest.raises(UserError, match="without a name, all are listed"):
+        find("qqq", MODELS)
+
+
+def test_a_mirror_stands_for_scheme_and_host_of_the_table_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find("horse2zebra", MODELS).url == site.url + HORSE2ZEBRA
+    assert find("https://example.org/a.pth", MODELS).url == "https://example.org/a.pth"
+    monkeypatch.delenv("TRANSMUTE_MIRROR")
+    assert find("horse2zebra", MODELS).url == f"http://efrosgans.eecs.berkeley.edu{HORSE2ZEBRA}"
+
+
+def test_a_model_is_fetched_into_the_home_under_its_own_name(site: Site, home: Path) -> None:
+    site.files[HORSE2ZEBRA] = b"weights"
+    path = fetch(find("horse2zebra", MODELS))
+    assert path == home / "cyclegan" / "horse2zebra.pth"
+    assert path.read_bytes() == b"weights"
+
+
+def test_addresses_that_end_alike_do_not_share_a_file(site: Site, home: Path) -> None:
+    for place, content in (("/one/latest_net_G.pth", b"one"), ("/two/latest_net_G.pth", b"two"), ("/two/latest_net_G.pth?v=2", b"three")):
+        site.files[place] = content
+        found = find(site.url + place, MODELS)
+        assert found.title == "latest_net_G"
+        assert fetch(found).read_bytes() == content
+
+
+@pytest.mark.parametrize("address", ["/%2e%2e/%2e%2e/out.pth", "/..", "/", "/a/%2Fetc%2Fpasswd", "/.hidden"])
+def test_an_address_cannot_choose_where_its_file_lies(site: Site, home: Path, address: str) -> None:
+    path = find(site.url + address, MODELS).path
+    assert path.parent.parent == home
+    assert path.name[0] not in "./"
+
+
+def test_without_a_name_the_table_is_printed(site: Site, capsys) -> None:
+    assert run_command(["pull"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name} " in listed for name in MODELS)
+    assert "horse to zebra" in listed
+    assert pull_data([]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name} " in listed for name in DATA_SETS)
+    assert not site.asked
+
+
+def test_a_model_file_that_is_there_is_not_overwritten_and_nothing_is_fetched(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "horse2zebra.safetensors").touch()
+    with pytest.raises(UserError, match=r"models/horse2zebra.safetensors is there already: remove it, or choose another --out"):
+        pull(["horse2zebra"])
+    assert not site.asked
+
+
+def test_a_data_set_is_fetched_and_unpacked(site: Site, home: Path, tmp_path: Path, capsys) -> None:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for folder in ("trainA", "trainB", "testA", "testB"):
+            archive.writestr(f"horse2zebra/{folder}/1.jpg", folder)
+    site.files["/cyclegan/datasets/horse2zebra.zip"] = memory.getvalue()
+    assert pull_data(["cyclegan/horse2zebra"]) == 0
+    assert (tmp_path / "data" / "horse2zebra" / "trainB" / "1.jpg").read_text() == "trainB"
+    said = capsys.readouterr()
+    assert "data/horse2zebra: 4 files" in said.out
+    assert "license: unknown; pictures: ImageNet" in said.err
+    with pytest.raises(UserError, match="data/horse2zebra is there already"):
+        pull_data(["horse2zebra"])
+    assert pull_data(["horse2zebra", "--out", "elsewhere"]) == 0
+    assert len(site.asked) == 1  # the archive was kept
+
+
+def test_a_data_set_that_cannot_be_had_leaves_no_folder(tmp_path: Path, home: Path) -> None:
+    with pytest.raises(UserError, match="404") as error:
+        pull_data(["night2day"])
+    assert str(home / "pix2pix" / "night2day.tar.gz") in str(error.value)
+    assert not (tmp_path / "data").exists()

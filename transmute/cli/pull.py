@@ -1,0 +1,99 @@
+"""`transmute pull` and `transmute data pull`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from transmute.cli.parsing import parsed
+from transmute.interop.zoo import DATA_SETS, MODELS, Published, fetch, find
+from transmute.settings import Settings, UserError
+
+
+class PullArguments(Settings):
+    """Fetches a model that others have published and makes a model file of it; without a name, lists the known ones.
+
+    The original is kept in ~/.cache/transmute, or in the folder that the environment variable TRANSMUTE_HOME names. TRANSMUTE_MIRROR=URL
+    stands for the scheme and host of the addresses in the list. Where there is no network, the error says which file to put where.
+    """
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME|URL]")] = None
+    """A name of the list, or the address of a generator's file."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE|DIR")] = None
+    """Model file to write, or folder where there are several networks; None takes models/NAME."""
+
+
+def pull(arguments: list[str]) -> int:
+    """Fetches a published model and imports it."""
+    given = parsed(PullArguments, arguments, "pull")
+    if given.name is None:
+        _list(MODELS)
+        return 0
+    model = find(given.name, MODELS)
+    out = _free(given.out or Path("models") / model.title)
+    path = _fetched(model)
+
+    from transmute.interop.importer import import_file
+
+    # Their batch norms have always been used with each picture's own statistics.
+    print("\n".join(import_file(path, out, source=model.source, target=model.target, own_statistics=True if model.holds == "unet-256" else None)))
+    return 0
+
+
+class PullDataArguments(Settings):
+    """Fetches a data set that others have published and unpacks it; without a name, lists the known ones.
+
+    The archive is kept in ~/.cache/transmute, or in the folder that the environment variable TRANSMUTE_HOME names. TRANSMUTE_MIRROR=URL
+    stands for the scheme and host of the addresses in the list. Where there is no network, the error says which file to put where.
+    """
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME|URL]")] = None
+    """A name of the list, or the address of a zip or tar.gz file."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder to make; None takes data/NAME."""
+
+
+def pull_data(arguments: list[str]) -> int:
+    """Fetches a published data set and unpacks it."""
+    given = parsed(PullDataArguments, arguments, "data pull")
+    if given.name is None:
+        _list(DATA_SETS)
+        return 0
+    data = find(given.name, DATA_SETS)
+    out = _free(given.out or Path("data") / data.title)
+    path = _fetched(data)
+
+    from transmute.interop.archives import unpack
+
+    print(f"{out}: {unpack(path, out)} files (the archive is kept: {path})")
+    return 0
+
+
+def _free(out: Path) -> Path:
+    for there in (out, out.with_name(f"{out.name}.safetensors")):
+        if there.exists():
+            raise UserError(f"{there} is there already: remove it, or choose another --out")
+    return out
+
+
+def _fetched(published: Published) -> Path:
+    """Says what is fetched, and under which terms; then the file."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"{published.url} (license: {published.terms})", markup=False)
+    return fetch(published)
+
+
+def _list(table: dict[str, Published]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a name cut in two is no name
+    rows = Table("name", "holds", "direction", "license", "from", box=None, pad_edge=False)
+    for one in table.values():
+        rows.add_row(one.name, one.holds, one.direction if one.source else "", one.terms, one.url.split("/")[2])
+    console.print(rows)
