@@ -90,6 +90,7 @@ def train(
     run: str | Path | None = None,
     method: str | None = None,
     recipe: Recipe | str | Path | None = None,
+    start: str | Path | None = None,
     size: int | str | None = None,
     batch: int | None = None,
     steps: int | None = None,
@@ -100,6 +101,7 @@ def train(
     sample_every: int = 500,
     save_every: int = 1000,
     keep: int = 2,
+    keep_every: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     devices: int = 1,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
@@ -112,8 +114,10 @@ def train(
         run: Folder for all that the training makes; an existing run is continued. None: a dated one under runs/.
         method: A name in `RECIPES`.
         recipe: A finished recipe in place of `method`, or the path of a YAML file.
+        start: Networks to start with (`--from`); their architecture should be the recipe's.
         size, batch, steps, epochs, seed: Changes to the recipe.
-        source, report_every, sample_every, save_every, keep, device, devices, precision, sync_batch_norm: As the flags of `transmute train`.
+        source, report_every, sample_every, save_every, keep, keep_every, device, devices, precision, sync_batch_norm: As the flags of
+            `transmute train`.
 
     Raises:
         UserError: If something given does not fit, or a loss is not finite.
@@ -136,12 +140,14 @@ def train(
     config = TrainConfig(
         folder=Path(data) if data is not None else None,
         run=Path(run) if run is not None else None,
+        start=Path(start) if start is not None else None,
         recipe=base.replace(**changes),
         data=source,
         report_every=report_every,
         sample_every=sample_every,
         save_every=save_every,
         keep=keep,
+        keep_every=keep_every,
         device=device,
         devices=devices,
         precision=precision,

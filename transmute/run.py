@@ -65,17 +65,25 @@ class Run:
         """Steps with models, oldest first."""
         return sorted(int(path.name) for path in (self.folder / "models").glob("*") if _is_step(path.name))
 
+    def newest_models(self) -> Path:
+        """The folder of the newest models.
+
+        Raises:
+            UserError: If the run has none.
+        """
+        steps = self.models()
+        if not steps:
+            raise UserError(f"{self.folder} holds no model yet: train it until its first checkpoint, or name a model file")
+        return self.model_folder(steps[-1])
+
     def model_file(self, direction: str | None = None) -> Path:
         """The newest model for a direction; without one, the first of a_to_b and b_to_a that there is.
 
         Raises:
             UserError: If the run has no model, or none for that direction.
         """
-        steps = self.models()
-        if not steps:
-            raise UserError(f"{self.folder} holds no model yet: train it until its first checkpoint, or name a model file")
-        folder = self.model_folder(steps[-1])
-        found = sorted(path.stem for path in folder.glob("*.safetensors"))
+        folder = self.newest_models()
+        found = sorted(path.stem for path in folder.glob("*_to_*.safetensors"))
         if not found:
             raise UserError(f"{folder} is empty: name a model file, or another run")
         if direction is not None and direction not in found:
@@ -160,12 +168,13 @@ class Run:
         path = self.checkpoint_file(step)
         path.replace(path.with_name(f"{path.name}.damaged"))
 
-    def keep_newest(self, count: int) -> None:
-        """Removes all but the newest checkpoints and models."""
+    def keep_newest(self, count: int, every: int | None = None) -> None:
+        """Removes all but the newest checkpoints and models; models of a step that is a multiple of `every` stay."""
         for step in self.checkpoints()[:-count]:
             self._remove_checkpoint(step)
         for step in self.models()[:-count]:
-            shutil.rmtree(self.model_folder(step))
+            if not every or step % every:
+                shutil.rmtree(self.model_folder(step))
 
     def _remove_checkpoint(self, step: int) -> None:
         self.checkpoint_file(step).unlink()

@@ -92,7 +92,7 @@ def test_a_run_folder_holds_what_the_architecture_says(finished: Path) -> None:
     facts = run.read_json(run.environment_file)["sessions"][0]
     assert facts["torch"] == torch.__version__
     assert facts["precision"] == "float32"
-    assert {"a_to_b.safetensors", "b_to_a.safetensors"} == {path.name for path in run.model_folder(8).iterdir()}
+    assert {f"{name}.safetensors" for name in ("a_to_b", "b_to_a", "score_a", "score_b")} == {path.name for path in run.model_folder(8).iterdir()}
 
 
 def test_a_finished_run_is_left_as_it_is_but_for_the_page_and_the_new_session(finished: Path, animals: Path) -> None:

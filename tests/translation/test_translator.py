@@ -18,7 +18,7 @@ from transmute.networks.config import ResNetConfig, UNetConfig
 from transmute.run import Run
 from transmute.settings import UserError
 from transmute.translation.files import find_inputs, translate_file
-from transmute.translation.model import ModelCard, load_model, ready, save_model
+from transmute.translation.model import ModelCard, load_model, ready, save_network
 from transmute.translation.translator import reflected
 
 
@@ -41,7 +41,7 @@ def card(**changes) -> ModelCard:
 def saved(path: Path, **changes) -> Path:
     torch.manual_seed(0)
     of = card(**changes)
-    save_model(path, of, of.generator.build(of.in_channels, of.out_channels))
+    save_network(path, of, of.generator.build(of.in_channels, of.out_channels))
     return path
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import transmute
 from transmute.cli.data import data
-from transmute.cli.models import import_models
+from transmute.cli.models import export_models, import_models
 from transmute.cli.pull import pull
 from transmute.cli.train import recipes, train
 from transmute.cli.translate import demo, report, translate
@@ -26,6 +26,7 @@ Turns two folders of pictures into a translator between them.
   transmute report RUN                        write the run's page anew: curves, samples, recipe
   transmute recipes [NAME]                    list the named recipes, or print one as YAML
   transmute import PATH                       turn another tool's checkpoint into model files
+  transmute export RUN --out DIR              write models as other tools have them
   transmute pull [NAME]                       list published models, or fetch and import one
 
 transmute COMMAND --help says more; transmute --version names the version."""
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": report,
     "recipes": recipes,
     "import": import_models,
+    "export": export_models,
     "pull": pull,
 }
 

@@ -31,6 +31,31 @@ class ImportArguments(Settings):
     running ones; None takes a picture's own where train_opt.txt tells of training with one picture a step."""
 
 
+class ExportArguments(Settings):
+    """Writes models as other tools have them: the way back from `transmute import`."""
+
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|PATH")]
+    """A run, a model file, or a folder of them."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder to write to."""
+    format: Literal["junyanz", "safetensors"] = "junyanz"
+    """junyanz: latest_net_G_A.pth and the like, which CUT takes too where the networks are antialiased; safetensors: copies of the model files."""
+    tag: str = "latest"
+    """In place of latest: an epoch."""
+    overwrite: bool = False
+    """Replace files that are there."""
+
+
+def export_models(arguments: list[str]) -> int:
+    """Exports models."""
+    given = parsed(ExportArguments, arguments, "export")
+
+    from transmute.interop.exporter import export
+
+    print("\n".join(map(str, export(given.path, given.out, tag=given.tag, plain=given.format == "safetensors", overwrite=given.overwrite))))
+    return 0
+
+
 def import_models(arguments: list[str]) -> int:
     """Imports a checkpoint."""
     given = parsed(ImportArguments, arguments, "import")

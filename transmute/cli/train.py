@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from transmute.cli.parsing import parsed, taken
-from transmute.settings import Settings, UserError
+from transmute.settings import Settings, UserError, merged
+
+if TYPE_CHECKING:
+    from transmute.training.config import Recipe
 
 
 def train(arguments: list[str]) -> int:
@@ -22,7 +25,8 @@ def train(arguments: list[str]) -> int:
     if method and named:
         raise UserError(f"--method {method} and --recipe {named} both choose a recipe: give one of them")
     method = method or named
-    recipe = recipe_from(method, Path(file) if file else None)
+    _, start, _ = taken(rest, "--from")
+    recipe = _as_in(Path(start), method, Path(file) if file else None) if start else recipe_from(method, Path(file) if file else None)
     changed = True
     while changed:  # choosing one kind may bring settings that have kinds of their own
         changed = False
@@ -45,6 +49,29 @@ def train(arguments: list[str]) -> int:
 
     stopped_by = train_with(config.with_run())
     return 128 + stopped_by if stopped_by else 0
+
+
+def _as_in(start: Path, method: str | None, file: Path | None) -> Recipe:
+    """The recipe whose networks are those of a run, a model file or a folder of them."""
+    from transmute.recipes import RECIPES, recipe_from
+    from transmute.translation.model import ModelCard, read_networks
+
+    cards = [saved.card for saved in read_networks(start).values()]
+    model = next((card for card in cards if isinstance(card, ModelCard)), None)
+    if model is None:
+        raise UserError(f"{start} holds no generator to start from: name a run, a model file, or a folder of them")
+    networks: dict[str, Any] = {"generator": model.generator.model_dump()}
+    for card in cards:
+        if not isinstance(card, ModelCard):
+            networks |= {"width": card.network.width} if card.part == "heads" else {"discriminator": card.network.model_dump()}
+    recipe = recipe_from(method or (None if file else model.method), file)
+    if "direction" in type(recipe.method).model_fields:
+        networks["direction"] = model.direction
+    known = {key: value for key, value in networks.items() if key in type(recipe.method).model_fields}
+    source, target = model.direction.split("_to_")
+    channels = {} if model.colors == "lab" else {f"channels_{source}": model.in_channels, f"channels_{target}": model.out_channels}
+    name = next(name for name, one in RECIPES.items() if one.method.name == recipe.method.name)
+    return recipe_from(name, None, merged(recipe.model_dump(), {"method": known, "preprocess": channels}))
 
 
 class RecipesArguments(Settings):

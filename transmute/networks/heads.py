@@ -20,6 +20,7 @@ class ProjectionHeads(nn.Module):
 
     def __init__(self, channels: Sequence[int], *, width: int) -> None:
         super().__init__()
+        self.channels, self.width = tuple(channels), width
         self.heads = nn.ModuleList(nn.Sequential(nn.Linear(count, width), nn.ReLU(), nn.Linear(width, width)) for count in channels)
 
     def forward(self, features: Sequence[Features], places: Sequence[torch.Tensor]) -> list[Vectors]:

@@ -6,8 +6,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import transmute
+from transmute.networks.config import HeadsConfig
+from transmute.networks.heads import ProjectionHeads
 from transmute.settings import UserError
-from transmute.translation.model import ModelCard, save_model
+from transmute.translation.model import ModelCard, PartCard, save_network
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def save(session: Session, step: int) -> None:
     if processes.first:
         save_tensors(run.checkpoint_file(step), trainer.state_dict() | session.meter.state_dict(), header)
         save_models(session, step)
-        run.keep_newest(session.config.keep)
+        run.keep_newest(session.config.keep, session.config.keep_every)
     processes.wait()
 
 
@@ -49,7 +51,7 @@ def _own_state(session: Session) -> dict[str, Tensor]:
 
 
 def save_models(session: Session, step: int) -> None:
-    """Writes the generators to use, all directions at once."""
+    """Writes the generators to use, and what else is needed to train on from them, all at once."""
     recipe, folder = session.recipe, session.run.model_folder(step)
     names = dict(zip("ab", session.data.names, strict=True))
     lab = recipe.method.colors == "lab"
@@ -74,7 +76,13 @@ def save_models(session: Session, step: int) -> None:
             step=step,
             pictures=step * recipe.batch,
         )
-        save_model(aside / f"{direction}.safetensors", card, network)
+        save_network(aside / f"{direction}.safetensors", card, network)
+    for part, network in session.trainer.method.networks.items():
+        if part not in session.trainer.translators:
+            heads = HeadsConfig(channels=network.channels, width=network.width) if isinstance(network, ProjectionHeads) else None
+            values = {"transmute": transmute.__version__, "part": part, "network": heads or recipe.method.discriminator}
+            card = PartCard(**values, in_channels=next(network.parameters()).shape[1])
+            save_network(aside / f"{part}.safetensors", card, network)
     aside.replace(folder)
 
 

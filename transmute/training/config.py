@@ -114,6 +114,8 @@ class TrainConfig(Settings):
     """Folder with the data set; its layout is recognized."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder for everything the training makes; an existing run there is continued. None: a dated one under runs/."""
+    start: Annotated[Path | None, tyro.conf.arg(name="from", metavar="PATH")] = None
+    """Networks to start with, in place of new ones: a run, a model file, or a folder of them (of `transmute import`, say)."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()
     """What is learned."""
     data: SourceConfig = SourceConfig()
@@ -126,6 +128,8 @@ class TrainConfig(Settings):
     """Steps between two checkpoints with their models."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints and models to keep."""
+    keep_every: int | None = Field(default=None, ge=1)
+    """Steps between models that are kept for good, to choose among them later; None keeps the newest alone."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What computes; auto takes a GPU where there is one."""
     devices: int = Field(default=1, ge=1)

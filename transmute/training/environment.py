@@ -16,11 +16,14 @@ import torch
 import transmute
 
 
-def environment(*, device: torch.device, precision: str, processes: int, data: str, fingerprint: str, step: int) -> dict[str, Any]:
+def environment(
+    *, device: torch.device, precision: str, processes: int, data: str, fingerprint: str, step: int, start: Path | None
+) -> dict[str, Any]:
     """Versions, commit, device, command line and data, as JSON-able values."""
     return {
         "began": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "step": step,
+        "from": str(start) if start else None,
         "command": sys.argv,
         "transmute": transmute.__version__,
         "commit": _commit(),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from transmute.data.check import checked
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Order, Stream, fixed_batch, readers
+from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.settings import UserError, differences
 from transmute.training.checkpoint import resume, save_models
@@ -27,6 +29,7 @@ from transmute.training.meter import Meter
 from transmute.training.processes import Processes, chosen_precision
 from transmute.training.schedule import rate
 from transmute.training.trainer import Trainer
+from transmute.translation.model import read_networks
 
 
 @dataclass
@@ -99,7 +102,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
     stream = Stream(data, order, recipe.preprocess, geometry, keep=config.data.cache, settled_from=settled_from)
 
     precision, why = _precision(config, processes, sessions)
-    trainer = _trainer(config, processes, size, precision)
+    trainer = _trainer(config, processes, size, precision, say)
     session = Session(config, run, processes, console, data, stream, shown, trainer, last_step)
     if processes.first:
         until_done.enter_context(run.locked())
@@ -118,6 +121,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
             data=data.description,
             fingerprint=fingerprint,
             step=session.first_step,
+            start=config.start,
         )
         run.write_json(run.environment_file, {"domains": list(data.names), "sessions": [*sessions, facts]})
     processes.wait()
@@ -224,7 +228,26 @@ def _precision(config: TrainConfig, processes: Processes, sessions: list[dict[st
     return chosen_precision(config.precision, processes.device)
 
 
-def _trainer(config: TrainConfig, processes: Processes, size: tuple[int, int], precision: str) -> Trainer:
+def _started(method: Method, start: Path) -> str:
+    """Gives the networks of a method the weights that there are for them, and says which.
+
+    Raises:
+        UserError: If there are none, or if they are of another architecture.
+    """
+    found = read_networks(start)
+    taken = [name for name in method.networks if name in found]
+    if not taken:
+        raise UserError(f"{start} holds {', '.join(found)}, but this method has {', '.join(method.networks)}: choose another --method or --from")
+    for name in taken:
+        try:
+            method.networks[name].load_state_dict(found[name].state)
+        except RuntimeError:
+            raise UserError(f"{found[name].path} is of another architecture than this recipe's {name}: leave out what changes its networks") from None
+    anew = [name for name in method.networks if name not in found]
+    return f"from {start}: {', '.join(taken)}" + (f"; anew: {', '.join(anew)}" if anew else "")
+
+
+def _trainer(config: TrainConfig, processes: Processes, size: tuple[int, int], precision: str, say: Callable[[str], None]) -> Trainer:
     recipe = config.recipe
     seed_step(recipe.seed, 0, 0)
     method = recipe.method.build(recipe.preprocess.channels_a, recipe.preprocess.channels_b, size)
@@ -232,4 +255,6 @@ def _trainer(config: TrainConfig, processes: Processes, size: tuple[int, int], p
         if processes.device.type != "cuda" or processes.count == 1:
             raise UserError("--sync-batch-norm works among several GPUs only: leave it out, or choose instance norm, which needs no synchronizing")
         nn.SyncBatchNorm.convert_sync_batchnorm(method)  # in place: the method itself is no batch norm
+    if config.start is not None and not Run(config.run or Path()).checkpoints():
+        say(_started(method, config.start))
     return Trainer(method.to(processes.device), recipe.optimizer, autocast=torch.bfloat16 if precision == "bfloat16" else None)

@@ -90,7 +90,7 @@ def _loop(session: Session) -> int | None:
             asking = processes.count == 1 or processes.device.type == "cpu" or step % 10 == 0  # among GPUs, to ask is to wait
             stopping = asking and processes.any(stop.signal is not None)
             reporting = step % config.report_every == 0 or step == last
-            saving = step % config.save_every == 0 or step == last or stopping
+            saving = step % config.save_every == 0 or step % (config.keep_every or last) == 0 or step == last or stopping
             if reporting or saving or processes.device.type == "cpu":  # on a GPU, to look is to wait
                 means = processes.mean(meter.means())
                 require_finite(means, step)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from transmute.data.config import PreprocessConfig
 from transmute.networks.config import DiscriminatorConfig, GeneratorConfig, HeadsConfig
-from transmute.settings import Settings, Size
+from transmute.run import Run
+from transmute.settings import Settings, Size, UserError
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
 
@@ -67,9 +68,48 @@ class PartCard(Settings):
     """Channels that it sees; of both pictures together where it judges pairs."""
 
 
-def save_model(path: Path, card: ModelCard, generator: nn.Module) -> None:
-    """Writes a generator with its card; complete or not at all."""
-    save_tensors(path, generator.state_dict(), card.model_dump(mode="json"))
+class Saved(NamedTuple):
+    """A network in a file."""
+
+    path: Path
+    card: ModelCard | PartCard
+    state: dict[str, Tensor]
+
+    def build(self) -> nn.Module:
+        """The network, newly initialized."""
+        if isinstance(self.card, ModelCard):
+            return self.card.generator.build(self.card.in_channels, self.card.out_channels)
+        return self.card.network.build(self.card.in_channels)
+
+
+def save_network(path: Path, card: ModelCard | PartCard, network: nn.Module) -> None:
+    """Writes a network with its card; complete or not at all."""
+    save_tensors(path, network.state_dict(), card.model_dump(mode="json"))
+
+
+def read_networks(path: Path) -> dict[str, Saved]:
+    """The networks in a model file, in a folder of them, or in the newest models of a run: by direction or part.
+
+    Raises:
+        UserError: If there are none, or one of them is damaged.
+    """
+    folder = Run(path).newest_models() if Run(path).exists() else path
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
+    if not files:
+        raise UserError(f"{folder} holds no model files: name a run, a folder of model files, or one of them")
+    saved = [_saved(file) for file in files]
+    return {one.card.direction if isinstance(one.card, ModelCard) else one.card.part: one for one in saved}
+
+
+def _saved(path: Path) -> Saved:
+    state, header = load_tensors(path)
+    if "generator" not in header and "network" not in header:
+        raise WeightsError(f"{path} is no model file but holds a checkpoint: name the run folder, or a file under its models/")
+    if header.get("format") != 1:
+        raise WeightsError(
+            f"{path} was written by Transmute {header.get('transmute')} in format {header.get('format')}, which this version cannot read"
+        )
+    return Saved(path, ModelCard(**header) if "generator" in header else PartCard(**header), state)
 
 
 def load_model(path: Path, *, noise: bool = False) -> tuple[ModelCard, nn.Module]:
@@ -78,18 +118,12 @@ def load_model(path: Path, *, noise: bool = False) -> tuple[ModelCard, nn.Module
     Raises:
         WeightsError: If it is missing, damaged, or no model file.
     """
-    state, header = load_tensors(path)
-    if "network" in header:
-        raise WeightsError(f"{path} holds a {header.get('part')}, which translates nothing: name the file of a generator")
-    if "generator" not in header:
-        raise WeightsError(f"{path} is no model file but holds a checkpoint: name the run folder, or a file under its models/")
-    if header.get("format") != 1:
-        raise WeightsError(
-            f"{path} was written by Transmute {header.get('transmute')} in format {header.get('format')}, which this version cannot read"
-        )
-    card = ModelCard(**header)
-    network = card.generator.build(card.in_channels, card.out_channels)
-    network.load_state_dict(state)
+    saved = _saved(path)
+    card = saved.card
+    if isinstance(card, PartCard):
+        raise WeightsError(f"{path} holds a {card.part}, which translates nothing: name the file of a generator")
+    network = saved.build()
+    network.load_state_dict(saved.state)
     return card, ready(network, own_statistics=card.own_statistics, noise=noise)
 
 
