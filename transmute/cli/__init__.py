@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 from collections.abc import Callable
 
 import transmute
 from transmute.cli.data import data
 from transmute.cli.models import export_models, import_models
+from transmute.cli.parsing import finished
 from transmute.cli.pull import pull
 from transmute.cli.train import recipes, train
 from transmute.cli.translate import demo, report, translate
@@ -46,19 +46,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 def main() -> None:
     """Runs the command in `sys.argv`, and exits: 0 done, 1 some pictures failed, 2 something given was wrong, 128 + N stopped by signal N."""
-    try:
-        sys.exit(run_command(sys.argv[1:]))
-    except UserError as error:
-        from transmute.images import PictureError  # not above: it loads numpy, and --help must be quick
-
-        if os.environ.get("RANK", "0") == "0" or isinstance(error, PictureError):  # to others all processes of torchrun come together
-            print(f"transmute: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:  # no permission, no space left, ...
-        print(f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    finished(lambda: run_command(sys.argv[1:]))
 
 
 def run_command(arguments: list[str]) -> int:

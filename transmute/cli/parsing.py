@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from transmute.settings import Settings, UserError
 
 Arguments = TypeVar("Arguments", bound=Settings)
+
+
+def finished(command: Callable[[], int]) -> NoReturn:
+    """Runs a command and exits with its status; what a user can mend is one sentence and status 2."""
+    try:
+        sys.exit(command())
+    except UserError as error:
+        from transmute.images import PictureError  # not above: it loads numpy, and --help must be quick
+
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, PictureError):  # to others all processes of torchrun come together
+            print(f"transmute: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # no permission, no space left, ...
+        print(f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def parsed(settings: type[Arguments], arguments: list[str], command: str, **options: Any) -> Arguments:

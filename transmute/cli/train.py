@@ -12,10 +12,15 @@ from transmute.settings import Settings, UserError, merged
 
 if TYPE_CHECKING:
     from transmute.training.config import Recipe
+    from transmute.training.train import AfterSave
 
 
-def train(arguments: list[str]) -> int:
-    """Reads the flags of `transmute train` over the recipe that they choose, and trains."""
+def train(arguments: list[str], after_save: AfterSave | None = None) -> int:
+    """Reads the flags of `transmute train` over the recipe that they choose, and trains.
+
+    Args:
+        after_save: See `transmute.training.train.train`.
+    """
     from transmute.recipes import RECIPES, recipe_from
     from transmute.training.config import TrainConfig
 
@@ -30,24 +35,24 @@ def train(arguments: list[str]) -> int:
     changed = True
     while changed:  # choosing one kind may bring settings that have kinds of their own
         changed = False
-        for place in _kinds(recipe.model_dump()):
+        for place in kinds(recipe.model_dump()):
             rest, kind, given = taken(rest, f"--{place}")
             if given:
-                recipe, changed = recipe_from(recipe.method.name, None, _nested(recipe.model_dump(), place, kind)), True
+                recipe, changed = recipe_from(recipe.method.name, None, nested(recipe.model_dump(), place, kind)), True
     if any(word.split("=")[0] == "--steps" for word in rest) and any(word.split("=")[0] == "--epochs" for word in rest):
         raise UserError("give the length either in --steps or in --epochs, not in both")
     if any(word.split("=")[0] == "--epochs" for word in rest):
         recipe = recipe.replace(steps=None)
-    kinds = "; ".join(f"--{place} KIND" for place in _kinds(recipe.model_dump()))
+    choices = "; ".join(f"--{place} KIND" for place in kinds(recipe.model_dump()))
     description = (
         f"Trains a translator between two domains of pictures. --method NAME chooses {' or '.join(RECIPES)}; --config FILE lays a YAML file "
-        f"(or a run's recipe.json) over it, and these choose another kind, whose settings --help then shows: {kinds}."
+        f"(or a run's recipe.json) over it, and these choose another kind, whose settings --help then shows: {choices}."
     )
     config = parsed(TrainConfig, rest, "train", description=description, default=TrainConfig(recipe=recipe))
 
     from transmute.training.train import train as train_with
 
-    stopped_by = train_with(config.with_run())
+    stopped_by = train_with(config.with_run(), after_save)
     return 128 + stopped_by if stopped_by else 0
 
 
@@ -104,13 +109,13 @@ def recipes(arguments: list[str]) -> int:
     return 0
 
 
-def _kinds(values: dict[str, Any], place: str = "") -> list[str]:
+def kinds(values: dict[str, Any], place: str = "") -> list[str]:
     """The places in nested settings where another kind can be chosen by name, outermost first."""
     found = [place] if place not in ("", "method") and "name" in values else []
-    return found + [one for key, value in values.items() if isinstance(value, dict) for one in _kinds(value, f"{place}.{key}" if place else key)]
+    return found + [one for key, value in values.items() if isinstance(value, dict) for one in kinds(value, f"{place}.{key}" if place else key)]
 
 
-def _nested(values: dict[str, Any], place: str, kind: str) -> dict[str, Any]:
+def nested(values: dict[str, Any], place: str, kind: str) -> dict[str, Any]:
     """The values with only the kind's name at a place: its settings are that kind's defaults."""
     key, _, below = place.partition(".")
-    return values | {key: _nested(values[key], below, kind) if below else {"name": kind}}
+    return values | {key: nested(values[key], below, kind) if below else {"name": kind}}

@@ -26,9 +26,10 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
 def bias_before(norm: str) -> bool:
     """Whether a convolution before this norm has a bias.
 
-    Batch norm has one of its own. Before instance norm a bias changes nothing, but the original has it, and so its weight files do.
+    Batch norm has one of its own. Before instance norm a bias changes nothing, but the original has it, and so its weight files do;
+    without a norm it has none.
     """
-    return norm != "batch"
+    return norm == "instance"
 
 
 def padding_layer(padding: str, amount: int) -> nn.Module:

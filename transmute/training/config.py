@@ -116,6 +116,8 @@ class TrainConfig(Settings):
     """Folder for everything the training makes; an existing run there is continued. None: a dated one under runs/."""
     start: Annotated[Path | None, tyro.conf.arg(name="from", metavar="PATH")] = None
     """Networks to start with, in place of new ones: a run, a model file, or a folder of them (of `transmute import`, say)."""
+    extend: bool = False
+    """Go on with an existing run although its length, schedule or optimizer's settings are others than it was begun with."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()
     """What is learned."""
     data: SourceConfig = SourceConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
     say = partial(console.print, markup=False)
     _require_divisible_batch(recipe, processes)
     begun = run.exists()
-    _require_same_recipe(run, recipe)
+    _require_same_recipe(run, recipe, extend=config.extend)
     sessions = run.sessions() if begun else []
 
     geometry = Geometry.of(recipe.preprocess, recipe.size, recipe.method.generator.stride)
@@ -146,7 +147,7 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
 
 
-def _require_same_recipe(run: Run, recipe: Recipe) -> None:
+def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> None:
     """A run goes on with what it was begun with, and a new one begins in a folder that holds none."""
     if run.folder.is_file():
         raise UserError(f"--run {run.folder} is a file: name a folder")
@@ -155,11 +156,13 @@ def _require_same_recipe(run: Run, recipe: Recipe) -> None:
             raise UserError(f"{run.folder} holds a training but no recipe.json, so it can be neither continued nor begun: name another --run")
         return
     changed = differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json"))
+    if extend:
+        changed = [line for line in changed if re.split("[.:]", line)[0] not in ("epochs", "steps", "schedule", "optimizer")]
     if changed and (run.checkpoints() or run.models()):  # a run that has come to nothing yet may begin anew
         listed = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
         raise UserError(
             f"{run.folder} was begun with another recipe, so it cannot be continued with this one ({listed}): "
-            "give the same settings, or another --run"
+            "give the same settings, or another --run; --extend allows another length, schedule or optimizer"
         )
 
 

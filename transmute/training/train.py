@@ -6,6 +6,8 @@ import contextlib
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -13,6 +15,7 @@ from transmute.batch import Batch
 from transmute.devices import chosen_device
 from transmute.images import PictureError, normalize, save_picture
 from transmute.report import write_report
+from transmute.run import Run
 from transmute.settings import UserError
 from transmute.training.checkpoint import save
 from transmute.training.config import TrainConfig
@@ -22,12 +25,16 @@ from transmute.training.samples import sample_sheet
 from transmute.training.session import Session, prepare, seed_step
 from transmute.training.watch import StopRequest, Watch
 
+AfterSave = Callable[[Run, int], None]
+"""Is called with the run and the step, in the first process, when a checkpoint and its models are written."""
 
-def train(config: TrainConfig) -> int | None:
+
+def train(config: TrainConfig, after_save: AfterSave | None = None) -> int | None:
     """Trains, or goes on with the training in `config.run`, in as many processes as the config says.
 
     Args:
         config: With a run folder (`TrainConfig.with_run`).
+        after_save: Is called with the run and the step when a checkpoint and its models are written; picklable, for several processes.
 
     Returns:
         None when the training is finished, else the number of the signal that stopped it; everything is saved then.
@@ -37,7 +44,7 @@ def train(config: TrainConfig) -> int | None:
     """
     if config.devices > 1 and not under_a_launcher():
         chosen_device(config.device, config.devices)
-        status = launch(_train_as_child, config, config.devices)
+        status = launch(partial(_train_as_child, after_save=after_save), config, config.devices)
         if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
             return status - 128 if status else None
         sys.exit(status)
@@ -45,14 +52,14 @@ def train(config: TrainConfig) -> int | None:
         processes = until_done.enter_context(joined(config.device))
         session = prepare(config, processes, until_done)
         if session.first_step < session.last_step:
-            return _loop(session)
+            return _loop(session, after_save)
         _write_page(session)  # a process that died right after its last checkpoint left a page that waits for more
         return None
 
 
-def _train_as_child(config: TrainConfig) -> None:
+def _train_as_child(config: TrainConfig, after_save: AfterSave | None) -> None:
     try:
-        stopped_by = train(config)
+        stopped_by = train(config, after_save)
     except UserError as error:
         if first_of_all() or isinstance(error, PictureError):  # to others all processes come together
             print(f"transmute: {error}", file=sys.stderr)
@@ -64,7 +71,7 @@ def _train_as_child(config: TrainConfig) -> None:
         sys.exit(128 + stopped_by)
 
 
-def _loop(session: Session) -> int | None:
+def _loop(session: Session, after_save: AfterSave | None) -> int | None:
     config, recipe, run, processes = session.config, session.recipe, session.run, session.processes
     trainer, meter, last = session.trainer, session.meter, session.last_step
     watch = Watch(session.console, first_step=session.first_step, last_step=last, batch=recipe.batch)
@@ -102,6 +109,8 @@ def _loop(session: Session) -> int | None:
             if saving:
                 save(session, step)
                 _write_page(session)
+                if after_save and processes.first:
+                    after_save(run, step)
             if stopping and step < last:
                 watch.say(f"stopped at step {step} of {last} and saved; the same command with --run {run.folder} goes on")
                 return stop.signal

@@ -1,0 +1,352 @@
+"""The command lines of pytorch-CycleGAN-and-pix2pix (and of CUT) as those of Transmute: nothing is trained here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from transmute.settings import UserError
+
+BASE: dict[str, Any] = {
+    "dataroot": None,
+    "name": "experiment_name",
+    "gpu_ids": "0",
+    "checkpoints_dir": "./checkpoints",
+    "model": "cycle_gan",
+    "input_nc": 3,
+    "output_nc": 3,
+    "ngf": 64,
+    "ndf": 64,
+    "netD": "basic",
+    "netG": "resnet_9blocks",
+    "n_layers_D": 3,
+    "norm": "instance",
+    "init_type": "normal",
+    "init_gain": 0.02,
+    "no_dropout": False,
+    "dataset_mode": "unaligned",
+    "direction": "AtoB",
+    "serial_batches": False,
+    "num_threads": 4,
+    "batch_size": 1,
+    "load_size": 286,
+    "crop_size": 256,
+    "max_dataset_size": float("inf"),
+    "preprocess": "resize_and_crop",
+    "no_flip": False,
+    "display_winsize": 256,
+    "epoch": "latest",
+    "load_iter": 0,
+    "verbose": False,
+    "suffix": "",
+    "use_wandb": False,
+    "wandb_project_name": "CycleGAN-and-pix2pix",
+}
+TRAIN: dict[str, Any] = {
+    "display_freq": 400,
+    "display_ncols": 4,
+    "display_id": 1,
+    "display_server": "http://localhost",
+    "display_env": "main",
+    "display_port": 8097,
+    "update_html_freq": 1000,
+    "print_freq": 100,
+    "no_html": False,
+    "save_latest_freq": 5000,
+    "save_epoch_freq": 5,
+    "save_by_iter": False,
+    "continue_train": False,
+    "epoch_count": 1,
+    "phase": "train",
+    "n_epochs": 100,
+    "n_epochs_decay": 100,
+    "beta1": 0.5,
+    "lr": 0.0002,
+    "gan_mode": "lsgan",
+    "pool_size": 50,
+    "lr_policy": "linear",
+    "lr_decay_iters": 50,
+    "lambda_A": 10.0,
+    "lambda_B": 10.0,
+    "lambda_identity": 0.5,
+    "lambda_L1": 100.0,
+}
+TEST: dict[str, Any] = {
+    "results_dir": "./results/",
+    "aspect_ratio": 1.0,
+    "phase": "test",
+    "eval": False,
+    "num_test": 50,
+    "model": "test",
+    "load_size": None,  # that of the crop
+    "model_suffix": "",
+}
+CUT: dict[str, Any] = {
+    "CUT_mode": "CUT",
+    "normG": "instance",
+    "normD": "instance",
+    "no_antialias": False,
+    "no_antialias_up": False,
+    "beta2": 0.999,
+    "lambda_GAN": 1.0,
+    "lambda_NCE": 1.0,
+    "nce_idt": True,
+    "nce_layers": "0,4,8,12,16",
+    "netF": "mlp_sample",
+    "netF_nc": 256,
+    "nce_T": 0.07,
+    "num_patches": 256,
+    "flip_equivariance": False,
+    "evaluation_freq": 5000,
+}
+OF_MODEL: dict[str, dict[str, Any]] = {
+    "cycle_gan": {"no_dropout": True},
+    "pix2pix": {"norm": "batch", "netG": "unet_256", "dataset_mode": "aligned", "pool_size": 0, "gan_mode": "vanilla"},
+    "test": {"dataset_mode": "single"},
+    "cut": {"no_dropout": True, "pool_size": 0, "init_type": "xavier", "n_epochs": 200, "n_epochs_decay": 200},
+}
+OF_MODEL["colorization"] = OF_MODEL["pix2pix"] | {"dataset_mode": "colorization", "input_nc": 1, "output_nc": 2}
+FASTCUT = {"nce_idt": False, "lambda_NCE": 10.0, "flip_equivariance": True, "n_epochs": 150, "n_epochs_decay": 50}
+
+OLD_NAMES = {
+    "niter": "n_epochs",
+    "niter_decay": "n_epochs_decay",
+    "loadSize": "load_size",
+    "fineSize": "crop_size",
+    "batchSize": "batch_size",
+    "which_model_netG": "netG",
+    "which_model_netD": "netD",
+    "which_direction": "direction",
+    "which_epoch": "epoch",
+    "resize_or_crop": "preprocess",
+    "nThreads": "num_threads",
+    "how_many": "num_test",
+    "identity": "lambda_identity",
+    "dataset_model": "dataset_mode",
+}
+OLD_FLAGS: dict[str, tuple[str, Any]] = {
+    "no_lsgan": ("gan_mode", "vanilla"),
+    "align_data": ("dataset_mode", "aligned"),
+    "use_dropout": ("no_dropout", False),
+}
+OLD_VALUES = {("model", "one_direction_test"): "test", ("lr_policy", "lambda"): "linear", ("CUT_mode", "fastcut"): "FastCUT"}
+NO_EFFECT = {
+    "training": "display_ncols display_id display_server display_env display_port update_html_freq no_html display_winsize verbose use_wandb "
+    "wandb_project_name evaluation_freq",
+    "testing": "gpu_ids num_threads batch_size serial_batches no_flip verbose use_wandb wandb_project_name netG netD norm ngf ndf n_layers_D "
+    "init_type init_gain",
+}
+CHOICES = {
+    "model": ("cycle_gan", "pix2pix", "colorization", "cut", "test"),
+    "netG": ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"),
+    "netD": ("basic", "n_layers", "pixel"),
+    "norm": ("instance", "batch", "none", "syncbatch"),
+    "init_type": ("normal", "xavier", "kaiming", "orthogonal"),
+    "dataset_mode": ("unaligned", "aligned", "single", "colorization"),
+    "direction": ("AtoB", "BtoA"),
+    "preprocess": ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"),
+    "gan_mode": ("lsgan", "vanilla", "wgangp", "nonsaturating"),
+    "lr_policy": ("linear", "step", "plateau", "cosine"),
+    "netF": ("mlp_sample",),
+    "CUT_mode": ("CUT", "FastCUT"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (these flags are those of pytorch-CycleGAN-and-pix2pix; docs/moving.md lists them)")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one command.
+
+    Attributes:
+        values: All of them, with the model's defaults.
+        given: Names of those that were given.
+    """
+
+    values: dict[str, Any]
+    given: frozenset[str]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    @property
+    def folder(self) -> Path:
+        """Where that tool keeps the run."""
+        return Path(self["checkpoints_dir"]) / self["name"]
+
+    def without_effect(self, phase: str) -> str | None:
+        """A line that names the given options that do nothing here."""
+        useless = sorted(self.given & set(NO_EFFECT[phase].split()))
+        return f"without effect here: {' '.join(f'--{name}' for name in useless)}" if useless else None
+
+
+def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
+    """Reads the flags of train.py, or of test.py; old names, too.
+
+    Raises:
+        UserError: If a flag or a value is unknown, or --dataroot is missing.
+    """
+    known = BASE | CUT | (TRAIN | TEST if test else TRAIN)
+    parser = _Parser(prog="transmute-test" if test else "transmute-train", argument_default=argparse.SUPPRESS)
+    for name, default in known.items():
+        flags = [f"--{name}"] + [f"--{old}" for old, new in OLD_NAMES.items() if new == name]
+        if isinstance(default, bool) and name not in ("nce_idt", "flip_equivariance"):
+            parser.add_argument(*flags, dest=name, action="store_true")
+        else:
+            kind = _truth if isinstance(default, bool) else type(default) if default is not None else int if name == "load_size" else str
+            parser.add_argument(*flags, dest=name, type=kind, metavar="VALUE")
+    for flag, (name, value) in OLD_FLAGS.items():
+        parser.add_argument(f"--{flag}", dest=name, action="store_const", const=value)
+    given = vars(parser.parse_args(list(arguments)))
+    given = {name: OLD_VALUES.get((name, value), value) if isinstance(value, str) else value for name, value in given.items()}
+    for name, value in given.items():
+        if name in CHOICES and value not in CHOICES[name]:
+            raise UserError(f"--{name} {value} is not known: choose {' or '.join(CHOICES[name])}")
+    if "dataroot" not in given:
+        raise UserError("--dataroot is missing: the folder of the data set")
+    model = given.get("model", known["model"])
+    defaults = known | OF_MODEL[model] | (FASTCUT if model == "cut" and given.get("CUT_mode") == "FastCUT" else {})
+    values = defaults | given
+    values["name"] += f"_{values['suffix'].format(**values)}" if values["suffix"] else ""
+    return Options(values, frozenset(given))
+
+
+def _truth(word: str) -> bool:
+    if word.lower() not in ("true", "false", "yes", "no", "1", "0"):
+        raise argparse.ArgumentTypeError(f"{word} is neither True nor False")
+    return word.lower() in ("true", "yes", "1")
+
+
+def recipe_changes(options: Options, *, from_epoch: int = 1) -> tuple[str, dict[str, Any]]:
+    """The name of the recipe that these options mean, and what they change in it.
+
+    Args:
+        from_epoch: The first epoch that is trained (the tool counts from 1); the rate is what it would be then.
+
+    Raises:
+        UserError: If something has no counterpart.
+    """
+    o = options
+    if o["model"] == "test":
+        raise UserError("--model test only translates: use transmute-test, or choose cycle_gan, pix2pix, colorization or cut")
+    one_way = o["model"] != "cycle_gan"
+    name = "fastcut" if (o["model"], o["CUT_mode"]) == ("cut", "FastCUT") else "cyclegan" if o["model"] == "cycle_gan" else str(o["model"])
+    norms = (o["normG"], o["normD"]) if name in ("cut", "fastcut") else (o["norm"], o["norm"])
+    norm_g, norm_d = ("batch" if norm == "syncbatch" else norm for norm in norms)
+    init = {"name": o["init_type"], "gain": o["init_gain"]}
+    resnet = o["netG"].startswith("resnet")
+    generator = {"width": o["ngf"], "norm": norm_g, "dropout": not o["no_dropout"], "init": init}
+    generator |= {"name": "resnet", "blocks": int(o["netG"][7])} if resnet else {"name": "unet", "depth": 7 if o["netG"] == "unet_128" else 8}
+    discriminator = {"width": o["ndf"], "norm": norm_d, "init": init, "name": "pixel" if o["netD"] == "pixel" else "patchgan"}
+    if o["netD"] != "pixel":
+        discriminator["layers"] = o["n_layers_D"] if o["netD"] == "n_layers" else 3
+    method: dict[str, Any] = {"generator": generator, "discriminator": discriminator}
+    method["adversarial"] = {"lsgan": {"name": "least-squares"}, "wgangp": {"name": "wgan-gp", "penalty": 0.0}}.get(
+        o["gan_mode"], {"name": "vanilla"}
+    )
+    match o["model"]:
+        case "cycle_gan":
+            method |= {"cycle_a": o["lambda_A"], "cycle_b": o["lambda_B"], "identity": o["lambda_identity"], "history": o["pool_size"]}
+        case "pix2pix" | "colorization":
+            method["l1"] = o["lambda_L1"]
+        case _:
+            generator |= {"downsampling": "strided" if o["no_antialias"] else "antialiased"} if resnet else {}
+            generator |= {"upsampling": "transposed" if o["no_antialias_up"] else "antialiased"} if resnet else {}
+            discriminator |= {"downsampling": generator.get("downsampling", "strided")} if o["netD"] != "pixel" else {}
+            method |= {"fool": o["lambda_GAN"], "nce": o["lambda_NCE"], "identity": o["nce_idt"], "flip": o["flip_equivariance"]}
+            method |= {"width": o["netF_nc"], "temperature": o["nce_T"], "patches": o["num_patches"]}
+            method["layers"] = tuple(int(layer) for layer in o["nce_layers"].split(","))
+    if one_way and o["model"] != "colorization":
+        method["direction"] = "b_to_a" if o["direction"] == "BtoA" else "a_to_b"
+    epochs = o["n_epochs"] + o["n_epochs_decay"] - from_epoch + 1
+    if epochs < 1:
+        raise UserError(f"--epoch_count {from_epoch} is after the last epoch, {epochs + from_epoch - 1}: raise --n_epochs or --n_epochs_decay")
+    load = o["load_size"]
+    changes: dict[str, Any] = {
+        "method": method,
+        "size": o["crop_size"],
+        "batch": o["batch_size"],
+        "epochs": epochs,
+        "schedule": _schedule(o, epochs, from_epoch),
+        "optimizer": {"lr": o["lr"], "beta1": o["beta1"], "beta2": o["beta2"]},
+        "preprocess": {
+            "mode": o["preprocess"].replace("_", "-"),
+            "load_size": None if load == round(o["crop_size"] * 286 / 256) else load,
+            "flip": not o["no_flip"],
+            "serial": o["serial_batches"],
+        },
+    }
+    if o["model"] == "cut":
+        changes["preprocess"]["settled"] = o["n_epochs_decay"] / (o["n_epochs"] + o["n_epochs_decay"])
+    if o["model"] != "colorization":
+        swapped = one_way and o["direction"] == "BtoA"
+        changes["preprocess"] |= {"channels_b" if swapped else "channels_a": o["input_nc"], "channels_a" if swapped else "channels_b": o["output_nc"]}
+        if not {o["input_nc"], o["output_nc"]} <= {1, 3}:
+            raise UserError(f"--input_nc {o['input_nc']} and --output_nc {o['output_nc']}: pictures have 1 or 3 channels here")
+    return name, changes
+
+
+def _schedule(o: Options, epochs: int, from_epoch: int) -> dict[str, Any]:
+    """The learning rate by the tool's formulas, from an epoch on."""
+    constant = max(0, o["n_epochs"] - from_epoch + 1)
+    match o["lr_policy"]:
+        case "linear":
+            ahead = 1 if from_epoch <= o["n_epochs"] + 1 else from_epoch - o["n_epochs"]
+            return {"name": "linear", "decay": (epochs - constant) / epochs, "ahead": ahead}
+        case "cosine":
+            return {"name": "cosine", "down": o["n_epochs"] / epochs}
+        case "step":
+            return {"name": "step", "every": min(1.0, o["lr_decay_iters"] / epochs), "factor": 0.1}
+    # Its plateau watches a figure that is always 0: after 5 epochs of patience the rate falls to a fifth, every 6 epochs.
+    return {"name": "step", "every": min(1.0, 6 / epochs), "factor": 0.2}
+
+
+def train_words(options: Options, *, num_pictures: int | None = None) -> list[str]:
+    """The flags of `transmute train` that are no recipe: paths, frequencies (which count pictures there, steps here), devices.
+
+    Args:
+        num_pictures: In an epoch, for those frequencies that count epochs; None leaves them out.
+    """
+    o, root = options, Path(options["dataroot"])
+    words = [str(root)]
+    if o["phase"] != "train":
+        words = ["--data.a", str(root / f"{o['phase']}A"), "--data.b", str(root / f"{o['phase']}B")]
+    words += ["--run", str(o.folder)]
+    if o["direction"] == "BtoA" and o["model"] == "cycle_gan":
+        words.append("--data.swap")
+    if o["max_dataset_size"] != float("inf"):
+        words += ["--data.max-pictures", str(int(o["max_dataset_size"]))]
+    if "num_threads" in o.given:
+        words += ["--data.workers", str(o["num_threads"])]
+    for flag, name in (("--report-every", "print_freq"), ("--sample-every", "display_freq"), ("--save-every", "save_latest_freq")):
+        words += [flag, str(max(1, round(o[name] / o["batch_size"])))]
+    if o["save_by_iter"]:
+        words += ["--keep-every", words[-1]]
+    elif num_pictures:
+        words += ["--keep-every", str(max(1, o["save_epoch_freq"] * num_pictures // o["batch_size"]))]
+    devices = [one for one in str(o["gpu_ids"]).split(",") if one.strip()]
+    if "-1" in devices:
+        words += ["--device", "cpu"]
+    elif len(devices) > 1:
+        words += ["--devices", str(len(devices))]
+        words += ["--sync-batch-norm"] if o["norm"] == "syncbatch" else []
+    return words
+
+
+def flags(value: Any, default: Any, place: str = "") -> list[str]:
+    """The flags that make nested settings of their defaults, as `transmute train` takes them."""
+    if isinstance(value, dict) and isinstance(default, dict):
+        return [word for key in value for word in flags(value[key], default.get(key), f"{place}.{key}" if place else key)]
+    if value == default:
+        return []
+    flag = f"--{place.replace('_', '-')}"
+    if isinstance(value, bool):
+        head, _, last = flag[2:].rpartition(".")
+        return [flag if value else f"--{head}.no-{last}" if head else f"--no-{last}"]
+    return [flag, *(str(one) for one in (value if isinstance(value, (list, tuple)) else [value]))]
