@@ -91,8 +91,6 @@ def _unknown_there(config: NetworkConfig) -> str | None:
             wrong = {}
         case _:
             return f"network of the kind {config.name}"
-    if not isinstance(config, HeadsConfig):
-        wrong["norm 'none' with biases"] = config.norm == "none"
     return next((what for what, is_so in wrong.items() if is_so), None)
 
 
