@@ -50,17 +50,16 @@ def download(url: str, target: Path, *, size: int | None = None, sha256: str | N
     by_hand = f"fetch {url} by hand and put it at {target}, then run the same command again"
     target.parent.mkdir(parents=True, exist_ok=True)
     part, note = (target.with_name(f".{target.name}.{ending}") for ending in ("part", "note"))
-    begun = furthest = _length(part)
-    failures = 0
+    failures = furthest = 0
     while True:
         try:
             _go_on(url, part, note, timeout, by_hand)
             break
         except _BrokenError as error:
+            if isinstance(error, _UnreachedError) and not failures:  # no network: nobody wants to wait
+                raise UserError(f"cannot reach {host[1]} ({error}): {by_hand}") from None
             failures = 1 if _length(part) > furthest else failures + 1
             furthest = max(furthest, _length(part))
-            if isinstance(error, _UnreachedError) and furthest == begun:
-                raise UserError(f"cannot reach {host[1]} ({error}): {by_hand}") from None
             if failures == TRIES:
                 raise UserError(f"{url} broke off {TRIES} times ({error}): run the same command later to go on, or {by_hand}") from None
             time.sleep(pause * 2 ** (failures - 1))
