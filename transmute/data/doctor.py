@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -18,6 +16,7 @@ import numpy as np
 from transmute.data.config import SourceConfig
 from transmute.data.duplicates import Impression, find_twins, impression
 from transmute.data.layout import DataSet, Source, by_stem, recognize
+from transmute.data.parallel import in_threads
 from transmute.images import EXTENSIONS, PictureError, open_picture, picture_mode
 
 DEFAULT_SIZE = 256  # pixels, of the recipes
@@ -50,11 +49,7 @@ ODDITIES: list[tuple[str, Callable[[Seen], bool], str]] = [
     ("look gray though stored in color", lambda one: one.gray and not one.stored_gray, GRAY),
     ("are transparent in places", lambda one: one.transparent, "training lays white under them; --preprocess.background COLOR chooses another color"),
     ("are stored in the colors of printing", lambda one: one.mode == "CMYK", "training sees them converted to sRGB; look whether that is right"),
-    (
-        "are stored with 16 bits",
-        lambda one: one.mode.startswith("I"),
-        "training sees 8 bits of them; scale them yourself if they do not fill the range",
-    ),
+    ("are stored with 16 bits", lambda one: one.mode.startswith("I"), "training sees 8 of them; scale pictures yourself that do not fill the range"),
 ]
 """What may be odd about single pictures, how one sees it, and what to do."""
 
@@ -97,13 +92,7 @@ class Examination:
     findings: list[Finding]
 
 
-Follow = Callable[[Iterable[Seen], int], Iterable[Seen]]
-"""Passes on pictures one by one, is told their number, and may show how far it has come."""
-
-
-def examine(
-    folder: Path | None, *, a: Path | None = None, b: Path | None = None, paired: bool = False, follow: Follow = lambda items, total: items
-) -> Examination:
+def examine(folder: Path | None, *, a: Path | None = None, b: Path | None = None, paired: bool = False) -> Examination:
     """Decodes every picture of a data set, for training and held out, and judges the whole.
 
     Args:
@@ -119,9 +108,7 @@ def examine(
     if paired and not halves:
         data = recognize(folder, source, paired=False)  # also the pictures without partners
     sources = [side for side in (*data.train, *data.test) if side]
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        looks = pool.map(partial(_look, folder), [one for side in sources for one in side])
-        looks = iter(list(follow(looks, sum(map(len, sources)))))
+    looks = iter(in_threads(partial(_look, folder), [one for side in sources for one in side], "looking"))
     sides = [list(islice(looks, len(side))) for side in sources]
     folders = [place for place in data.folders for _ in range(2)] if halves else data.folders
     names = [_name(folder, place) + (f" ({side[0].half})" if halves else "") for place, side in zip(folders, sources, strict=True)]
