@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from transmute.data.arrange import Work, plan_combine, plan_resize, plan_split, refuse_to_overwrite
+from transmute.data.arrange import carry_out, plan_combine, plan_resize, plan_split
 from transmute.data.config import SourceConfig
 from transmute.data.layout import recognize
 from transmute.settings import UserError
@@ -16,10 +16,6 @@ def put(path: Path, color: str = "red", size: tuple[int, int] = (12, 8)) -> None
     Image.new("RGB", size, color).save(path)
 
 
-def done(work: Work) -> list[str]:
-    return [problem for write in work.values() if (problem := write())]
-
-
 def below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
@@ -28,7 +24,7 @@ def test_pairs_are_joined_a_left_and_b_right_and_subfolders_stay(tmp_path: Path)
     for name in ("train/1", "test/deep/2"):
         put(tmp_path / f"A/{name}.png", "red")
         put(tmp_path / f"B/{name}.png", "blue")
-    assert done(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False)) == []
+    assert carry_out(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False)) == []
     assert below(tmp_path / "out") == ["test/deep/2.png", "train/1.png"]
     with Image.open(tmp_path / "out/train/1.png") as both:
         assert both.size == (24, 8)
@@ -40,7 +36,7 @@ def test_pairs_are_joined_a_left_and_b_right_and_subfolders_stay(tmp_path: Path)
 def test_lossless_formats_are_kept_and_others_become_png(tmp_path: Path, given: str, written: str) -> None:
     put(tmp_path / "A" / given)
     put(tmp_path / "B" / "1.png")
-    assert done(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False)) == []
+    assert carry_out(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False)) == []
     assert below(tmp_path / "out") == [written]
 
 
@@ -51,12 +47,12 @@ def test_what_cannot_be_combined_is_named_and_the_rest_is_done(tmp_path: Path) -
         put(tmp_path / folder / f"only{folder}.png")
         put(tmp_path / folder / "bad.png")
     (tmp_path / "B/bad.png").write_text("no picture")
-    problems = done(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False))
+    problems = carry_out(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False))
     assert below(tmp_path / "out") == ["good.png"]
     for expected in ("B/bad.png is not a picture", "onlyA.png has no partner", "onlyB.png has no partner", "is 12x8 and", "is 6x8: add --resize"):
         assert any(expected in problem for problem in problems)
     assert len(problems) == 4
-    assert len(done(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=True))) == 3
+    assert len(carry_out(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=True), overwrite=True)) == 3
     with Image.open(tmp_path / "out/unequal.png") as both:
         assert both.size == (24, 8)
 
@@ -73,7 +69,7 @@ def unpaired(folder: Path) -> Path:
 def test_a_split_holds_out_a_share_and_loses_nothing(tmp_path: Path, link: bool) -> None:
     given = unpaired(tmp_path / "given")
     before = {name: (given / name).read_bytes() for name in below(given)}
-    assert done(plan_split(given, tmp_path / "out", share=0.2, seed=0, paired=False, link=link)) == []
+    assert carry_out(plan_split(given, tmp_path / "out", share=0.2, seed=0, paired=False, link=link)) == []
     data = recognize(tmp_path / "out", SourceConfig(), paired=False)
     assert [len(side) for side in (*data.train, *data.test)] == [16, 4, 4, 1]
     written = below(tmp_path / "out")
@@ -97,7 +93,7 @@ def test_partners_go_to_the_same_side(tmp_path: Path) -> None:
     for index in range(12):
         put(tmp_path / "given/A" / f"{index}.png")
         put(tmp_path / "given/B" / f"{index}.{'jpg' if index % 2 else 'bmp'}")
-    assert done(plan_split(tmp_path / "given", tmp_path / "out", share=0.25, seed=0, paired=True, link=False)) == []
+    assert carry_out(plan_split(tmp_path / "given", tmp_path / "out", share=0.25, seed=0, paired=True, link=False)) == []
     data = recognize(tmp_path / "out", SourceConfig(), paired=True)
     assert [len(side) for side in (*data.train, *data.test)] == [9, 9, 3, 3]
     put(tmp_path / "given/A/alone.png")
@@ -109,7 +105,7 @@ def test_partners_go_to_the_same_side(tmp_path: Path) -> None:
 def test_pairs_side_by_side_are_split_into_train_and_test(tmp_path: Path, folder: str) -> None:
     for index in range(10):
         put(tmp_path / folder / f"{index}.png", size=(16, 8))
-    assert done(plan_split(tmp_path / "given", tmp_path / "out", share=0.3, seed=0, paired=True, link=False)) == []
+    assert carry_out(plan_split(tmp_path / "given", tmp_path / "out", share=0.3, seed=0, paired=True, link=False)) == []
     data = recognize(tmp_path / "out", SourceConfig(), paired=True)
     assert (len(data.train[0]), len(data.test[0])) == (7, 3)
 
@@ -137,7 +133,7 @@ def test_a_tree_is_resized_in_its_names(tmp_path: Path, mode: str, size: str, ex
     for name in ("trainA/1.png", "trainA/deep/2.jpg", "testB/3.bmp"):
         put(tmp_path / "given" / name, size=(40, 20))
     (tmp_path / "given/testB/bad.png").write_text("no picture")
-    [problem] = done(plan_resize(tmp_path / "given", tmp_path / "out", size=size, mode=mode))
+    [problem] = carry_out(plan_resize(tmp_path / "given", tmp_path / "out", size=size, mode=mode))
     assert "bad.png is not a picture" in problem
     assert below(tmp_path / "out") == ["testB/3.bmp", "trainA/1.png", "trainA/deep/2.jpg"]
     for name in below(tmp_path / "out"):
@@ -150,7 +146,7 @@ def test_a_crop_is_the_undistorted_middle(tmp_path: Path) -> None:
     image.paste("blue", (10, 0, 30, 20))
     (tmp_path / "given").mkdir()
     image.save(tmp_path / "given/x.png")
-    done(plan_resize(tmp_path / "given", tmp_path / "out", size="20", mode="crop"))
+    carry_out(plan_resize(tmp_path / "given", tmp_path / "out", size="20", mode="crop"))
     with Image.open(tmp_path / "out/x.png") as cut:
         assert cut.getcolors() == [(400, (0, 0, 255))]
 
@@ -160,7 +156,7 @@ def test_nothing_is_overwritten_and_nothing_is_written_into_what_is_read(tmp_pat
         put(tmp_path / name)
     work = plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False)
     with pytest.raises(UserError, match=r"1 files are there already, the first is .*1\.png: choose another --out, or add --overwrite"):
-        refuse_to_overwrite(work)
+        carry_out(work)
     for out in (tmp_path / "A", tmp_path / "B" / "out"):
         with pytest.raises(UserError, match="whose pictures are read"):
             plan_combine(tmp_path / "A", tmp_path / "B", out, resize=False)

@@ -157,7 +157,7 @@ def test_only_http_is_fetched(url: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:port/x", "http://[/x"])
+@pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:port/x", "http://[/x", "http://a..b/x"])
 def test_an_address_that_is_none_is_one_sentence(url: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"by hand|cannot be fetched"):
         download(url, tmp_path / "x")

@@ -9,7 +9,8 @@ import pytest
 from tests.interop.conftest import Site
 from transmute.cli import run_command
 from transmute.cli.pull import pull, pull_data
-from transmute.interop.zoo import DATA_SETS, MODELS, fetch, find
+from transmute.interop.download import download
+from transmute.interop.zoo import DATA_SETS, MODELS, find
 from transmute.settings import UserError
 
 HORSE2ZEBRA = "/cyclegan/pretrained_models/horse2zebra.pth"
@@ -55,7 +56,8 @@ def test_a_mirror_stands_for_scheme_and_host_of_the_table_alone(site: Site, monk
 
 def test_a_model_is_fetched_into_the_home_under_its_own_name(site: Site, home: Path) -> None:
     site.files[HORSE2ZEBRA] = b"weights"
-    path = fetch(find("horse2zebra", MODELS))
+    found = find("horse2zebra", MODELS)
+    path = download(found.url, found.path)
     assert path == home / "cyclegan" / "horse2zebra.pth"
     assert path.read_bytes() == b"weights"
 
@@ -65,7 +67,7 @@ def test_addresses_that_end_alike_do_not_share_a_file(site: Site, home: Path) ->
         site.files[place] = content
         found = find(site.url + place, MODELS)
         assert found.title == "latest_net_G"
-        assert fetch(found).read_bytes() == content
+        assert download(found.url, found.path).read_bytes() == content
 
 
 @pytest.mark.parametrize("address", ["/%2e%2e/%2e%2e/out.pth", "/..", "/", "/a/%2Fetc%2Fpasswd", "/.hidden"])

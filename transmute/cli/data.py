@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from pydantic import Field
@@ -33,8 +33,6 @@ Looks at data sets, and makes them.
   transmute data pull [NAME]                  list published data sets, or fetch one
 
 transmute data COMMAND --help says more."""
-
-Item = TypeVar("Item")
 
 
 class CheckArguments(Settings):
@@ -59,7 +57,7 @@ def check(arguments: list[str]) -> int:
     from transmute.data.doctor import examine
 
     try:
-        found = examine(given.folder, a=given.a, b=given.b, paired=given.paired, follow=lambda items, total: _followed(items, total, "looking"))
+        found = examine(given.folder, a=given.a, b=given.b, paired=given.paired)
     except UserError as error:  # which speaks of the flags of training
         raise UserError(str(error).replace("--data.", "--")) from None
     problems = sum(finding.level == "problem" for finding in found.findings)
@@ -78,7 +76,7 @@ def check(arguments: list[str]) -> int:
     return 1 if problems else 0
 
 
-class OutArguments(Settings):
+class WriteArguments(Settings, ABC):
     """What all commands that write have in common."""
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -86,8 +84,12 @@ class OutArguments(Settings):
     overwrite: bool = False
     """Replace pictures that are there."""
 
+    @abstractmethod
+    def plan(self) -> Work:
+        """What is to be written."""
 
-class CombineArguments(OutArguments):
+
+class CombineArguments(WriteArguments):
     """Joins the pictures of equal name in two folders side by side, a left and b right, as pix2pix takes them; subfolders such as train are kept.
 
     Written in the format of a where that is lossless (png, bmp, tif, ppm), else as png.
@@ -100,17 +102,13 @@ class CombineArguments(OutArguments):
     resize: bool = False
     """Resize b to the size of a where they differ, instead of leaving such pairs out."""
 
+    def plan(self) -> Work:
+        from transmute.data.arrange import plan_combine
 
-def combine(arguments: list[str]) -> int:
-    """Writes pairs side by side."""
-    given = parsed(CombineArguments, arguments, "data combine")
-
-    from transmute.data.arrange import plan_combine
-
-    return _written(plan_combine(given.a, given.b, given.out, resize=given.resize), given)
+        return plan_combine(self.a, self.b, self.out, resize=self.resize)
 
 
-class SplitArguments(OutArguments):
+class SplitArguments(WriteArguments):
     """Copies a data set without held-out pictures into one that has some: trainA trainB testA testB, or train test of pairs side by side."""
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -124,17 +122,13 @@ class SplitArguments(OutArguments):
     link: bool = False
     """Make hard links instead of copies."""
 
+    def plan(self) -> Work:
+        from transmute.data.arrange import plan_split
 
-def split(arguments: list[str]) -> int:
-    """Copies or links a data set into two splits."""
-    given = parsed(SplitArguments, arguments, "data split")
-
-    from transmute.data.arrange import plan_split
-
-    return _written(plan_split(given.folder, given.out, share=given.test, seed=given.seed, paired=given.paired, link=given.link), given)
+        return plan_split(self.folder, self.out, share=self.test, seed=self.seed, paired=self.paired, link=self.link)
 
 
-class ResizeArguments(OutArguments):
+class ResizeArguments(WriteArguments):
     """Writes a tree of pictures at another size, so that training decodes less; as training sees them, in 8 bits and with white for transparency."""
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -144,17 +138,34 @@ class ResizeArguments(OutArguments):
     mode: Literal["resize", "scale-width", "crop"] = "resize"
     """Resize to the size; make as wide, the height in proportion; or resize until the size is covered and cut out the middle."""
 
+    def plan(self) -> Work:
+        from transmute.data.arrange import plan_resize
 
-def resize(arguments: list[str]) -> int:
-    """Writes pictures at another size."""
-    given = parsed(ResizeArguments, arguments, "data resize")
-
-    from transmute.data.arrange import plan_resize
-
-    return _written(plan_resize(given.folder, given.out, size=given.size, mode=given.mode), given)
+        return plan_resize(self.folder, self.out, size=self.size, mode=self.mode)
 
 
-DATA_COMMANDS: dict[str, Callable[[list[str]], int]] = {"check": check, "combine": combine, "split": split, "resize": resize, "pull": pull_data}
+def write(settings: type[WriteArguments], command: str, arguments: list[str]) -> int:
+    """Writes pictures, and says at the end which could not be."""
+    given = parsed(settings, arguments, command)
+
+    from transmute.data.arrange import carry_out
+
+    work = given.plan()
+    problems = carry_out(work, overwrite=given.overwrite)
+    print(f"{len(work) - len(problems)} pictures written to {given.out}")
+    if problems:
+        lines = [*problems, f"{len(problems)} of {len(work)} pictures could not be written"]
+        print("\n".join(f"transmute: {line}" for line in lines), file=sys.stderr)
+    return 1 if problems else 0
+
+
+DATA_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "check": check,
+    "combine": partial(write, CombineArguments, "data combine"),
+    "split": partial(write, SplitArguments, "data split"),
+    "resize": partial(write, ResizeArguments, "data resize"),
+    "pull": pull_data,
+}
 
 
 def data(arguments: list[str]) -> int:
@@ -168,29 +179,3 @@ def data(arguments: list[str]) -> int:
         hint = f"perhaps you meant {close[0]}" if close else f"choose one of {', '.join(DATA_COMMANDS)}"
         raise UserError(f"there is no command data {arguments[0]!r}: {hint}")
     return command(arguments[1:])
-
-
-def _written(work: Work, given: OutArguments) -> int:
-    """Does the work, and says at the end what could not be done."""
-    from transmute.data.arrange import refuse_to_overwrite
-
-    if not given.overwrite:
-        refuse_to_overwrite(work)
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(lambda write: write(), work.values())
-        problems = [problem for problem in _followed(results, len(work), "writing") if problem]
-    print(f"{len(work) - len(problems)} pictures written to {given.out}")
-    for problem in problems:
-        print(f"transmute: {problem}", file=sys.stderr)
-    if problems:
-        print(f"transmute: {len(problems)} of {len(work)} pictures could not be written", file=sys.stderr)
-    return 1 if problems else 0
-
-
-def _followed(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
-    """The items one by one, with a bar in a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(items, what, total, console=console, disable=not console.is_terminal)

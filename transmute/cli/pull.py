@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from transmute.cli.parsing import parsed
-from transmute.interop.zoo import DATA_SETS, MODELS, Published, fetch, find
+from transmute.interop.download import download
+from transmute.interop.zoo import DATA_SETS, MODELS, Published, find
 from transmute.settings import Settings, UserError
 
 
@@ -31,14 +32,12 @@ def pull(arguments: list[str]) -> int:
     if given.name is None:
         _list(MODELS)
         return 0
-    model = find(given.name, MODELS)
-    out = _free(given.out or Path("models") / model.title)
-    path = _fetched(model)
+    model, path, out = _fetched(given.name, MODELS, given.out, Path("models"))
 
     from transmute.interop.importer import import_file
 
-    # Their batch norms have always been used with each picture's own statistics.
-    print("\n".join(import_file(path, out, source=model.source, target=model.target, own_statistics=True if model.holds == "unet-256" else None)))
+    own_statistics = model.holds == "unet-256" or None  # their batch norms have always been used with each picture's own
+    print("\n".join(import_file(path, out, source=model.source or None, target=model.target or None, own_statistics=own_statistics)))
     return 0
 
 
@@ -61,9 +60,7 @@ def pull_data(arguments: list[str]) -> int:
     if given.name is None:
         _list(DATA_SETS)
         return 0
-    data = find(given.name, DATA_SETS)
-    out = _free(given.out or Path("data") / data.title)
-    path = _fetched(data)
+    _, path, out = _fetched(given.name, DATA_SETS, given.out, Path("data"))
 
     from transmute.interop.archives import unpack
 
@@ -71,19 +68,17 @@ def pull_data(arguments: list[str]) -> int:
     return 0
 
 
-def _free(out: Path) -> Path:
+def _fetched(name: str, table: dict[str, Published], out: Path | None, folder: Path) -> tuple[Published, Path, Path]:
+    """Says what is fetched, and under which terms; then what it is, its file, and where to write what is made of it."""
+    from rich.console import Console
+
+    found = find(name, table)
+    out = out or folder / found.title
     for there in (out, out.with_name(f"{out.name}.safetensors")):
         if there.exists():
             raise UserError(f"{there} is there already: remove it, or choose another --out")
-    return out
-
-
-def _fetched(published: Published) -> Path:
-    """Says what is fetched, and under which terms; then the file."""
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"{published.url} (license: {published.terms})", markup=False)
-    return fetch(published)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"{found.url} (license: {found.terms})", markup=False)
+    return found, download(found.url, found.path), out
 
 
 def _list(table: dict[str, Published]) -> None:
@@ -95,5 +90,5 @@ def _list(table: dict[str, Published]) -> None:
         console.width = 200  # a name cut in two is no name
     rows = Table("name", "holds", "direction", "license", "from", box=None, pad_edge=False)
     for one in table.values():
-        rows.add_row(one.name, one.holds, one.direction if one.source else "", one.terms, one.url.split("/")[2])
+        rows.add_row(one.name, one.holds, f"{one.source} to {one.target}" if one.source else "", one.terms, one.url.split("/")[2])
     console.print(rows)

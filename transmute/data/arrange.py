@@ -13,24 +13,40 @@ from PIL import Image, ImageOps
 
 from transmute.data.config import SourceConfig
 from transmute.data.layout import by_stem, recognize
-from transmute.images import PictureError, find_pictures, open_picture, save_picture
+from transmute.data.parallel import in_threads
+from transmute.images import find_pictures, open_picture, save_picture
 from transmute.settings import UserError, width_and_height
 
-Work = dict[Path, Callable[[], str | None]]
-"""Each file to be written, and what writes it, which says why it could not."""
+Work = dict[Path, Callable[[], None]]
+"""Each file to be written, and what writes it or raises a UserError."""
 
 LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff", ".ppm"})
+
+
+def carry_out(work: Work, *, overwrite: bool = False) -> list[str]:
+    """Writes all files, or none if some are there that may not be replaced.
+
+    Returns:
+        A sentence for each file that could not be written.
+    """
+    there = [target for target in work if target.exists()]
+    if there and not overwrite:
+        raise UserError(f"{len(there)} files are there already, the first is {there[0]}: choose another --out, or add --overwrite to replace them")
+    return [problem for problem in in_threads(_problem, list(work.values()), "writing") if problem]
+
+
+def _problem(write: Callable[[], None]) -> str:
+    try:
+        write()
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Work:
     """Pairs of two folders side by side, a left and b right, as RGB, in the format of a where that is lossless, else PNG.
 
-    Args:
-        a, b: Folders; pictures are matched by their path below them, less its ending.
-        resize: Resize b to the size of a; else pairs that differ in size cannot be written.
-
-    Raises:
-        UserError: If a folder is missing, no names match, or `out` is in one of the folders.
+    Pictures are matched by their path below the folders, less its ending; pairs that differ in size need `resize`, which brings b to the size of a.
     """
     _refuse_inside(out, a, b)
     of_a, of_b = (by_stem(folder, find_pictures(folder)) for folder in (a, b))
@@ -39,24 +55,20 @@ def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Work:
     work: Work = {}
     for stem, path in sorted((of_b | of_a).items()):
         target = out / (stem + (path.suffix if path.suffix.lower() in LOSSLESS else ".png"))
-        work[target] = partial(_combined, of_a.get(stem), of_b.get(stem), target, resize)
+        work[target] = partial(_combine, of_a.get(stem), of_b.get(stem), target, resize)
     return work
 
 
-def _combined(a: Path | None, b: Path | None, target: Path, resize: bool) -> str | None:
+def _combine(a: Path | None, b: Path | None, target: Path, resize: bool) -> None:
     if a is None or b is None:
-        return f"{a or b} has no partner of the same name in the other folder"
-    try:
-        left, right = open_picture(a)[0], open_picture(b)[0]
-    except PictureError as error:
-        return str(error)
+        raise UserError(f"{a or b} has no partner of the same name in the other folder")
+    left, right = open_picture(a)[0], open_picture(b)[0]
     if left.size != right.size and not resize:
-        return f"{a} is {left.width}x{left.height} and {b} is {right.width}x{right.height}: add --resize to bring b to the size of a"
+        raise UserError(f"{a} is {left.width}x{left.height} and {b} is {right.width}x{right.height}: add --resize to bring b to the size of a")
     both = Image.new("RGB", (2 * left.width, left.height))
-    both.paste(left, (0, 0))
-    both.paste(right if right.size == left.size else right.resize(left.size, Image.Resampling.BICUBIC), (left.width, 0))
+    both.paste(left)
+    both.paste(right.resize(left.size, Image.Resampling.BICUBIC), (left.width, 0))  # of equal size it is a copy
     save_picture(both, target)
-    return None
 
 
 def plan_split(folder: Path, out: Path, *, share: float, seed: int, paired: bool, link: bool) -> Work:
@@ -68,9 +80,6 @@ def plan_split(folder: Path, out: Path, *, share: float, seed: int, paired: bool
         seed: Of the choice, which is the same for the same names.
         paired: Hold out both pictures of a pair.
         link: Hard links in place of copies.
-
-    Raises:
-        UserError: If no layout fits, pictures are held out already, partners are missing, or a domain has only one picture.
     """
     _refuse_inside(out, folder)
     pictures = find_pictures(folder)
@@ -84,7 +93,7 @@ def plan_split(folder: Path, out: Path, *, share: float, seed: int, paired: bool
         held_out = set(np.random.default_rng(seed).permutation(len(pictures))[:num_test].tolist())  # for equally long lists the same
         for index, path in enumerate(pictures):
             target = out / f"{'test' if index in held_out else 'train'}{letter}" / path.relative_to(top)
-            work[target] = partial(_placed, path, target, link)
+            work[target] = partial(_copy, path, target, link)
     return work
 
 
@@ -104,7 +113,7 @@ def _domains(folder: Path, paired: bool) -> list[tuple[str, Path, list[Path]]]:
     return list(zip("AB", data.folders, sides, strict=True))
 
 
-def _placed(source: Path, target: Path, link: bool) -> None:
+def _copy(source: Path, target: Path, link: bool) -> None:
     """Copies or links a file, aside first, so that no half of it is left."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.part")
@@ -122,37 +131,23 @@ def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Work:
     Args:
         size: N or "WIDTHxHEIGHT" in pixels.
         mode: "resize" to the size, "scale-width" to its width with the height in proportion, or "crop" the middle of what just covers it.
-
-    Raises:
-        UserError: If the folder is missing or holds no pictures, or `out` is in it.
     """
     _refuse_inside(out, folder)
     pictures = find_pictures(folder)
     if not pictures:
         raise UserError(f"{folder} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
-    targets = {out / path.relative_to(folder): path for path in pictures}
-    return {target: partial(_resized, path, target, width_and_height(size), mode) for target, path in targets.items()}
+    targets = [out / path.relative_to(folder) for path in pictures]
+    return {target: partial(_resize, path, target, width_and_height(size), mode) for path, target in zip(pictures, targets, strict=True)}
 
 
-def _resized(source: Path, target: Path, size: tuple[int, int], mode: str) -> str | None:
-    try:
-        image = open_picture(source)[0]
-    except PictureError as error:
-        return str(error)
+def _resize(source: Path, target: Path, size: tuple[int, int], mode: str) -> None:
+    image = open_picture(source)[0]
     if mode == "crop":
         image = ImageOps.fit(image, size, Image.Resampling.BICUBIC)
     else:
         height = size[1] if mode == "resize" else max(1, round(size[0] * image.height / image.width))
         image = image.resize((size[0], height), Image.Resampling.BICUBIC)
     save_picture(image, target)
-    return None
-
-
-def refuse_to_overwrite(work: Work) -> None:
-    """Raises a UserError if any file to be written is there already."""
-    there = [target for target in work if target.exists()]
-    if there:
-        raise UserError(f"{len(there)} files are there already, the first is {there[0]}: choose another --out, or add --overwrite to replace them")
 
 
 def _refuse_inside(out: Path, *folders: Path) -> None:

@@ -55,17 +55,13 @@ def find_twins(pictures: Sequence[Impression], others: Sequence[Impression] | No
     crop that takes away more than a few percent is not found.
     """
     among = pictures if others is None else others
-    found: dict[int, Twin] = {}
-    first: dict[bytes, int] = {} if others is None else {other.digest: place for place, other in reversed(list(enumerate(others)))}
-    for index, picture in enumerate(pictures):
-        if picture.digest in first:
-            found[index] = Twin(index, first[picture.digest], "same")
-        elif others is None:
-            first[picture.digest] = index
     if not pictures or not among:
         return []
+    first = {other.digest: place for place, other in reversed(list(enumerate(among)))}
+    places = [first.get(picture.digest) for picture in pictures]
+    same = [Twin(index, place, "same") for index, place in enumerate(places) if place is not None and (others is not None or place < index)]
     near = _nearest(*(np.stack([one.thumbnail for one in side]) for side in (pictures, among)), only_before=others is None)
-    return sorted(({twin.picture: twin for twin in near} | found).values())  # "nearly" comes after "mirrored", and wins
+    return sorted({twin.picture: twin for twin in near + same}.values())  # "nearly" comes after "mirrored", "same" after both: the last wins
 
 
 def _nearest(thumbnails: np.ndarray, among: np.ndarray, *, only_before: bool) -> list[Twin]:
@@ -88,8 +84,7 @@ def _nearest(thumbnails: np.ndarray, among: np.ndarray, *, only_before: bool) ->
 def _signs(thumbnails: np.ndarray) -> np.ndarray:
     """The difference hash as unit vectors (number, 480) of rises, falls, and zeros where nothing changes; all zeros where hardly anything does."""
     values = thumbnails.astype(np.float32)
-    steps = [np.diff(values, axis=axis).reshape(len(values), -1) for axis in (1, 2)]
-    changes = np.concatenate(steps, axis=1)
+    changes = np.concatenate([np.diff(values, axis=axis).reshape(len(values), -1) for axis in (1, 2)], axis=1)
     signs = np.sign(changes) * (np.abs(changes) > 2)
     counts = np.abs(signs).sum(axis=1, keepdims=True)
     return np.where(counts < 48, 0, signs / np.sqrt(np.maximum(counts, 1)))
