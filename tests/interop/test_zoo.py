@@ -5,13 +5,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.interop.conftest import Site
+from tests.interop.test_importer import tiny_resnet
 from transmute.cli import run_command
 from transmute.cli.pull import pull, pull_data
 from transmute.interop.download import download
+from transmute.interop.importer import read_checkpoint
 from transmute.interop.zoo import DATA_SETS, MODELS, find
 from transmute.settings import UserError
+from transmute.translation.translator import Translator
 
 HORSE2ZEBRA = "/cyclegan/pretrained_models/horse2zebra.pth"
 
@@ -118,3 +122,29 @@ def test_a_data_set_that_cannot_be_had_leaves_no_folder(tmp_path: Path, home: Pa
         pull_data(["night2day"])
     assert str(home / "pix2pix" / "night2day.tar.gz") in str(error.value)
     assert not (tmp_path / "data").exists()
+
+
+def test_the_hash_in_a_file_s_name_is_checked() -> None:
+    assert find("mmgeneration/cyclegan_horse2zebra", MODELS).digest == "a32c733a"
+    assert find("cyclegan/horse2zebra", MODELS).digest is None
+
+
+def test_pull_writes_a_model_that_translates(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = io.BytesIO()
+    torch.save(tiny_resnet(), checkpoint)
+    site.files["/cyclegan/pretrained_models/zebra2horse.pth"] = checkpoint.getvalue()
+    assert run_command(["pull", "zebra2horse"]) == 0
+    assert "zebra to horse: ResNet generator, 1 blocks" in capsys.readouterr().out
+    assert Translator("models/zebra2horse.safetensors").card.source == "zebra"
+
+
+def test_a_file_of_both_directions_gives_the_one_that_was_asked_for_as_a_to_b(site: Site, golden: Path) -> None:
+    name = "cyclegan_horse2zebra_convert-bgr.pth"
+    site.files[f"/{name}"] = (golden / "mmgeneration" / "cyclegan" / name).read_bytes()
+    assert run_command(["pull", f"{site.url}/{name}", "--out", "both"]) == 0
+    assert {path.stem for path in Path("both").iterdir()} == {"a_to_b", "b_to_a", "score_a", "score_b"}
+    card = Translator("both").card
+    assert (card.source, card.target) == ("horse", "zebra")
+    back = read_checkpoint(golden / "mmgeneration" / "cyclegan" / name, source="zebra", target="horse").networks
+    there = read_checkpoint(golden / "mmgeneration" / "cyclegan" / name).networks
+    assert torch.equal(back["a_to_b"].state["layers.1.weight"], there["b_to_a"].state["layers.1.weight"])

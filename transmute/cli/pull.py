@@ -78,7 +78,7 @@ def _fetched(name: str, table: dict[str, Published], out: Path | None, folder: P
         if there.exists():
             raise UserError(f"{there} is there already: remove it, or choose another --out")
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"{found.url} (license: {found.terms})", markup=False)
-    return found, download(found.url, found.path), out
+    return found, download(found.url, found.path, size=int(found.size) if found.size else None, sha256=found.digest), out
 
 
 def _list(table: dict[str, Published]) -> None:

@@ -33,7 +33,8 @@ def download(url: str, target: Path, *, size: int | None = None, sha256: str | N
     Args:
         url: Address, http or https.
         target: Path of the file; while incomplete it stands beside it as `.NAME.part`, and the next call goes on with it.
-        size, sha256: What is known of the file; None checks the length that the server names, and that it is no web page.
+        size, sha256: What is known of the file, of its hash perhaps the beginning alone; None checks the length that the server names,
+            and that it is no web page.
         pause: Seconds before the second try; each further one waits twice as long.
         timeout: Seconds without an answer after which a connection counts as broken.
 
@@ -141,7 +142,7 @@ def _fault(path: Path, size: int | None, sha256: str | None) -> str | None:
         return "it is a Git LFS pointer, which only names the file"
     if size is not None and _length(path) != size:
         return f"it has {_length(path)} bytes, not {size}"
-    return f"its SHA-256 is {digest}, not {sha256}" if sha256 and digest != sha256.lower() else None
+    return f"its SHA-256 is {digest}, not {sha256}" if sha256 and not str(digest).startswith(sha256.lower()) else None
 
 
 def _validator(response: HTTPResponse) -> str:

@@ -135,7 +135,7 @@ OLD_FLAGS: dict[str, tuple[str, Any]] = {
 OLD_VALUES = {("model", "one_direction_test"): "test", ("lr_policy", "lambda"): "linear", ("CUT_mode", "fastcut"): "FastCUT"}
 NO_EFFECT = {
     "training": "display_ncols display_id display_server display_env display_port update_html_freq no_html display_winsize verbose use_wandb "
-    "wandb_project_name evaluation_freq",
+    "wandb_project_name evaluation_freq dataset_mode",
     "testing": "gpu_ids num_threads batch_size serial_batches no_flip verbose use_wandb wandb_project_name netG netD norm ngf ndf n_layers_D "
     "init_type init_gain",
 }

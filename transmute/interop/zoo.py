@@ -30,6 +30,7 @@ class Published:
         source, target: The domains that a model translates from and to. A file may hold the other direction too.
         license: Of the file.
         pictures: Whose pictures it is made of; their terms apply to what is made of them.
+        size, sha256: Bytes of the file, and (the beginning of) its hash.
     """
 
     name: str
@@ -40,10 +41,18 @@ class Published:
     license: str = ""
     pictures: str = ""
     kind: str = ""
+    size: str = ""
+    sha256: str = ""
 
     @property
     def title(self) -> str:
         return self.name.split("/")[1]
+
+    @property
+    def digest(self) -> str | None:
+        """The hash as far as it is known: OpenMMLab and torch.hub write its beginning into the names of files."""
+        told = re.search(r"-([0-9a-f]{8,64})\.pth$", self.path.name)
+        return self.sha256 or (told[1] if told else None)
 
     @property
     def terms(self) -> str:

@@ -80,8 +80,8 @@ def joined(device: str) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def launch(function: Callable[..., object], argument: object, devices: int) -> int:
-    """Runs `function(argument)` in several processes on this machine, as torchrun would, and returns the exit status.
+def launch(function: Callable[..., object], arguments: tuple[object, ...], devices: int) -> int:
+    """Runs `function(*arguments)` in several processes on this machine, as torchrun would, and returns the exit status.
 
     That of the first process that failed counts. Processes say themselves why they leave, unless they are killed.
     """
@@ -104,7 +104,7 @@ def launch(function: Callable[..., object], argument: object, devices: int) -> i
     logged_before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        elastic_launch(config, function)(argument)
+        elastic_launch(config, function)(*arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:

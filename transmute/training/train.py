@@ -7,7 +7,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
 
 import torch
 
@@ -44,7 +43,7 @@ def train(config: TrainConfig, after_save: AfterSave | None = None) -> int | Non
     """
     if config.devices > 1 and not under_a_launcher():
         chosen_device(config.device, config.devices)
-        status = launch(partial(_train_as_child, after_save=after_save), config, config.devices)
+        status = launch(_train_as_child, (config, after_save), config.devices)
         if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
             return status - 128 if status else None
         sys.exit(status)

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.interop.test_importer import tiny_resnet
+from transmute.cli.junyanz import test_as_they_do as run_test
+from transmute.cli.junyanz import train_as_they_do as run_train
+from transmute.images import to_tensor
+from transmute.interop.importer import read_checkpoint
+from transmute.interop.options import BASE, CUT, NO_EFFECT, TRAIN, parse, recipe_changes, train_words
+from transmute.recipes import recipe_from
+from transmute.run import Run
+from transmute.settings import UserError
+from transmute.training.config import Recipe, TrainConfig
+from transmute.training.schedule import rate
+from transmute.translation.model import ModelCard, read_networks
+
+TINY = "--ngf 2 --ndf 2 --crop_size 16 --load_size 18 --netG resnet_6blocks --netD pixel --gpu_ids -1 --n_epochs 1 --n_epochs_decay 1"
+
+
+def recipe(line: str, from_epoch: int = 1) -> Recipe:
+    name, changes = recipe_changes(parse(f"--dataroot d {line}".split()), from_epoch=from_epoch)
+    return recipe_from(name, changes=changes)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, animals: Path) -> Path:
+    """Side by side pictures, 16 px each."""
+    for phase in ("train", "test"):
+        (tmp_path / "pairs" / phase).mkdir(parents=True)
+        for index, (a, b) in enumerate(zip(sorted((animals / f"{phase}A").iterdir()), sorted((animals / f"{phase}B").iterdir()), strict=True)):
+            both = Image.new("RGB", (32, 16))
+            both.paste(Image.open(a), (0, 0))
+            both.paste(Image.open(b), (16, 0))
+            both.save(tmp_path / "pairs" / phase / f"{index}.png")
+    return tmp_path / "pairs"
+
+
+def test_no_flags_at_all_mean_the_recipe_of_the_model() -> None:
+    for model, name in (("cycle_gan", "cyclegan"), ("pix2pix", "pix2pix"), ("colorization", "colorization"), ("cut", "cut")):
+        assert recipe(f"--model {model}") == recipe_from(name), model
+    assert recipe("--model cut --CUT_mode FastCUT") == recipe_from("fastcut")
+    assert recipe("--model pix2pix --direction BtoA") == recipe_from("facades")
+
+
+def test_old_names_say_the_same_as_new_ones() -> None:
+    old = "--model pix2pix --which_direction BtoA --which_model_netG resnet_6blocks --which_model_netD pixel --loadSize 100 --fineSize 90 --niter 3 "
+    old += "--niter_decay 4 --batchSize 2 --resize_or_crop crop --no_lsgan --align_data --use_dropout --lr_policy lambda"
+    new = "--model pix2pix --direction BtoA --netG resnet_6blocks --netD pixel --load_size 100 --crop_size 90 --n_epochs 3 --n_epochs_decay 4 "
+    new += "--batch_size 2 --preprocess crop --gan_mode vanilla --dataset_mode aligned --lr_policy linear"
+    assert recipe(old) == recipe(new)
+    assert parse(["--dataroot", "d", "--identity", "0.2", "--how_many", "3", "--which_epoch", "5"], test=True)["num_test"] == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "value"),
+    [
+        ("--netG unet_256", "method.generator", {"name": "unet", "depth": 8}),
+        ("--netG unet_128", "method.generator", {"name": "unet", "depth": 7}),
+        ("--netG resnet_6blocks", "method.generator", {"name": "resnet", "blocks": 6, "dropout": False}),
+        ("--netD n_layers --n_layers_D 5", "method.discriminator", {"name": "patchgan", "layers": 5}),
+        ("--n_layers_D 5", "method.discriminator", {"layers": 3}),  # counts only with n_layers
+        ("--netD pixel --norm batch", "method.discriminator", {"name": "pixel", "norm": "batch"}),
+        ("--norm syncbatch", "method.generator", {"norm": "batch"}),
+        ("--norm none", "method.generator", {"norm": "none"}),
+        ("--gan_mode wgangp", "method.adversarial", {"name": "wgan-gp", "penalty": 0}),
+        ("--gan_mode vanilla", "method.adversarial", {"name": "vanilla"}),
+        ("--init_type orthogonal --init_gain 0.1", "method.generator.init", {"name": "orthogonal", "gain": 0.1}),
+        ("--lambda_A 3 --lambda_B 4 --lambda_identity 0 --pool_size 7", "method", {"cycle_a": 3, "cycle_b": 4, "identity": 0, "history": 7}),
+        ("--ngf 32 --ndf 16", "method.discriminator", {"width": 16}),
+        ("--input_nc 1 --output_nc 1", "preprocess", {"channels_a": 1, "channels_b": 1}),
+        ("--model pix2pix --direction BtoA --input_nc 1", "preprocess", {"channels_a": 3, "channels_b": 1}),
+        ("--model pix2pix --no_dropout", "method.generator", {"dropout": False, "name": "unet", "norm": "batch"}),
+        ("--model pix2pix --netG resnet_9blocks", "method.generator", {"dropout": True, "name": "resnet", "norm": "batch"}),
+        ("--model pix2pix --lambda_L1 5", "method", {"l1": 5}),
+        (
+            "--preprocess scale_width_and_crop --load_size 1024 --crop_size 360",
+            "preprocess",
+            {"mode": "scale-width-and-crop", "load_size": "1024x1024"},
+        ),
+        ("--no_flip --serial_batches", "preprocess", {"flip": False, "serial": True}),
+        ("--lr 0.001 --beta1 0.9", "optimizer", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999}),
+        (
+            "--model cut --nce_idt False --nce_layers 0,4 --lambda_GAN 2 --netF_nc 8",
+            "method",
+            {"identity": False, "layers": (0, 4), "fool": 2, "width": 8},
+        ),
+        ("--model cut --no_antialias", "method.generator", {"downsampling": "strided", "upsampling": "antialiased"}),
+    ],
+)
+def test_each_flag_has_its_meaning(line: str, place: str, value: dict) -> None:
+    found = recipe(line).model_dump()
+    for key in place.split("."):
+        found = found[key]
+    assert {key: found[key] for key in value} == value
+
+
+@pytest.mark.parametrize(("n_epochs", "decay", "from_epoch"), [(100, 100, 1), (5, 3, 1), (5, 3, 4), (5, 3, 6), (5, 3, 7), (2, 0, 1), (1, 9, 5)])
+def test_the_linear_rate_is_that_of_the_original_from_any_epoch(n_epochs: int, decay: int, from_epoch: int) -> None:
+    made = recipe(f"--n_epochs {n_epochs} --n_epochs_decay {decay}", from_epoch)
+    theirs = [1 - max(0, epoch + from_epoch - n_epochs) / (decay + 1) for epoch in range(n_epochs + decay - from_epoch + 1)]
+    assert [rate(made.schedule, epoch, made.epochs) for epoch in range(made.epochs)] == pytest.approx(theirs, abs=1e-12)
+
+
+def test_the_other_policies_are_those_of_torch() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    for line, scheduler in (
+        ("--lr_policy cosine", torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)),
+        ("--lr_policy step --lr_decay_iters 30", torch.optim.lr_scheduler.StepLR(torch.optim.SGD([weight], lr=1.0), step_size=30, gamma=0.1)),
+    ):
+        made, theirs = recipe(line), []
+        for _ in range(200):
+            theirs.append(scheduler.get_last_lr()[0])
+            scheduler.optimizer.step()
+            scheduler.step()
+        assert [rate(made.schedule, epoch, 200) for epoch in range(200)] == pytest.approx(theirs, abs=1e-9), line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--model cycle_gan --norm batch --netG unet_128 --netD n_layers --n_layers_D 2 --lr_policy cosine --gan_mode wgangp --no_flip",
+        "--model pix2pix --direction BtoA --netG resnet_6blocks --netD pixel --no_dropout --lr_policy step --lambda_L1 7 --init_type kaiming",
+        "--model cut --CUT_mode FastCUT --nce_layers 0,4,8 --flip_equivariance False --nce_idt True --batch_size 2 --preprocess scale_width",
+        "--model colorization --lr 0.1 --lr_policy plateau",
+    ],
+)
+def test_the_printed_command_says_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], animals: Path, pairs: Path, tmp_path: Path, line: str
+) -> None:
+    seen: list[TrainConfig] = []
+    monkeypatch.setattr("transmute.training.train.train", lambda config, after_save: seen.append(config))
+    data = animals if "cycle_gan" in line or "cut" in line else pairs
+    run_train(f"--dataroot {data} --checkpoints_dir {tmp_path}/c --name it --print_freq 10 --save_epoch_freq 3 {line}".split())
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith("the same as: transmute train ")
+    name, changes = recipe_changes(parse(f"--dataroot {data} {line}".split()))
+    assert seen[0].recipe == recipe_from(name, changes=changes)
+    assert seen[0].run == tmp_path / "c" / "it"
+    batch = seen[0].recipe.batch
+    assert (seen[0].report_every, seen[0].save_every, seen[0].keep_every) == (10 // batch, 5000 // batch, 3 * 5 // batch)
+
+
+def test_a_training_leaves_what_the_original_leaves_and_its_test_reads_it(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = f"--dataroot {animals} --name h2z --model cycle_gan {TINY} --save_epoch_freq 1 --print_freq 1"
+    assert run_train([*flags.split(), "--display_id", "-1", "--no_html"]) == 0
+    said = capsys.readouterr().out
+    assert "without effect here: --display_id --no_html" in said
+    files = {path.name for path in Path("checkpoints/h2z").iterdir()}
+    assert {f"{tag}_net_{net}.pth" for tag in ("latest", "1", "2") for net in ("G_A", "G_B", "D_A", "D_B")} <= files
+    assert {"train_opt.txt", "loss_log.txt", "web", "report.html"} <= files
+    log = Path("checkpoints/h2z/loss_log.txt").read_text().splitlines()
+    assert log[0].startswith("(epoch: 1, iters: 1, ")
+    assert log[-1].startswith("(epoch: 2, iters: 5, ")
+    assert all(f" {name}: " in log[0] for name in ("D_A", "G_A", "cycle_A", "idt_A", "D_B", "G_B", "cycle_B", "idt_B"))
+    # The names mean there what they mean there.
+    ours = read_networks(Path("checkpoints/h2z"))
+    theirs = read_checkpoint(Path("checkpoints/h2z")).networks
+    assert all(torch.equal(value, theirs[role].state[key]) for role, saved in ours.items() for key, value in saved.state.items())
+
+    assert run_test(f"--dataroot {animals} --name h2z --model cycle_gan --crop_size 16".split()) == 0
+    images = Path("results/h2z/test_latest/images")
+    labels = ("real_A", "fake_B", "rec_A", "real_B", "fake_A", "rec_B")
+    stems = sorted(path.stem for path in (animals / "testA").iterdir())
+    assert {path.name for path in images.iterdir()} == {f"{stem}_{label}.png" for stem in stems for label in labels}
+    page = (images.parent / "index.html").read_text()
+    assert all(f'src="images/{path.name}"' in page for path in images.iterdir())
+    card, network = (ours["a_to_b"].card, ours["a_to_b"].build().eval())
+    assert isinstance(card, ModelCard)
+    network.load_state_dict(ours["a_to_b"].state)
+    with torch.no_grad():
+        expected = network(to_tensor(Image.open(images / f"{stems[0]}_real_A.png")))
+    # Half a level of rounding in the file.
+    assert (to_tensor(Image.open(images / f"{stems[0]}_fake_B.png")) - expected).abs().max() <= 0.5 / 127.5 + 1e-5
+
+    capsys.readouterr()
+    assert run_test(f"--dataroot {animals}/testA --name h2z --model test --no_dropout --num_test 1 --crop_size 16 --epoch 1".split()) == 0
+    assert "--model_suffix _A or _B chooses" in capsys.readouterr().out
+    assert {path.name for path in Path("results/h2z/test_1/images").iterdir()} == {f"{stems[0]}_{label}.png" for label in ("real", "fake")}
+
+
+def test_continuing_needs_its_flag_and_may_be_longer(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = f"--dataroot {animals} --name it --model cycle_gan {TINY}".split()
+    assert run_train(flags) == 0
+    before = Run(Path("checkpoints/it")).checkpoints()
+    with pytest.raises(UserError, match="holds a training: add --continue_train"):
+        run_train(flags)
+    assert Run(Path("checkpoints/it")).checkpoints() == before
+    assert run_train([*flags, "--continue_train", "--epoch_count", "3", "--n_epochs", "2"]) == 0
+    assert Run(Path("checkpoints/it")).checkpoints()[-1] == 15
+    with pytest.raises(UserError, match="was begun with another recipe"):
+        run_train([*flags, "--continue_train", "--lambda_A", "3"])
+
+
+def test_a_run_of_the_original_is_continued(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoints/old").mkdir(parents=True)
+    flags = f"--dataroot {animals} --name old --model pix2pix --continue_train".split()
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        run_train(flags)
+    for name in ("G_A", "G_B"):
+        torch.save(tiny_resnet(), f"checkpoints/old/latest_net_{name}.pth")
+    line = f"--dataroot {animals} --name old --model cycle_gan --continue_train --epoch_count 2 --lr 1e-30 {TINY}"
+    with pytest.raises(UserError, match="of another architecture"):  # one block; the flags say six
+        run_train(line.split())
+
+
+def test_paired_results_have_dropout_and_own_statistics_unless_eval(
+    tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "--name p --model pix2pix --direction BtoA --netG unet_128 --ngf 2 --ndf 2 --crop_size 128 --load_size 128 --gpu_ids -1 --n_epochs 1"
+    assert run_train([*f"--dataroot {pairs} {line} --n_epochs_decay 0".split(), "--netD", "pixel"]) == 0
+    images = Path("results/p/test_latest/images")
+
+    def fake(*more: str) -> bytes:
+        assert run_test([*f"--dataroot {pairs} --name p --model pix2pix --direction BtoA --crop_size 128 --num_test 1".split(), *more]) == 0
+        assert {path.name for path in images.iterdir()} == {"0_real_A.png", "0_fake_B.png", "0_real_B.png"}
+        return (images / "0_fake_B.png").read_bytes()
+
+    assert fake() != fake()
+    assert fake("--eval") == fake("--eval")
+    assert fake("--no_dropout") == fake("--no_dropout")
+    assert fake("--no_dropout") != fake("--eval")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--dataroot d --modell pix2pix", "unrecognized arguments: --modell"),
+        ("--dataroot d --model pix3pix", "--model pix3pix is not known: choose cycle_gan or pix2pix"),
+        ("--model pix2pix", "--dataroot is missing"),
+        ("--dataroot d --model test", "--model test only translates: use transmute-test"),
+        ("--dataroot d --input_nc 4", "pictures have 1 or 3 channels"),
+        ("--dataroot d --n_epochs 1 --n_epochs_decay 1 --epoch_count 9", "after the last epoch"),
+        ("--dataroot d --batch_size two", "invalid int value: 'two'"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(line: str, says: str) -> None:
+    def understood() -> None:
+        options = parse(line.split())
+        recipe_changes(options, from_epoch=options["epoch_count"])
+
+    with pytest.raises(UserError, match=says) as error:
+        understood()
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_checkpoint_is_named_with_what_there_is(tmp_path: Path, animals: Path) -> None:
+    (tmp_path / "c").mkdir()
+    torch.save(tiny_resnet(), tmp_path / "c" / "5_net_G_A.pth")
+    with pytest.raises(UserError, match=r"there is no .*latest_net_G\.pth: .* holds 5_net_G_A\.pth"):
+        run_test(f"--dataroot {animals}/testA --checkpoints_dir {tmp_path} --name c".split())
+
+
+OTHER_VALUES = {"model": "pix2pix", "CUT_mode": "FastCUT", "gpu_ids": "0,1", "direction": "BtoA", "netG": "unet_128", "netD": "pixel"}
+OTHER_VALUES |= {"norm": "batch", "normG": "batch", "normD": "batch", "init_type": "xavier", "preprocess": "crop", "gan_mode": "vanilla"}
+OTHER_VALUES |= {
+    "lr_policy": "step",
+    "nce_layers": "0,4",
+    "input_nc": "1",
+    "output_nc": "1",
+    "save_epoch_freq": "7",
+    "phase": "test",
+    "dataset_mode": "aligned",
+}
+# Read where a training is continued, and the one choice of netF that there is.
+ELSEWHERE = {"epoch", "load_iter", "continue_train", "epoch_count", "netF"}
+
+
+@pytest.mark.parametrize("name", sorted(set(BASE | TRAIN | CUT) - ELSEWHERE - {"dataroot"}))
+def test_an_option_changes_the_command_or_is_named_as_without_effect(name: str) -> None:
+    def command(line: str) -> tuple:
+        options = parse(f"--dataroot d {line}".split())
+        return recipe_changes(options), train_words(options, num_pictures=10)
+
+    default = (BASE | TRAIN | CUT)[name]
+    value = OTHER_VALUES.get(name) or ("" if default is False else "False" if default is True else "7" if isinstance(default, (int, float)) else "it")
+    value = "True" if name == "flip_equivariance" else value
+    extra = {"n_layers_D": "--netD n_layers", "lr_decay_iters": "--lr_policy step"}.get(name, "")
+    changes = [
+        command(f"--model {model} {extra}") != command(f"--model {model} {extra} --{name} {value}") for model in ("cycle_gan", "pix2pix", "cut")
+    ]
+    assert any(changes) != (name in NO_EFFECT["training"].split())
