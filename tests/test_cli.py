@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from transmute.cli import main, run_command
+from transmute.recipes import RECIPES
 from transmute.run import Run
 from transmute.settings import UserError
 from transmute.training.config import TrainConfig
@@ -191,3 +192,18 @@ def test_from_two_folders_of_pairs_to_a_small_split_data_set(tmp_path: Path, cap
     assert said.out == "3 pictures written to pairs\n"
     assert said.err == "transmute: B/0.jpg is not a picture that can be read\ntransmute: 1 of 4 pictures could not be written\n"
     assert not list(tmp_path.rglob("*.part*"))
+
+
+def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(parsed, tmp_path: Path, capsys) -> None:
+    assert run_command(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in RECIPES)
+    for name, recipe in RECIPES.items():
+        assert run_command(["recipes", name]) == 0
+        (tmp_path / "it.yaml").write_text(capsys.readouterr().out)
+        assert parsed("data", "--config", str(tmp_path / "it.yaml")).recipe == recipe
+        assert parsed("data", "--recipe", name).recipe == parsed("data", "--method", name).recipe == recipe
+    with pytest.raises(UserError, match="there is no recipe 'nothing'"):
+        run_command(["recipes", "nothing"])
+    with pytest.raises(UserError, match="both choose a recipe"):
+        parsed("data", "--recipe", "cut", "--method", "cut")

@@ -134,3 +134,23 @@ def test_the_fingerprint_follows_the_pictures_and_not_their_place(tmp_path: Path
     assert first == second
     picture(tmp_path / "two" / "trainB" / "z.png")
     assert recognize(tmp_path / "two", SourceConfig(), paired=False).fingerprint() != first
+
+
+def test_one_folder_serves_both_domains_where_a_method_wants_it(tmp_path: Path) -> None:
+    for name in ("train/a.png", "train/deep/b.png", "test/c.png"):
+        picture(tmp_path / name)
+    data = recognize(tmp_path, SourceConfig(), paired=True, one_domain=True)
+    assert [source.path.name for source in data.train[0]] == ["a.png", "b.png"]
+    assert data.train[0] == data.train[1]
+    assert [source.path.name for source in data.test[1]] == ["c.png"]
+    assert len(recognize(tmp_path / "train", SourceConfig(max_pictures=1), paired=True, one_domain=True).train[0]) == 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no pictures"):
+        recognize(tmp_path / "empty", SourceConfig(), paired=True, one_domain=True)
+
+
+def test_domains_can_be_swapped(tmp_path: Path) -> None:
+    for name in ("trainA/a.png", "trainB/b.png", "testA/c.png", "testB/d.png"):
+        picture(tmp_path / name)
+    data = recognize(tmp_path, SourceConfig(swap=True), paired=False)
+    assert [side[0].path.name for side in (*data.train, *data.test)] == ["b.png", "a.png", "d.png", "c.png"]

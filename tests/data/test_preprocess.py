@@ -38,6 +38,8 @@ def corner(image: Image.Image) -> tuple[int, int]:
         ("scale-width-and-crop", "64x64", "80x80", (160, 200), (80, 100), (64, 64)),
         ("scale-width-and-crop", "64x64", "80x80", (160, 100), (80, 64), (64, 64)),
         ("none", "256x256", None, (101, 51), (100, 52), (100, 52)),
+        ("cover-and-crop", "64x64", "80x80", (160, 100), (128, 80), (64, 64)),
+        ("cover-and-crop", "64x32", "80x40", (100, 100), (80, 80), (64, 32)),
     ],
 )
 def test_sizes_on_the_way(mode, size, load, given, resized, final) -> None:

@@ -8,8 +8,9 @@ from PIL import Image
 
 from transmute.data.config import PreprocessConfig, SourceConfig
 from transmute.data.layout import recognize
-from transmute.data.preprocess import Geometry
+from transmute.data.preprocess import Geometry, random_draw
 from transmute.data.stream import Order, Stream
+from transmute.images import to_bytes_tensor
 
 
 def test_a_pass_shows_every_picture_of_the_larger_domain_once() -> None:
@@ -55,6 +56,21 @@ def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 def test_a_stream_goes_on_in_the_middle_of_a_pass(animals: Path) -> None:
     assert equal(batches(stream(animals))[3:], batches(stream(animals), first=3))
+
+
+def test_from_some_place_on_nothing_is_cropped_off(animals: Path) -> None:
+    source = stream(animals, keep=True)
+    source.settled_from = 4
+    early, late = source[3].a, source[4].a
+    assert torch.equal(early, stream(animals)[3].a)
+    index, _, random = source.order(4)
+    flipped = random_draw(random, True).flip
+    whole = to_bytes_tensor(Image.open(data_of(animals)[index]).convert("RGB"))  # 16 px already
+    assert torch.equal(late.flip(2) if flipped else late, whole)
+
+
+def data_of(folder: Path) -> list[Path]:
+    return sorted((folder / "trainA").iterdir())
 
 
 def test_workers_and_kept_pictures_give_the_same_batches(animals: Path) -> None:

@@ -14,10 +14,22 @@ import torch
 
 from tests.conftest import TINY_CYCLEGAN, TINY_PIX2PIX
 from transmute.batch import Batch
+from transmute.methods.config import CUTConfig
+from transmute.networks.config import PatchGANConfig, ResNetConfig
 from transmute.training.config import AdamConfig, LinearConfig, Recipe
 from transmute.training.schedule import rate
 from transmute.training.trainer import Trainer
 
+TINY_CUT = TINY_CYCLEGAN.replace(
+    method=CUTConfig(
+        generator=ResNetConfig(width=4, blocks=1, downsampling="antialiased", upsampling="antialiased"),
+        discriminator=PatchGANConfig(width=4, layers=1, downsampling="antialiased"),
+        layers=(0, 4, 8, 12),
+        width=8,
+        patches=16,
+        flip=True,
+    )
+)
 TRACES = Path(__file__).parent / "traces"
 
 
@@ -36,7 +48,7 @@ def trace(recipe: Recipe) -> list[dict[str, float]]:
     return rows
 
 
-@pytest.mark.parametrize("recipe", [TINY_CYCLEGAN, TINY_PIX2PIX], ids=["cyclegan", "pix2pix"])
+@pytest.mark.parametrize("recipe", [TINY_CYCLEGAN, TINY_PIX2PIX, TINY_CUT], ids=["cyclegan", "pix2pix", "cut"])
 def test_training_gives_the_losses_it_always_gave(recipe: Recipe) -> None:
     file, rows = TRACES / f"{recipe.method.name}.json", trace(recipe)
     if os.environ.get("TRANSMUTE_WRITE_TRACES"):

@@ -261,3 +261,25 @@ def test_translated_tensors_and_pictures_agree(model: Path) -> None:
     translator, image = Translator(model, device="cpu"), noise(16, 16)
     tensor = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
     assert np.array_equal(np.asarray(to_picture(translator.translate(tensor))), np.asarray(translator(image)))
+
+
+def test_noise_keeps_dropout_on_and_its_absence_repeats(tmp_path: Path) -> None:
+    path = saved(tmp_path / "unet.safetensors", generator=UNetConfig(width=2, depth=7, norm="instance"))
+    images = torch.randn(1, 3, 128, 128)
+    noisy, still = Translator(path, noise=True), Translator(path)
+    assert not torch.equal(noisy.translate(images), noisy.translate(images))
+    assert torch.equal(still.translate(images), still.translate(images))
+
+
+def test_a_folder_of_model_files_is_a_translator_for_each_direction(tmp_path: Path) -> None:
+    saved(tmp_path / "a_to_b.safetensors")
+    saved(tmp_path / "b_to_a.safetensors", direction="b_to_a", source="zebra", target="horse")
+    assert Translator(tmp_path).card.target == "zebra"
+    assert Translator(tmp_path, direction="b_to_a").card.target == "horse"
+
+
+def test_channels_that_no_picture_has_are_refused_but_tensors_translate(tmp_path: Path) -> None:
+    path = saved(tmp_path / "four.safetensors", in_channels=4)
+    with pytest.raises(UserError, match="this model takes 4 channels"):
+        Translator(path)(noise(16, 16))
+    assert Translator(path).translate(torch.zeros(1, 4, 16, 16)).shape == (1, 3, 16, 16)
