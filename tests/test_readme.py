@@ -14,7 +14,27 @@ from PIL import Image
 
 from tests.test_cli import TINY
 from transmute.cli import run_command
+from transmute.cli.junyanz import test_as_they_do as run_their_test
+from transmute.cli.junyanz import train_as_they_do
 
+SMALL = [
+    "--ngf",
+    "2",
+    "--ndf",
+    "2",
+    "--netG",
+    "resnet_6blocks",
+    "--netD",
+    "pixel",
+    "--crop_size",
+    "16",
+    "--n_epochs",
+    "1",
+    "--n_epochs_decay",
+    "0",
+    "--gpu_ids",
+    "-1",
+]
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 COMMANDS = [line.split("#")[0].strip() for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line.strip()]
@@ -41,14 +61,23 @@ def test_every_transmute_command_and_the_python_of_the_readme_run(animals: Path,
             Image.effect_noise((40, 20), 50 + index).save(tmp_path / "facades" / phase / f"{index}.jpg")
     shutil.copy(animals / "testA" / "0000.png", tmp_path / "horse.jpg")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSMUTE_HOME", str(tmp_path / "home"))
     commands = [command for command in COMMANDS if command.startswith("transmute")]
-    assert len(commands) >= 6
+    assert len(commands) >= 12
     for command in commands:
-        words = shlex.split(command)[1:]
+        program, *words = shlex.split(command)
+        if program == "transmute-train":
+            assert train_as_they_do([*words, *SMALL]) == 0, command
+            continue
+        if program == "transmute-test":
+            assert run_their_test([*words, "--crop_size", "16"]) == 0, command
+            continue
         if words[0] == "train":
             small = [*TINY, "--method.generator.depth", "3"] if "pix2pix" in words else TINY
             skipped = {"--method.generator.blocks": 2} if "pix2pix" in words else {}
             small = [word for place, word in enumerate(small) if word not in skipped and (place == 0 or small[place - 1] not in skipped)]
+            if "--from" in words:  # whose networks it takes
+                small = [*TINY[:4], "--device", "cpu"]
             given = {word for word in words if word.startswith("--")}
             words += [
                 word for flag, value in zip(small[::2], small[1::2], strict=True) if flag not in given or flag == "--steps" for word in (flag, value)
