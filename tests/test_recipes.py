@@ -111,7 +111,6 @@ FACTS = {
     "pytorch-gan-pix2pix": PIX2PIX
     | {
         "preprocess.load_size": "256x256",
-        "preprocess.flip": False,
         "schedule.name": "constant",
         "schedule.decay": None,
         "schedule.ahead": None,

@@ -37,7 +37,7 @@ RECIPES: dict[str, Recipe] = {
             discriminator=FourStrideConfig(),
             adversarial=LeastSquaresConfig(),
         ),
-        preprocess=PreprocessConfig(load_size="256", flip=False),
+        preprocess=PreprocessConfig(load_size="256"),
         schedule=ConstantConfig(),
     ),
     "mmgeneration": Recipe(

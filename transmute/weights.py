@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import re
+import warnings
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -94,15 +96,22 @@ def load_pickled(path: Path) -> Any:
         raise WeightsError(f"{path} is only a Git LFS pointer to the file: fetch the file itself with 'git lfs pull'")
     if start.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         raise WeightsError(f"{path} is a web page, not a file of weights: the download answered with an error page, so fetch it again")
+    if start[8:10] == b'{"':
+        raise WeightsError(f"{path} is a safetensors file, not one of torch.save: if Transmute wrote it, it is a model file already")
+    damaged = WeightsError(f"{path} is truncated or damaged, or no file of weights that torch.save wrote")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:  # torch itself does not look at the checksums
+                    raise damaged
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if re.search("Unsupported (global|class)|GLOBAL|REDUCE", str(error)):
             raise WeightsError(
                 f"{path} holds pickled objects beside tensors (a whole module, say), which could execute anything and are not loaded: "
                 "save its state_dict() alone, with the tool that wrote it"
             ) from None
-        raise WeightsError(f"{path} is no file of weights that torch.save wrote, or is damaged") from None
-    except Exception as error:  # torch raises almost anything on a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} is truncated or damaged, or no file of weights that torch.save wrote ({reason})") from None
+        raise damaged from None
+    except Exception:  # torch and zipfile raise almost anything on a damaged file
+        raise damaged from None

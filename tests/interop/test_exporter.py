@@ -7,8 +7,9 @@ import torch
 
 from tests.conftest import TINY_CYCLEGAN
 from transmute.cli import run_command
+from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.exporter import export
-from transmute.interop.importer import import_file, read_checkpoint
+from transmute.interop.importer import import_file
 from transmute.losses.config import LeastSquaresConfig
 from transmute.methods.config import CUTConfig, CycleGANConfig, MethodConfig, Pix2PixConfig
 from transmute.networks.config import FourStrideConfig, PatchGANConfig, PixelGANConfig, ResNetConfig, UNetConfig

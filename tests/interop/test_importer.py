@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from transmute.cli import main, run_command
-from transmute.interop.importer import import_file, read_checkpoint
+from transmute.interop.checkpoint import read_checkpoint
+from transmute.interop.importer import import_file
 from transmute.settings import UserError
 from transmute.translation.model import ModelCard, PartCard, load_model
 from transmute.weights import load_tensors
@@ -130,24 +131,56 @@ class Evil:
         return (Path.touch, (Path("executed"),))
 
 
+def tiny_weight_bytes(path: Path) -> bytes:
+    return torch.load(path, weights_only=True)["model.4.weight"].numpy().tobytes()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><title>404</title>", "web page"),
         (b"", "truncated or damaged"),
-        (b"nothing of the kind", "is damaged"),
+        (b"nothing of the kind", "truncated or damaged"),
         ("truncated", "truncated or damaged"),
         (Evil(), "pickled objects"),
         (nn.Conv2d(1, 1, 1), "pickled objects"),
         ({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(1000, 512)}, "no network that Transmute knows .*conv1.weight"),
         (tiny_resnet(**{"model.7.weight": None}), r"1 weights are missing \(first model.7.weight\)"),
         (tiny_resnet(**{"model.99.weight": torch.zeros(3)}), r"left over"),
-        (tiny_resnet(**{"model.4.weight": torch.zeros(5, 2, 3, 3)}), r"model.4.weight is \(5, 2, 3, 3\) where \(4, 2, 3, 3\)"),
+        (tiny_resnet(**{"model.4.weight": torch.zeros(5, 2, 3, 3)}), r"model.4.weight is \(5, 2, 3, 3\) of torch.float32 where \(4, 2, 3, 3\)"),
         (torch.zeros(3), "no weights by name"),
-        ({"model.1.weight": "text"}, "no weights by name"),
+        ({"model.1.weight": "text"}, "no weights by name.*'model.1.weight'"),
+        (tiny_resnet(**{"model.4.weight": torch.full((4, 2, 3, 3), torch.nan)}), "not finite, first 'model.4.weight'"),
+        (tiny_resnet(**{"model.4.weight": torch.zeros(4, 2, 3, 3, dtype=torch.int64)}), "of torch.int64 where"),
+        (tiny_resnet(**{"model.4.weight": torch.zeros(4, 2, 3, 3).to_sparse()}), "sparse, quantized, complex"),
+        (tiny_resnet(**{"evil\nline\x1b[2J" + "x" * 5000: torch.zeros(1)}), r"first evil\\nline\\x1b"),
+        (tiny_resnet(**{"model.1.weight": torch.zeros(1, 1, 1, 1).expand(10**6, 3, 7, 7)}), "where|missing|left over"),
+        ("flipped", "truncated or damaged"),
+        (b"\x00" * 8 + b'{"__metadata__": {}}', "is a safetensors file"),
     ],
-    ids=["lfs", "html", "empty", "text", "truncated", "evil", "module", "classifier", "missing", "left-over", "shape", "tensor", "values"],
+    ids=[
+        "lfs",
+        "html",
+        "empty",
+        "text",
+        "truncated",
+        "evil",
+        "module",
+        "classifier",
+        "missing",
+        "left-over",
+        "shape",
+        "tensor",
+        "values",
+        "nan",
+        "ints",
+        "sparse",
+        "names",
+        "huge",
+        "flipped",
+        "safetensors",
+    ],
 )
 def test_what_is_no_checkpoint_is_refused_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: object, says: str
@@ -157,9 +190,14 @@ def test_what_is_no_checkpoint_is_refused_in_a_sentence(
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
-        torch.save(tiny_resnet() if content == "truncated" else content, path)
-    if isinstance(content, str):
+        torch.save(tiny_resnet() if isinstance(content, str) else content, path)
+    if content == "truncated":
         path.write_bytes(path.read_bytes()[:-300])
+    if content == "flipped":
+        raw = bytearray(path.read_bytes())
+        place = raw.index(tiny_weight_bytes(path)) + 5
+        raw[place] ^= 4
+        path.write_bytes(raw)
     monkeypatch.setattr("sys.argv", ["transmute", "import", str(path), "--out", "out.safetensors"])
     with pytest.raises(SystemExit, match="2"):
         main()
@@ -178,3 +216,49 @@ def test_several_networks_need_a_folder_and_an_existing_one_is_left_alone(tmp_pa
     (tmp_path / "here").mkdir()
     with pytest.raises(UserError, match="exists: name another place"):
         import_file(tmp_path, tmp_path / "here")
+
+
+def test_judges_of_pytorch_gan_keep_their_names_and_those_of_junyanz_cross(tmp_path: Path) -> None:
+    """Its D_A judges a, junyanz's judges b; pix2pix there makes the left half from the right, and its judge sees (output, input)."""
+    shapes = {0: (2, 6, 4, 4), 2: (4, 2, 4, 4), 5: (8, 4, 4, 4), 8: (16, 8, 4, 4), 12: (1, 16, 4, 4)}
+    judge = {f"model.{place}.weight": torch.randn(shape) for place, shape in shapes.items()}
+    judge |= {f"model.{place}.bias": torch.randn(shape[0]) for place, shape in shapes.items() if place != 12}
+    torch.save(judge, tmp_path / "discriminator_7.pth")
+    found = read_checkpoint(tmp_path / "discriminator_7.pth").networks
+    assert set(found) == {"score_a"}
+    assert torch.equal(found["score_a"].state["layers.0.weight"][:, :3], judge["model.0.weight"][:, 3:])
+    assert found["score_a"].state["layers.12.bias"].tolist() == [0]
+    unpaired = {key: value[:, :3] if key == "model.0.weight" else value for key, value in judge.items()} | {"model.12.bias": torch.ones(1)}
+    (tmp_path / "saved_models").mkdir()
+    torch.save(unpaired, tmp_path / "saved_models" / "D_A_3.pth")
+    torch.save({key: -value for key, value in unpaired.items()}, tmp_path / "saved_models" / "D_B_3.pth")
+    torch.save(unpaired, tmp_path / "saved_models" / "D_A_2.pth")
+    found = read_checkpoint(tmp_path / "saved_models").networks
+    assert torch.equal(found["score_a"].state["layers.0.weight"], unpaired["model.0.weight"])
+    assert torch.equal(found["score_b"].state["layers.0.weight"], -unpaired["model.0.weight"])
+
+
+def test_a_swapped_run_swaps_its_judges_too(tmp_path: Path) -> None:
+    pixel = {"net.0.weight": torch.randn(2, 3, 1, 1), "net.0.bias": torch.randn(2), "net.2.weight": torch.randn(4, 2, 1, 1)}
+    pixel |= {"net.2.bias": torch.randn(4), "net.5.weight": torch.randn(1, 4, 1, 1), "net.5.bias": torch.randn(1)}
+    torch.save(pixel, tmp_path / "latest_net_D_A.pth")
+    assert set(read_checkpoint(tmp_path).networks) == {"score_b"}
+    (tmp_path / "train_opt.txt").write_text("  direction: BtoA   \n")
+    assert set(read_checkpoint(tmp_path).networks) == {"score_a"}
+
+
+def test_what_train_opt_says_is_in_the_card(tmp_path: Path) -> None:
+    torch.save(tiny_resnet(), tmp_path / "latest_net_G.pth")
+    options = {"model": "pix2pix", "batch_size": 1, "crop_size": 64, "preprocess": "scale_width", "dataroot": "./datasets/edges2shoes"}
+    lines = "".join(f"{name:>25}: {value!s:<30}\t[default: x]\n" for name, value in options.items())
+    (tmp_path / "train_opt.txt").write_text(f"----- Options -----\n{lines}----- End -----\n")
+    import_file(tmp_path, tmp_path / "one")
+    card = ModelCard(**load_tensors(tmp_path / "one.safetensors")[1])
+    assert (card.method, card.own_statistics, card.size, card.preprocess.mode) == ("pix2pix", True, "64x64", "scale-width")
+    assert (card.source, card.target) == ("edges", "shoes")
+
+
+def test_another_tool_s_file_is_not_a_model_file_but_can_be_one(tmp_path: Path) -> None:
+    torch.save(tiny_resnet(), tmp_path / "latest_net_G.pth")
+    with pytest.raises(UserError, match="is a file of another tool: make a model file of it with 'transmute import"):
+        load_model(tmp_path / "latest_net_G.pth")

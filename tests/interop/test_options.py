@@ -10,7 +10,8 @@ from tests.interop.test_importer import tiny_resnet
 from transmute.cli.junyanz import test_as_they_do as run_test
 from transmute.cli.junyanz import train_as_they_do as run_train
 from transmute.images import to_tensor
-from transmute.interop.importer import read_checkpoint
+from transmute.interop.checkpoint import read_checkpoint
+from transmute.interop.layouts import sequential_key
 from transmute.interop.options import BASE, CUT, NO_EFFECT, TRAIN, parse, recipe_changes, train_words
 from transmute.recipes import recipe_from
 from transmute.run import Run
@@ -158,9 +159,9 @@ def test_a_training_leaves_what_the_original_leaves_and_its_test_reads_it(
     assert {f"{tag}_net_{net}.pth" for tag in ("latest", "1", "2") for net in ("G_A", "G_B", "D_A", "D_B")} <= files
     assert {"train_opt.txt", "loss_log.txt", "web", "report.html"} <= files
     log = Path("checkpoints/h2z/loss_log.txt").read_text().splitlines()
-    assert log[0].startswith("(epoch: 1, iters: 1, ")
+    assert log[1].startswith("(epoch: 1, iters: 1, ")
     assert log[-1].startswith("(epoch: 2, iters: 5, ")
-    assert all(f" {name}: " in log[0] for name in ("D_A", "G_A", "cycle_A", "idt_A", "D_B", "G_B", "cycle_B", "idt_B"))
+    assert all(f" {name}: " in log[1] for name in ("D_A", "G_A", "cycle_A", "idt_A", "D_B", "G_B", "cycle_B", "idt_B"))
     # The names mean there what they mean there.
     ours = read_networks(Path("checkpoints/h2z"))
     theirs = read_checkpoint(Path("checkpoints/h2z")).networks
@@ -201,17 +202,96 @@ def test_continuing_needs_its_flag_and_may_be_longer(tmp_path: Path, animals: Pa
         run_train([*flags, "--continue_train", "--lambda_A", "3"])
 
 
-def test_a_run_of_the_original_is_continued(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_command_continues_what_began_at_a_later_epoch(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("checkpoints/old").mkdir(parents=True)
-    flags = f"--dataroot {animals} --name old --model pix2pix --continue_train".split()
+    flags = f"--dataroot {animals} --name it --model cycle_gan {TINY} --epoch_count 2".split()
+    assert run_train(flags) == 0
+    assert Run(Path("checkpoints/it")).checkpoints()[-1] == 5
+    capsys.readouterr()
+    assert run_train([*flags, "--continue_train", "--epoch_count", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "--extend" not in said
+    assert "is finished: 5 of 5 steps" in said
+
+
+def their_run(folder: Path, *, blocks: int = 6, **networks: float) -> dict[str, dict[str, torch.Tensor]]:
+    """A run of the original: generators of six blocks and pixel judges, each network filled with one number."""
+    generator = recipe("--ngf 2 --netG resnet_6blocks").method.generator.replace(blocks=blocks)
+    states = {}
+    for name, value in networks.items():
+        network = generator.build(3, 3) if name.startswith("G") else recipe("--ndf 2 --netD pixel").method.discriminator.build(3)
+        key = sequential_key(root="model" if name.startswith("G") else "net")
+        states[name] = {key(ours): torch.full_like(tensor, value) for ours, tensor in network.state_dict().items()}
+        for tag in ("latest", "1"):
+            torch.save(states[name], folder / f"{tag}_net_{name}.pth")
+    return states
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_a_run_of_the_original_is_continued_and_keeps_what_it_had(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("checkpoints/old")
+    line = f"--dataroot {animals} --name old --model cycle_gan --continue_train --epoch_count 2 --lr 1e-30 --save_epoch_freq 1 {TINY}"
+    folder.mkdir(parents=True)
     with pytest.raises(UserError, match="holds no checkpoint"):
-        run_train(flags)
-    for name in ("G_A", "G_B"):
-        torch.save(tiny_resnet(), f"checkpoints/old/latest_net_{name}.pth")
-    line = f"--dataroot {animals} --name old --model cycle_gan --continue_train --epoch_count 2 --lr 1e-30 {TINY}"
-    with pytest.raises(UserError, match="of another architecture"):  # one block; the flags say six
         run_train(line.split())
+    states = their_run(folder, G_A=0.01, G_B=0.02, D_A=0.03, D_B=0.04)
+    (folder / "train_opt.txt").write_text(f"     direction: {direction}   \n")
+    (folder / "loss_log.txt").write_text("what was logged\n")
+    assert run_train([*line.split(), "--direction", direction]) == 0
+    assert Run(folder).checkpoints()[-1] == 5  # the one epoch that was left
+    for name, before in states.items():
+        for tag in ("latest", "1", "2"):
+            after = torch.load(folder / f"{tag}_net_{name}.pth", weights_only=True)
+            assert all(torch.equal(value, after[key]) for key, value in before.items()), (tag, name)
+    log = (folder / "loss_log.txt").read_text()
+    assert log.startswith("what was logged\n=====")
+    assert "(epoch: 2, iters: " in log
+    # Swapped, the generator that made a of b does so still.
+    model = read_networks(folder)["a_to_b"].state["layers.1.weight"]
+    assert model.unique().item() == pytest.approx(0.01)
+
+
+def test_one_generator_alone_is_continued(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoints/one").mkdir(parents=True)
+    their_run(Path("checkpoints/one"), G_A=0.01)
+    line = f"--dataroot {animals} --name one --model cycle_gan --continue_train --lr 1e-30 {TINY}"
+    assert run_train(line.split()) == 0
+    assert "anew: b_to_a, score_a, score_b" in capsys.readouterr().out
+
+
+def test_epochs_that_batches_do_not_divide_have_their_files(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = f"--dataroot {animals} --name it --model cycle_gan {TINY} --batch_size 2 --save_epoch_freq 1 --n_epochs 4 --n_epochs_decay 0"
+    assert run_train(line.split()) == 0
+    assert {path.name for path in Path("checkpoints/it").glob("*_net_G_A.pth")} == {f"{tag}_net_G_A.pth" for tag in ("latest", 1, 2, 3, 4)}
+
+
+def test_results_from_b_to_a_begin_with_b(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoints/it").mkdir(parents=True)
+    their_run(Path("checkpoints/it"), G_A=0.01, G_B=0.02)
+    line = f"--dataroot {animals} --name it --model cycle_gan --direction BtoA --crop_size 16 --max_dataset_size 1 --aspect_ratio 2"
+    assert run_test(line.split()) == 0
+    stem = min(path.stem for path in (animals / "testB").iterdir())
+    shown = Image.open(f"results/it/test_latest/images/{stem}_real_A.png")
+    expected = Image.open(animals / "testB" / f"{stem}.png").convert("RGB").resize((32, 16), Image.Resampling.BICUBIC)
+    assert shown.tobytes() == expected.tobytes()
+    assert len(list(Path("results/it/test_latest/images").iterdir())) == 6
+
+
+def test_a_name_that_an_address_would_misread_still_shows_its_picture(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoints/it").mkdir(parents=True)
+    their_run(Path("checkpoints/it"), G=0.01)
+    Path("odd").mkdir()
+    Image.new("RGB", (16, 16)).save("odd/a#1 50%.png")
+    assert run_test(["--dataroot", "odd", "--name", "it", "--crop_size", "16"]) == 0
+    page = Path("results/it/test_latest/index.html").read_text()
+    assert 'src="images/a%231%2050%25_real.png"' in page
 
 
 def test_paired_results_have_dropout_and_own_statistics_unless_eval(
@@ -243,6 +323,14 @@ def test_paired_results_have_dropout_and_own_statistics_unless_eval(
         ("--dataroot d --input_nc 4", "pictures have 1 or 3 channels"),
         ("--dataroot d --n_epochs 1 --n_epochs_decay 1 --epoch_count 9", "after the last epoch"),
         ("--dataroot d --batch_size two", "invalid int value: 'two'"),
+        ("--dataroot d --model cut --nce_layers 0,x", "--nce_layers 0,x should be numbers with commas between"),
+        ("--dataroot d --ngf 0", "--ngf 0 should be 1 or more"),
+        ("--dataroot d --save_epoch_freq 0", "--save_epoch_freq 0 should be 1 or more"),
+        ("--dataroot d --max_dataset_size nan", "--max_dataset_size nan should be 1 or more"),
+        ("--dataroot d --gpu_ids x", "--gpu_ids x should be -1"),
+        ("--dataroot d --name ../x", "is no name for a folder"),
+        ("--dataroot d --suffix {foo}", "--suffix {foo} names no option"),
+        ("--dataroot d --model colorization --direction BtoA", "from gray to color only"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(line: str, says: str) -> None:
@@ -286,8 +374,8 @@ def test_an_option_changes_the_command_or_is_named_as_without_effect(name: str) 
     default = (BASE | TRAIN | CUT)[name]
     value = OTHER_VALUES.get(name) or ("" if default is False else "False" if default is True else "7" if isinstance(default, (int, float)) else "it")
     value = "True" if name == "flip_equivariance" else value
-    extra = {"n_layers_D": "--netD n_layers", "lr_decay_iters": "--lr_policy step"}.get(name, "")
-    changes = [
-        command(f"--model {model} {extra}") != command(f"--model {model} {extra} --{name} {value}") for model in ("cycle_gan", "pix2pix", "cut")
-    ]
+    extra = {"n_layers_D": "--netD n_layers", "lr_decay_iters": "--lr_policy step", "gpu_ids": "--batch_size 2"}.get(name, "")
+    models = ("cycle_gan", "cut") if name == "phase" else ("cycle_gan", "pix2pix", "cut")
+    lines = [f"--model {model} {extra}" for model in models]
+    changes = [command(line) != command(f"{line} --{name} {value}") for line in lines]
     assert any(changes) != (name in NO_EFFECT["training"].split())

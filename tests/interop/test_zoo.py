@@ -11,8 +11,8 @@ from tests.interop.conftest import Site
 from tests.interop.test_importer import tiny_resnet
 from transmute.cli import run_command
 from transmute.cli.pull import pull, pull_data
+from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.download import download
-from transmute.interop.importer import read_checkpoint
 from transmute.interop.zoo import DATA_SETS, MODELS, find
 from transmute.settings import UserError
 from transmute.translation.translator import Translator

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from transmute.batch import Batch
-from transmute.interop.importer import read_checkpoint
+from transmute.interop.checkpoint import read_checkpoint
 from transmute.losses.contrastive import patch_nce
 from transmute.methods.config import CUTConfig
 from transmute.methods.cut import CUT

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from transmute.batch import Batch
-from transmute.interop.importer import converted
+from transmute.interop.conversion import converted
 from transmute.interop.layouts import Recognized, recognize_network
 from transmute.losses.config import LeastSquaresConfig, VanillaConfig
 from transmute.methods.base import Method

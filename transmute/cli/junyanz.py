@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,16 @@ def train_as_they_do(arguments: list[str]) -> int:
         print("usage: transmute-train --dataroot DIR [flags of train.py of pytorch-CycleGAN-and-pix2pix; docs/moving.md lists them]")
         return 0
     options = parse(arguments)
-    words = _words(options)
+    first_epoch, start = _beginning(options)
+    num_pictures = _num_pictures(options)
+    words = _words(options, first_epoch, start, num_pictures)
     print(f"the same as: transmute train {shlex.join(words)}")
     if line := options.without_effect("training"):
         print(line)
 
     from transmute.interop.mirror import Mirror
 
-    return train(words, after_save=Mirror(options, _num_pictures(options)))
+    return train(words, after_save=Mirror(options, num_pictures, first_epoch))
 
 
 def test_as_they_do(arguments: list[str]) -> int:
@@ -55,23 +58,31 @@ def test_as_they_do(arguments: list[str]) -> int:
     return 0
 
 
-def _words(options: Options) -> list[str]:
+def _beginning(options: Options) -> tuple[int, Path | None]:
+    """The number of the run's first epoch, and the networks of that tool from which it starts."""
+    from transmute.interop.checkpoint import run_options
+
+    run = Run(options.folder)
+    if not options["continue_train"]:
+        if run.exists() or list(run.folder.glob("*_net_*.pth")):
+            raise UserError(f"{run.folder} holds a training: add --continue_train to go on with it, or choose another --name")
+        return options["epoch_count"], None
+    if run.exists() and options.given & {"epoch", "load_iter"}:
+        raise UserError(f"{run.folder} goes on from its newest checkpoint: leave out --epoch and --load_iter")
+    if run.exists():  # it knows where it stopped, and was told where it began
+        begun = run_options(run.folder).get("epoch_count", "1")
+        return int(begun) if begun.isdecimal() else 1, None
+    return options["epoch_count"], _their_checkpoint(options)
+
+
+def _words(options: Options, first_epoch: int, start: Path | None, num_pictures: int) -> list[str]:
     """The flags of `transmute train`."""
     from transmute.recipes import RECIPES, recipe_from
 
-    run, start, from_epoch, extra = Run(options.folder), None, options["epoch_count"], []
-    if run.exists() and not options["continue_train"]:
-        raise UserError(f"{run.folder} holds a training: add --continue_train to go on with it, or choose another --name")
-    if run.exists():
-        from_epoch = 1  # the run knows where it stopped
-    elif options["continue_train"]:
-        start, from_epoch = _their_checkpoint(options), max(1, from_epoch)
-    name, changes = recipe_changes(options, from_epoch=from_epoch)
+    run = Run(options.folder)
+    name, changes = recipe_changes(options, from_epoch=first_epoch)
     wanted, base = recipe_from(name, None, changes), RECIPES[name]
-    if run.exists():
-        before = run.read_json(run.recipe_file)
-        now = wanted.model_dump(mode="json")
-        extra = ["--extend"] if any(before.get(key) != now[key] for key in ("epochs", "steps", "schedule")) else []
+    extra = ["--extend"] if run.exists() and run.read_json(run.recipe_file) != wanted.model_dump(mode="json") else []
     words: list[str] = ["--method", name]
     changed = True
     while changed:
@@ -83,8 +94,8 @@ def _words(options: Options) -> list[str]:
                 words += [f"--{place}", kind]
                 break
     words += flags(wanted.model_dump(), base.model_dump())
-    paths = train_words(options, num_pictures=_num_pictures(options))
-    return [paths[0], *words, *paths[1:], *(["--from", str(start)] if start else []), *extra]
+    paths = train_words(options, num_pictures=num_pictures)
+    return [*paths, *words, *(["--from", str(start)] if start else []), *extra]
 
 
 def _at(values: Any, place: str) -> Any:
@@ -93,8 +104,8 @@ def _at(values: Any, place: str) -> Any:
     return values
 
 
-def _num_pictures(options: Options) -> int | None:
-    """Pictures in an epoch, where the data set is there already to be counted."""
+def _num_pictures(options: Options) -> int:
+    """Pictures in an epoch."""
     from transmute.data.config import SourceConfig
     from transmute.data.layout import recognize
     from transmute.recipes import RECIPES
@@ -113,8 +124,9 @@ def _their_checkpoint(options: Options) -> Path:
 
     tag = f"iter_{options['load_iter']}" if options["load_iter"] else options["epoch"]
     imported = options.folder / "imported" / tag
-    if not imported.exists():
-        if not options.folder.is_dir():
-            raise UserError(f"there is nothing to continue: {options.folder} does not exist; leave out --continue_train, or name the run with --name")
-        print("\n".join(import_file(options.folder, imported, epoch=tag)))
-    return imported
+    if not options.folder.is_dir():
+        raise UserError(f"there is nothing to continue: {options.folder} does not exist; leave out --continue_train, or name the run with --name")
+    shutil.rmtree(imported.parent, ignore_errors=True)  # of an attempt that came to nothing
+    # A CycleGAN from B to A has its data exchanged; its networks keep their roles.
+    print("\n".join(import_file(options.folder, imported, epoch=tag, swap=False if options["model"] == "cycle_gan" else None)))
+    return imported if imported.exists() else imported.with_name(f"{tag}.safetensors")

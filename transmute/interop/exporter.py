@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 from pathlib import Path
 
@@ -32,9 +32,13 @@ def export(path: Path, out: Path, *, tag: str = "latest", plain: bool = False, o
     Raises:
         UserError: If those tools have no name for what a network is, or files are there; nothing is written then.
     """
+    if not re.fullmatch(r"latest|\d+|iter_\d+", tag):
+        raise UserError(f"a tag is latest, an epoch (20), or iter_5000, but this is {tag!r}")
     networks = read_networks(path)
     targets = {role: out / (f"{role}.safetensors" if plain else f"{tag}_net_{_name(role, networks)}.pth") for role in networks}
     there = [target for target in targets.values() if target.exists()]
+    if any(target.is_dir() or target.resolve() == networks[role].path.resolve() for role, target in targets.items()):
+        raise UserError(f"{out} is where the models are, or has a folder in place of a file: name another --out")
     if there and not overwrite:
         raise UserError(f"{there[0]} exists: name another folder with --out, or add --overwrite")
     states = {} if plain else {role: exported(saved, role) for role, saved in networks.items()}
@@ -44,11 +48,12 @@ def export(path: Path, out: Path, *, tag: str = "latest", plain: bool = False, o
     written = []
     for role, state in states.items():
         target = targets[role]
-        torch.save(state, target.with_suffix(".part"))
-        os.replace(target.with_suffix(".part"), target)
+        aside = target.with_name(f".{target.name}.part")
+        torch.save(state, aside)
+        aside.replace(target)
         written.append(target)
     cards = [saved.card for saved in networks.values() if isinstance(saved.card, ModelCard)]
-    if cards and not (out / "train_opt.txt").exists():
+    if cards and (overwrite or not (out / "train_opt.txt").exists()):
         (out / "train_opt.txt").write_text(_options(cards[0], out.resolve().name), encoding="utf-8")
         written.append(out / "train_opt.txt")
     return written
@@ -95,8 +100,8 @@ def _unknown_there(config: NetworkConfig) -> str | None:
 
 
 def _name(role: str, networks: dict[str, Saved]) -> str:
-    """What those tools call a network: with both directions there are two generators, else one."""
-    if {"a_to_b", "b_to_a"} <= set(networks):
+    """What those tools call a network: with two of a kind it is a CycleGAN's."""
+    if {"a_to_b", "b_to_a"} <= set(networks) or {"score_a", "score_b"} <= set(networks):
         return _CYCLEGAN[role]
     return "F" if role == "heads" else "D" if role.startswith("score") else "G"
 

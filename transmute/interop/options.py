@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,8 +137,15 @@ OLD_VALUES = {("model", "one_direction_test"): "test", ("lr_policy", "lambda"): 
 NO_EFFECT = {
     "training": "display_ncols display_id display_server display_env display_port update_html_freq no_html display_winsize verbose use_wandb "
     "wandb_project_name evaluation_freq dataset_mode",
-    "testing": "gpu_ids num_threads batch_size serial_batches no_flip verbose use_wandb wandb_project_name netG netD norm ngf ndf n_layers_D "
-    "init_type init_gain",
+    "testing": "num_threads batch_size serial_batches no_flip verbose use_wandb wandb_project_name netG netD norm ngf ndf n_layers_D "
+    "init_type init_gain input_nc output_nc",
+}
+_EVERY = ("save_epoch_freq", "save_latest_freq", "print_freq", "display_freq")
+ONLY_OF = {
+    "cycle_gan": {"lambda_A", "lambda_B", "lambda_identity"},
+    "pix2pix": {"lambda_L1"},
+    "colorization": {"lambda_L1"},
+    "cut": set(CUT),
 }
 CHOICES = {
     "model": ("cycle_gan", "pix2pix", "colorization", "cut", "test"),
@@ -182,7 +190,8 @@ class Options:
 
     def without_effect(self, phase: str) -> str | None:
         """A line that names the given options that do nothing here."""
-        useless = sorted(self.given & set(NO_EFFECT[phase].split()))
+        elsewhere = set().union(*ONLY_OF.values()) - ONLY_OF.get(self["model"], set())
+        useless = sorted(self.given & (set(NO_EFFECT[phase].split()) | elsewhere))
         return f"without effect here: {' '.join(f'--{name}' for name in useless)}" if useless else None
 
 
@@ -200,6 +209,7 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
             parser.add_argument(*flags, dest=name, action="store_true")
         else:
             kind = _truth if isinstance(default, bool) else type(default) if default is not None else int if name == "load_size" else str
+            kind = str if name in NO_EFFECT["training"].split() and name != "display_winsize" else kind
             parser.add_argument(*flags, dest=name, type=kind, metavar="VALUE")
     for flag, (name, value) in OLD_FLAGS.items():
         parser.add_argument(f"--{flag}", dest=name, action="store_const", const=value)
@@ -212,9 +222,28 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
         raise UserError("--dataroot is missing: the folder of the data set")
     model = given.get("model", known["model"])
     defaults = known | OF_MODEL[model] | (FASTCUT if model == "cut" and given.get("CUT_mode") == "FastCUT" else {})
-    values = defaults | given
-    values["name"] += f"_{values['suffix'].format(**values)}" if values["suffix"] else ""
+    values: dict[str, Any] = defaults | given
+    _require_sensible(values)
+    try:
+        values["name"] += f"_{values['suffix'].format(**values)}" if values["suffix"] else ""
+    except (KeyError, ValueError, IndexError):
+        raise UserError(f"--suffix {values['suffix']} names no option: {{model}}_{{netG}}_size{{load_size}} is an example") from None
     return Options(values, frozenset(given))
+
+
+def _require_sensible(values: dict[str, Any]) -> None:
+    """Raises a UserError for values of the right type that make no sense."""
+    for name in ("ngf", "ndf", "n_layers_D", "batch_size", "crop_size", "load_size", *_EVERY, "max_dataset_size"):
+        if values.get(name) is not None and not values[name] >= 1:
+            raise UserError(f"--{name} {values[name]} should be 1 or more")
+    if not 0.01 <= values.get("aspect_ratio", 1) <= 100:
+        raise UserError(f"--aspect_ratio {values['aspect_ratio']} should be between 0.01 and 100")
+    if not re.fullmatch(r"-1|\d+(,\d+)*,?", values["gpu_ids"]):
+        raise UserError(f"--gpu_ids {values['gpu_ids']} should be -1 for the CPU, or numbers with commas between")
+    if not values["name"].strip() or ".." in Path(values["name"]).parts or not values["name"].isprintable():
+        raise UserError(f"--name {values['name']!r} is no name for a folder under {values['checkpoints_dir']}")
+    if values["model"] == "colorization" and values["direction"] == "BtoA":
+        raise UserError("--model colorization goes from gray to color only: leave out --direction BtoA")
 
 
 def _truth(word: str) -> bool:
@@ -261,6 +290,8 @@ def recipe_changes(options: Options, *, from_epoch: int = 1) -> tuple[str, dict[
             discriminator |= {"downsampling": generator.get("downsampling", "strided")} if o["netD"] != "pixel" else {}
             method |= {"fool": o["lambda_GAN"], "nce": o["lambda_NCE"], "identity": o["nce_idt"], "flip": o["flip_equivariance"]}
             method |= {"width": o["netF_nc"], "temperature": o["nce_T"], "patches": o["num_patches"]}
+            if not re.fullmatch(r"\d+(,\d+)*", o["nce_layers"]):
+                raise UserError(f"--nce_layers {o['nce_layers']} should be numbers with commas between: 0,4,8,12,16")
             method["layers"] = tuple(int(layer) for layer in o["nce_layers"].split(","))
     if one_way and o["model"] != "colorization":
         method["direction"] = "b_to_a" if o["direction"] == "BtoA" else "a_to_b"
@@ -283,7 +314,7 @@ def recipe_changes(options: Options, *, from_epoch: int = 1) -> tuple[str, dict[
         },
     }
     if o["model"] == "cut":
-        changes["preprocess"]["settled"] = o["n_epochs_decay"] / (o["n_epochs"] + o["n_epochs_decay"])
+        changes["preprocess"]["settled"] = min(1.0, o["n_epochs_decay"] / epochs)
     if o["model"] != "colorization":
         swapped = one_way and o["direction"] == "BtoA"
         changes["preprocess"] |= {"channels_b" if swapped else "channels_a": o["input_nc"], "channels_a" if swapped else "channels_b": o["output_nc"]}
@@ -307,15 +338,17 @@ def _schedule(o: Options, epochs: int, from_epoch: int) -> dict[str, Any]:
     return {"name": "step", "every": min(1.0, 6 / epochs), "factor": 0.2}
 
 
-def train_words(options: Options, *, num_pictures: int | None = None) -> list[str]:
+def train_words(options: Options, *, num_pictures: int) -> list[str]:
     """The flags of `transmute train` that are no recipe: paths, frequencies (which count pictures there, steps here), devices.
 
     Args:
-        num_pictures: In an epoch, for those frequencies that count epochs; None leaves them out.
+        num_pictures: In an epoch, for the frequency that counts epochs.
     """
     o, root = options, Path(options["dataroot"])
     words = [str(root)]
     if o["phase"] != "train":
+        if o["model"] in ("pix2pix", "colorization"):
+            raise UserError(f"--phase {o['phase']}: training takes pictures from {root / 'train'}; name another --dataroot")
         words = ["--data.a", str(root / f"{o['phase']}A"), "--data.b", str(root / f"{o['phase']}B")]
     words += ["--run", str(o.folder)]
     if o["direction"] == "BtoA" and o["model"] == "cycle_gan":
@@ -328,13 +361,13 @@ def train_words(options: Options, *, num_pictures: int | None = None) -> list[st
         words += [flag, str(max(1, round(o[name] / o["batch_size"])))]
     if o["save_by_iter"]:
         words += ["--keep-every", words[-1]]
-    elif num_pictures:
+    else:
         words += ["--keep-every", str(max(1, o["save_epoch_freq"] * num_pictures // o["batch_size"]))]
     devices = [one for one in str(o["gpu_ids"]).split(",") if one.strip()]
     if "-1" in devices:
         words += ["--device", "cpu"]
-    elif len(devices) > 1:
-        words += ["--devices", str(len(devices))]
+    elif (count := max(number for number in range(1, len(devices) + 1) if o["batch_size"] % number == 0)) > 1:
+        words += ["--devices", str(count)]
         words += ["--sync-batch-norm"] if o["norm"] == "syncbatch" else []
     return words
 

@@ -184,7 +184,7 @@ class CUTConfig(MethodSettings):
     """Also contrast the target domain with what is made of it, which should change nothing (off in FastCUT)."""
     flip: bool = False
     """Mirror inputs at random, and compare as if not: the translator should not mind (on in FastCUT)."""
-    layers: tuple[int, ...] = (0, 4, 8, 12, 16)
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 4, 8, 12, 16)
     """Places in the generator's sequence of layers at which features are compared, rising."""
     width: int = Field(default=256, ge=1)
     """Length of the vectors that are compared."""
@@ -197,13 +197,13 @@ class CUTConfig(MethodSettings):
         """The networks, newly initialized, for pictures of this many channels and any size."""
         from transmute.methods.cut import CUT
 
+        if channels_a != channels_b:
+            raise UserError(f"cut compares what its generator sees in a and in b, which need equal channels, but have {channels_a} and {channels_b}")
         method = CUT(self, channels_a, channels_b)
         if list(self.layers) != sorted(set(self.layers)) or len(method.heads.heads) != len(self.layers):
             raise UserError(
                 f"--method.layers should be rising places from 0 to {len(method.translate.layers) - 1}, but is {' '.join(map(str, self.layers))}"
             )
-        if self.identity and channels_a != channels_b:
-            raise UserError(f"the identity contrast needs equal channels, but a has {channels_a} and b {channels_b}: add --method.no-identity")
         return method
 
 

@@ -99,6 +99,9 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
     shown = fixed_batch(data, recipe.preprocess, geometry, count=4) if processes.first else []
     order = Order(len(data.train[0]), len(data.train[1]), recipe.seed, recipe.method.paired, recipe.preprocess.serial)
     last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
+    now = max(run.checkpoints(), default=0)
+    if config.extend and last_step <= now and run.read_json(run.recipe_file) != recipe.model_dump(mode="json"):
+        raise UserError(f"{run.folder} is at step {now} already, so nothing is left to train until {last_step}: give a greater length")
     settled_from = round(last_step * recipe.batch * (1 - recipe.preprocess.settled)) if recipe.preprocess.settled else None
     stream = Stream(data, order, recipe.preprocess, geometry, keep=config.data.cache, settled_from=settled_from)
 
@@ -157,12 +160,12 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> None:
         return
     changed = differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json"))
     if extend:
-        changed = [line for line in changed if re.split("[.:]", line)[0] not in ("epochs", "steps", "schedule", "optimizer")]
+        changed = [line for line in changed if not re.match(r"(epochs|steps|schedule|optimizer|preprocess\.settled)\b", line)]
     if changed and (run.checkpoints() or run.models()):  # a run that has come to nothing yet may begin anew
         listed = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
         raise UserError(
             f"{run.folder} was begun with another recipe, so it cannot be continued with this one ({listed}): "
-            "give the same settings, or another --run; --extend allows another length, schedule or optimizer"
+            f"give the same settings (--config {run.recipe_file}), or another --run; --extend allows another length, schedule or optimizer"
         )
 
 

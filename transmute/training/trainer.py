@@ -108,7 +108,8 @@ class Trainer:
         """
         self.method.load_state_dict(_below("method.", state))
         for direction, average in self.averages.items():
-            average.load_state_dict(_below(f"average.{direction}.", state))
+            # A run that is extended by averaging starts its averages from its weights.
+            average.load_state_dict(_below(f"average.{direction}.", state) or self.method.translators[direction].state_dict())
         for name, optimizer in self.optimizers.items():
             moments: dict[int, dict[str, Tensor]] = {}
             for key, value in _below(f"optimizer.{name}.", state).items():

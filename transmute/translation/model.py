@@ -102,6 +102,8 @@ def read_networks(path: Path) -> dict[str, Saved]:
 
 
 def _saved(path: Path) -> Saved:
+    if path.suffix in (".pth", ".pt", ".pkl", ".ckpt") and path.is_file():
+        raise WeightsError(f"{path} is a file of another tool: make a model file of it with 'transmute import {path}'")
     state, header = load_tensors(path)
     if "generator" not in header and "network" not in header:
         raise WeightsError(f"{path} is no model file but holds a checkpoint: name the run folder, or a file under its models/")
