@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,25 +22,17 @@ Direction = Literal["a_to_b", "b_to_a"]
 class MethodSettings(Settings):
     """What a training asks of the settings of any method."""
 
-    @property
-    def paired(self) -> bool:
-        """Whether row i of a batch must show the same scene in both domains."""
-        return False
-
-    @property
-    def one_domain(self) -> bool:
-        """Whether the data is one folder of pictures, and both domains are made of each of them."""
-        return False
+    paired: ClassVar[bool] = False
+    """Whether row i of a batch must show the same scene in both domains."""
+    one_domain: ClassVar[bool] = False
+    """Whether the data is one folder of pictures, and both domains are made of each of them."""
+    colors: ClassVar[Literal["rgb", "lab"]] = "rgb"
+    """What the translators' channels are."""
 
     @property
     def needs_equal_sizes(self) -> bool:
         """Whether all pictures must have one size, even at one a step: those of a history do."""
         return False
-
-    @property
-    def colors(self) -> Literal["rgb", "lab"]:
-        """What the translators' channels are."""
-        return "rgb"
 
 
 class CycleGANConfig(MethodSettings):
@@ -86,6 +78,7 @@ class CycleGANConfig(MethodSettings):
 class Pix2PixConfig(MethodSettings):
     """Paired translation in one direction."""
 
+    paired: ClassVar[bool] = True
     name: Literal["pix2pix"] = "pix2pix"
     """Kind; chosen by the flag without `.name`."""
     direction: Direction = "a_to_b"
@@ -101,16 +94,6 @@ class Pix2PixConfig(MethodSettings):
     l1: float = Field(default=100.0, ge=0)
     """Weight of the mean absolute difference to the target."""
 
-    @property
-    def paired(self) -> bool:
-        """Whether row i of a batch must show the same scene in both domains."""
-        return True
-
-    @property
-    def needs_equal_sizes(self) -> bool:
-        """Whether all pictures must have one size, even at one a step."""
-        return False
-
     def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Pix2Pix:
         """The networks, newly initialized, for pictures of this many channels and any size."""
         from transmute.methods.pix2pix import Pix2Pix
@@ -121,6 +104,11 @@ class Pix2PixConfig(MethodSettings):
 class ColorizationConfig(MethodSettings):
     """Gives a gray picture its colors: pix2pix in CIE Lab. The data is one folder of color pictures."""
 
+    paired: ClassVar[bool] = True
+    one_domain: ClassVar[bool] = True
+    colors: ClassVar[Literal["rgb", "lab"]] = "lab"
+    direction: ClassVar[Direction] = "a_to_b"
+    first: ClassVar[str] = "discriminator"
     name: Literal["colorization"] = "colorization"
     """Kind; chosen by the flag without `.name`."""
     generator: GeneratorConfig = UNetConfig()
@@ -131,28 +119,6 @@ class ColorizationConfig(MethodSettings):
     """The game between them."""
     l1: float = Field(default=100.0, ge=0)
     """Weight of the mean absolute difference to the true colors."""
-
-    @property
-    def direction(self) -> Direction:
-        """Only one makes sense."""
-        return "a_to_b"
-
-    @property
-    def first(self) -> Literal["generator", "discriminator"]:
-        """Who moves first in a step, as in pix2pix."""
-        return "discriminator"
-
-    @property
-    def paired(self) -> bool:
-        return True
-
-    @property
-    def one_domain(self) -> bool:
-        return True
-
-    @property
-    def colors(self) -> Literal["rgb", "lab"]:
-        return "lab"
 
     def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Colorization:
         """The networks, newly initialized, for pictures of any size."""
