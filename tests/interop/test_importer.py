@@ -262,3 +262,30 @@ def test_another_tool_s_file_is_not_a_model_file_but_can_be_one(tmp_path: Path) 
     torch.save(tiny_resnet(), tmp_path / "latest_net_G.pth")
     with pytest.raises(UserError, match="is a file of another tool: make a model file of it with 'transmute import"):
         load_model(tmp_path / "latest_net_G.pth")
+
+
+def test_a_judge_under_the_name_of_a_generator_is_refused(tmp_path: Path) -> None:
+    pixel = {"net.0.weight": torch.randn(2, 3, 1, 1), "net.0.bias": torch.randn(2), "net.2.weight": torch.randn(4, 2, 1, 1)}
+    pixel |= {"net.2.bias": torch.randn(4), "net.5.weight": torch.randn(1, 4, 1, 1), "net.5.bias": torch.randn(1)}
+    torch.save(pixel, tmp_path / "latest_net_G_B.pth")
+    with pytest.raises(UserError, match="should hold a generator by its name, but holds a pixel discriminator"):
+        import_file(tmp_path / "latest_net_G_B.pth", tmp_path / "it")
+    torch.save(tiny_resnet(), tmp_path / "latest_net_G.pth")
+    torch.save(tiny_resnet(), tmp_path / "latest_net_G_A.pth")
+    (tmp_path / "latest_net_G_B.pth").unlink()
+    with pytest.raises(UserError, match="both a_to_b: name one file"):
+        import_file(tmp_path, tmp_path / "it")
+    assert not list(tmp_path.glob("it*"))
+
+
+def test_names_that_the_file_does_not_know_are_only_names(golden: Path, tmp_path: Path) -> None:
+    file = golden / "mmgeneration" / "cyclegan" / "cyclegan_horse2zebra_convert-bgr.pth"
+    found = read_checkpoint(file, source="pony")
+    assert set(found.networks) == {"a_to_b", "b_to_a", "score_a", "score_b"}
+    assert found.domains == ("pony", "zebra")
+    assert read_checkpoint(file, target="horse").domains == ("zebra", "horse")
+    bgr = read_checkpoint(file, order="bgr").networks["a_to_b"].state["layers.1.weight"]
+    assert torch.equal(read_checkpoint(file, order="rgb").networks["a_to_b"].state["layers.1.weight"].flip(1), bgr)
+    heads = golden / "cut" / "generator" / "latest_net_F.pth"
+    plain, flipped = (read_checkpoint(heads, order=order).networks["heads"].state["heads.0.0.weight"] for order in ("rgb", "bgr"))
+    assert torch.equal(plain.flip(1), flipped)

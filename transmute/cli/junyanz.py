@@ -40,7 +40,10 @@ def train_as_they_do(arguments: list[str]) -> int:
 
     from transmute.interop.mirror import Mirror
 
-    return train(words, after_save=Mirror(options, num_pictures, first_epoch))
+    status = train(words, after_save=Mirror(options, num_pictures, first_epoch))
+    if status:
+        print("with your flags and --continue_train, transmute-train goes on, too")
+    return status
 
 
 def test_as_they_do(arguments: list[str]) -> int:

@@ -101,6 +101,10 @@ def read_checkpoint(
         role = _role(name, recognized, state, told)
         if options.get("direction") == "BtoA" if swap is None else swap:
             role = _SWAPPED.get(role, role)
+        if ("_to_" in role) != bool(recognized.out_channels):
+            raise WeightsError(
+                f"{file} should hold {'a generator' if '_to_' in role else 'a discriminator or heads'} by its name, but holds a {recognized}"
+            )
         if role in networks:
             raise WeightsError(f"{file} and another file or part of {path} are both {role}: name one file")
         ours = converted(state, recognized, file)
