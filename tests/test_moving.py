@@ -15,7 +15,7 @@ from transmute.cli.data import CheckArguments
 from transmute.cli.models import ExportArguments, ImportArguments
 from transmute.cli.pull import PullArguments, PullDataArguments
 from transmute.cli.translate import TranslateArguments
-from transmute.interop.options import BASE, CUT, OLD_FLAGS, OLD_NAMES, TEST, TRAIN, parse
+from transmute.interop.options import OLD_FLAGS, OPTIONS, parse
 from transmute.recipes import RECIPES
 from transmute.training.config import TrainConfig
 
@@ -56,7 +56,7 @@ def unknown(text: str, command: str | None = None) -> list[str]:
     return sorted(set(re.findall(r"(?<!\S)--[\w.-]+", text)) - (LEGAL[command] if command else set[str]().union(*LEGAL.values())))
 
 
-@pytest.mark.parametrize("name", sorted({*BASE, *TRAIN, *TEST, *CUT, *OLD_NAMES, *OLD_FLAGS}))
+@pytest.mark.parametrize("name", sorted({*OPTIONS, *OLD_FLAGS, *(option.old_name for option in OPTIONS.values() if option.old_name)}))
 def test_every_option_of_the_other_tools_is_named(name: str) -> None:
     assert {name, f"--{name}"} & set(SPANS)
 

@@ -12,7 +12,7 @@ from transmute.cli.junyanz import train_as_they_do as run_train
 from transmute.images import to_tensor
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.layouts import sequential_key
-from transmute.interop.options import BASE, CUT, NO_EFFECT, TRAIN, parse, recipe_changes, train_words
+from transmute.interop.options import OPTIONS, parse, recipe_changes, train_words
 from transmute.recipes import recipe_from
 from transmute.run import Run
 from transmute.settings import UserError
@@ -365,17 +365,17 @@ OTHER_VALUES |= {
 ELSEWHERE = {"epoch", "load_iter", "continue_train", "epoch_count", "netF"}
 
 
-@pytest.mark.parametrize("name", sorted(set(BASE | TRAIN | CUT) - ELSEWHERE - {"dataroot"}))
+@pytest.mark.parametrize("name", sorted({name for name, option in OPTIONS.items() if option.command != "test"} - ELSEWHERE - {"dataroot"}))
 def test_an_option_changes_the_command_or_is_named_as_without_effect(name: str) -> None:
     def command(line: str) -> tuple:
         options = parse(f"--dataroot d {line}".split())
         return recipe_changes(options), train_words(options, num_pictures=10)
 
-    default = (BASE | TRAIN | CUT)[name]
+    default = OPTIONS[name].value(test=False)
     value = OTHER_VALUES.get(name) or ("" if default is False else "False" if default is True else "7" if isinstance(default, (int, float)) else "it")
     value = "True" if name == "flip_equivariance" else value
     extra = {"n_layers_D": "--netD n_layers", "lr_decay_iters": "--lr_policy step", "gpu_ids": "--batch_size 2"}.get(name, "")
     models = ("cycle_gan", "cut") if name == "phase" else ("cycle_gan", "pix2pix", "cut")
     lines = [f"--model {model} {extra}" for model in models]
     changes = [command(line) != command(f"{line} --{name} {value}") for line in lines]
-    assert any(changes) != (name in NO_EFFECT["training"].split())
+    assert any(changes) != ("training" in OPTIONS[name].idle_in)

@@ -3,106 +3,55 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from transmute.settings import UserError
 
-BASE: dict[str, Any] = {
-    "dataroot": None,
-    "name": "experiment_name",
-    "gpu_ids": "0",
-    "checkpoints_dir": "./checkpoints",
-    "model": "cycle_gan",
-    "input_nc": 3,
-    "output_nc": 3,
-    "ngf": 64,
-    "ndf": 64,
-    "netD": "basic",
-    "netG": "resnet_9blocks",
-    "n_layers_D": 3,
-    "norm": "instance",
-    "init_type": "normal",
-    "init_gain": 0.02,
-    "no_dropout": False,
-    "dataset_mode": "unaligned",
-    "direction": "AtoB",
-    "serial_batches": False,
-    "num_threads": 4,
-    "batch_size": 1,
-    "load_size": 286,
-    "crop_size": 256,
-    "max_dataset_size": float("inf"),
-    "preprocess": "resize_and_crop",
-    "no_flip": False,
-    "display_winsize": 256,
-    "epoch": "latest",
-    "load_iter": 0,
-    "verbose": False,
-    "suffix": "",
-    "use_wandb": False,
-    "wandb_project_name": "CycleGAN-and-pix2pix",
-}
-TRAIN: dict[str, Any] = {
-    "display_freq": 400,
-    "display_ncols": 4,
-    "display_id": 1,
-    "display_server": "http://localhost",
-    "display_env": "main",
-    "display_port": 8097,
-    "update_html_freq": 1000,
-    "print_freq": 100,
-    "no_html": False,
-    "save_latest_freq": 5000,
-    "save_epoch_freq": 5,
-    "save_by_iter": False,
-    "continue_train": False,
-    "epoch_count": 1,
-    "phase": "train",
-    "n_epochs": 100,
-    "n_epochs_decay": 100,
-    "beta1": 0.5,
-    "lr": 0.0002,
-    "gan_mode": "lsgan",
-    "pool_size": 50,
-    "lr_policy": "linear",
-    "lr_decay_iters": 50,
-    "lambda_A": 10.0,
-    "lambda_B": 10.0,
-    "lambda_identity": 0.5,
-    "lambda_L1": 100.0,
-}
-TEST: dict[str, Any] = {
-    "results_dir": "./results/",
-    "aspect_ratio": 1.0,
-    "phase": "test",
-    "eval": False,
-    "num_test": 50,
-    "model": "test",
-    "load_size": None,  # that of the crop
-    "model_suffix": "",
-}
-CUT: dict[str, Any] = {
-    "CUT_mode": "CUT",
-    "normG": "instance",
-    "normD": "instance",
-    "no_antialias": False,
-    "no_antialias_up": False,
-    "beta2": 0.999,
-    "lambda_GAN": 1.0,
-    "lambda_NCE": 1.0,
-    "nce_idt": True,
-    "nce_layers": "0,4,8,12,16",
-    "netF": "mlp_sample",
-    "netF_nc": 256,
-    "nce_T": 0.07,
-    "num_patches": 256,
-    "flip_equivariance": False,
-    "evaluation_freq": 5000,
-}
+
+@dataclass(frozen=True)
+class Option:
+    """One option of those tools, as options.csv has it; empty is none.
+
+    Attributes:
+        kind: text, int, float, truth (True or False follows), or flag (nothing follows).
+        default, test_default: Of train.py; and of test.py, where it is another ("none": it follows from others).
+        command: "test" for what train.py does not have.
+        old_name: What it was called once.
+        model: Those models to which alone it means something.
+        idle_in: training or testing, where it does nothing here.
+        choices: All that it may be.
+    """
+
+    name: str
+    kind: str
+    default: str
+    test_default: str
+    command: str
+    old_name: str
+    model: str
+    idle_in: str
+    choices: str
+
+    def value(self, *, test: bool) -> Any:
+        """The default of a command."""
+        text = (self.test_default if test else "") or self.default
+        return None if text == "none" or (not text and self.name == "dataroot") else KINDS[self.kind](text)
+
+
+def _truth(word: str) -> bool:
+    if word.lower() not in ("true", "false", "yes", "no", "1", "0"):
+        raise argparse.ArgumentTypeError(f"{word} is neither True nor False")
+    return word.lower() in ("true", "yes", "1")
+
+
+KINDS: dict[str, Callable[[str], Any]] = {"text": str, "int": int, "float": float, "truth": _truth, "flag": _truth}
+with Path(__file__).with_name("options.csv").open(encoding="utf-8", newline="") as file:
+    OPTIONS = {row["name"]: Option(**row) for row in csv.DictReader(file)}
 OF_MODEL: dict[str, dict[str, Any]] = {
     "cycle_gan": {"no_dropout": True},
     "pix2pix": {"norm": "batch", "netG": "unet_256", "dataset_mode": "aligned", "pool_size": 0, "gan_mode": "vanilla"},
@@ -112,55 +61,12 @@ OF_MODEL: dict[str, dict[str, Any]] = {
 OF_MODEL["colorization"] = OF_MODEL["pix2pix"] | {"dataset_mode": "colorization", "input_nc": 1, "output_nc": 2}
 FASTCUT = {"nce_idt": False, "lambda_NCE": 10.0, "flip_equivariance": True, "n_epochs": 150, "n_epochs_decay": 50}
 
-OLD_NAMES = {
-    "niter": "n_epochs",
-    "niter_decay": "n_epochs_decay",
-    "loadSize": "load_size",
-    "fineSize": "crop_size",
-    "batchSize": "batch_size",
-    "which_model_netG": "netG",
-    "which_model_netD": "netD",
-    "which_direction": "direction",
-    "which_epoch": "epoch",
-    "resize_or_crop": "preprocess",
-    "nThreads": "num_threads",
-    "how_many": "num_test",
-    "identity": "lambda_identity",
-    "dataset_model": "dataset_mode",
-}
 OLD_FLAGS: dict[str, tuple[str, Any]] = {
     "no_lsgan": ("gan_mode", "vanilla"),
     "align_data": ("dataset_mode", "aligned"),
     "use_dropout": ("no_dropout", False),
 }
 OLD_VALUES = {("model", "one_direction_test"): "test", ("lr_policy", "lambda"): "linear", ("CUT_mode", "fastcut"): "FastCUT"}
-NO_EFFECT = {
-    "training": "display_ncols display_id display_server display_env display_port update_html_freq no_html display_winsize verbose use_wandb "
-    "wandb_project_name evaluation_freq dataset_mode",
-    "testing": "num_threads batch_size serial_batches no_flip verbose use_wandb wandb_project_name netG netD norm ngf ndf n_layers_D "
-    "init_type init_gain input_nc output_nc",
-}
-_EVERY = ("save_epoch_freq", "save_latest_freq", "print_freq", "display_freq")
-ONLY_OF = {
-    "cycle_gan": {"lambda_A", "lambda_B", "lambda_identity"},
-    "pix2pix": {"lambda_L1"},
-    "colorization": {"lambda_L1"},
-    "cut": set(CUT),
-}
-CHOICES = {
-    "model": ("cycle_gan", "pix2pix", "colorization", "cut", "test"),
-    "netG": ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"),
-    "netD": ("basic", "n_layers", "pixel"),
-    "norm": ("instance", "batch", "none", "syncbatch"),
-    "init_type": ("normal", "xavier", "kaiming", "orthogonal"),
-    "dataset_mode": ("unaligned", "aligned", "single", "colorization"),
-    "direction": ("AtoB", "BtoA"),
-    "preprocess": ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"),
-    "gan_mode": ("lsgan", "vanilla", "wgangp", "nonsaturating"),
-    "lr_policy": ("linear", "step", "plateau", "cosine"),
-    "netF": ("mlp_sample",),
-    "CUT_mode": ("CUT", "FastCUT"),
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -190,8 +96,8 @@ class Options:
 
     def without_effect(self, phase: str) -> str | None:
         """A line that names the given options that do nothing here."""
-        elsewhere = set().union(*ONLY_OF.values()) - ONLY_OF.get(self["model"], set())
-        useless = sorted(self.given & (set(NO_EFFECT[phase].split()) | elsewhere))
+        foreign = {name for name, option in OPTIONS.items() if option.model and self["model"] not in option.model.split()}
+        useless = sorted(name for name in self.given if name in foreign or phase in OPTIONS[name].idle_in.split())
         return f"without effect here: {' '.join(f'--{name}' for name in useless)}" if useless else None
 
 
@@ -201,27 +107,27 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
     Raises:
         UserError: If a flag or a value is unknown, or --dataroot is missing.
     """
-    known = BASE | CUT | (TRAIN | TEST if test else TRAIN)
+    known = {name: option for name, option in OPTIONS.items() if test or option.command != "test"}
     parser = _Parser(prog="transmute-test" if test else "transmute-train", argument_default=argparse.SUPPRESS)
-    for name, default in known.items():
-        flags = [f"--{name}"] + [f"--{old}" for old, new in OLD_NAMES.items() if new == name]
-        if isinstance(default, bool) and name not in ("nce_idt", "flip_equivariance"):
-            parser.add_argument(*flags, dest=name, action="store_true")
+    for name, option in known.items():
+        names = [f"--{name}"] + ([f"--{option.old_name}"] if option.old_name else [])
+        if option.kind == "flag":
+            parser.add_argument(*names, dest=name, action="store_true")
         else:
-            kind = _truth if isinstance(default, bool) else type(default) if default is not None else int if name == "load_size" else str
-            kind = str if name in NO_EFFECT["training"].split() and name != "display_winsize" else kind
-            parser.add_argument(*flags, dest=name, type=kind, metavar="VALUE")
+            parser.add_argument(*names, dest=name, type=KINDS[option.kind], metavar="VALUE")
     for flag, (name, value) in OLD_FLAGS.items():
         parser.add_argument(f"--{flag}", dest=name, action="store_const", const=value)
     given = vars(parser.parse_args(list(arguments)))
     given = {name: OLD_VALUES.get((name, value), value) if isinstance(value, str) else value for name, value in given.items()}
     for name, value in given.items():
-        if name in CHOICES and value not in CHOICES[name]:
-            raise UserError(f"--{name} {value} is not known: choose {' or '.join(CHOICES[name])}")
+        choices = known[name].choices.split()
+        if choices and value not in choices:
+            raise UserError(f"--{name} {value} is not known: choose {' or '.join(choices)}")
     if "dataroot" not in given:
         raise UserError("--dataroot is missing: the folder of the data set")
-    model = given.get("model", known["model"])
-    defaults = known | OF_MODEL[model] | (FASTCUT if model == "cut" and given.get("CUT_mode") == "FastCUT" else {})
+    defaults = {name: option.value(test=test) for name, option in known.items()}
+    model = given.get("model", defaults["model"])
+    defaults |= OF_MODEL[model] | (FASTCUT if model == "cut" and given.get("CUT_mode") == "FastCUT" else {})
     values: dict[str, Any] = defaults | given
     _require_sensible(values)
     try:
@@ -233,7 +139,19 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
 
 def _require_sensible(values: dict[str, Any]) -> None:
     """Raises a UserError for values of the right type that make no sense."""
-    for name in ("ngf", "ndf", "n_layers_D", "batch_size", "crop_size", "load_size", *_EVERY, "max_dataset_size"):
+    for name in (
+        "ngf",
+        "ndf",
+        "n_layers_D",
+        "batch_size",
+        "crop_size",
+        "load_size",
+        "save_epoch_freq",
+        "save_latest_freq",
+        "print_freq",
+        "display_freq",
+        "max_dataset_size",
+    ):
         if values.get(name) is not None and not values[name] >= 1:
             raise UserError(f"--{name} {values[name]} should be 1 or more")
     if not 0.01 <= values.get("aspect_ratio", 1) <= 100:
@@ -244,12 +162,6 @@ def _require_sensible(values: dict[str, Any]) -> None:
         raise UserError(f"--name {values['name']!r} is no name for a folder under {values['checkpoints_dir']}")
     if values["model"] == "colorization" and values["direction"] == "BtoA":
         raise UserError("--model colorization goes from gray to color only: leave out --direction BtoA")
-
-
-def _truth(word: str) -> bool:
-    if word.lower() not in ("true", "false", "yes", "no", "1", "0"):
-        raise argparse.ArgumentTypeError(f"{word} is neither True nor False")
-    return word.lower() in ("true", "yes", "1")
 
 
 def recipe_changes(options: Options, *, from_epoch: int = 1) -> tuple[str, dict[str, Any]]:

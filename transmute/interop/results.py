@@ -21,7 +21,7 @@ from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.options import Options
 from transmute.lab import to_lab, to_rgb
 from transmute.networks.config import PyTorchGANUNetConfig, ResNetConfig, UNetConfig
-from transmute.run import write_atomically
+from transmute.run import Run, write_atomically
 from transmute.settings import UserError
 from transmute.tensors import Images
 from transmute.translation.model import ready
@@ -99,7 +99,9 @@ def _generators(options: Options, say: Callable[[str], None]) -> list[_Generator
             say(f"there is no {tag}_net_G.pth, so {file.name} is taken; --model_suffix _A or _B chooses")
         if not file.exists():
             there = ", ".join(sorted(path.name for path in options.folder.glob("*_net_G*.pth"))) or "no generator"
-            raise UserError(f"there is no {file}: {options.folder} holds {there}; choose --name, --epoch, --model or --model_suffix accordingly")
+            mend = "choose --name, --epoch, --model or --model_suffix accordingly"
+            mend = f"write it with 'transmute export {options.folder} --out {options.folder}'" if Run(options.folder).exists() else mend
+            raise UserError(f"there is no {file}: {options.folder} holds {there}; {mend}")
         (read,) = read_checkpoint(file).networks.values()
         config, channels = read.recognized.config, (read.recognized.in_channels, read.recognized.out_channels)
         if not isinstance(config, (ResNetConfig, UNetConfig, PyTorchGANUNetConfig)):
