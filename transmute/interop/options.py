@@ -139,19 +139,8 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
 
 def _require_sensible(values: dict[str, Any]) -> None:
     """Raises a UserError for values of the right type that make no sense."""
-    for name in (
-        "ngf",
-        "ndf",
-        "n_layers_D",
-        "batch_size",
-        "crop_size",
-        "load_size",
-        "save_epoch_freq",
-        "save_latest_freq",
-        "print_freq",
-        "display_freq",
-        "max_dataset_size",
-    ):
+    frequencies = ("save_epoch_freq", "save_latest_freq", "print_freq", "display_freq")
+    for name in ("ngf", "ndf", "n_layers_D", "batch_size", "crop_size", "load_size", "max_dataset_size", *frequencies):
         if values.get(name) is not None and not values[name] >= 1:
             raise UserError(f"--{name} {values[name]} should be 1 or more")
     if not 0.01 <= values.get("aspect_ratio", 1) <= 100:
