@@ -190,9 +190,9 @@ def test_what_is_no_model_is_refused_in_one_sentence(tmp_path: Path, model: Path
         Translator(tmp_path / "nothing")
     with pytest.raises(UserError, match="holds no model yet"):
         Translator(tmp_path)
-    (tmp_path / "x.pth").write_bytes(b"PK not a model")
+    (tmp_path / "x.safetensors").write_bytes(b"PK not a model")
     with pytest.raises(UserError, match="no safetensors file"):
-        Translator(tmp_path / "x.pth")
+        Translator(tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="translates a_to_b, not b_to_a"):
         Translator(model, direction="b_to_a")
     if not torch.cuda.is_available():
