@@ -48,16 +48,16 @@ RECIPES: dict[str, Recipe] = {
 """Finished recipes, each with the semantics of the tool that it comes from."""
 
 ABOUT: dict[str, str] = {
-    "cyclegan": "unpaired, both directions: the original's CycleGAN, 100 + 100 epochs",
-    "pix2pix": "paired, from the left half (a) to the right one (b): the original's pix2pix",
-    "facades": "pix2pix from the right half (labels, b) to the left one (photos, a)",
-    "cut": "unpaired, one direction, by contrast: 200 + 200 epochs",
-    "fastcut": "CUT with less of everything: 150 + 50 epochs, no identity, mirrored inputs",
+    "cyclegan": "unpaired, both directions; 100 + 100 epochs",
+    "pix2pix": "paired, from the left half (a) to the right (b)",
+    "facades": "pix2pix from the right half (labels) to the left",
+    "cut": "unpaired, one direction, by contrast; 200 + 200 epochs",
+    "fastcut": "CUT with less of everything; 150 + 50 epochs",
     "colorization": "gray to color, from one folder of color pictures",
-    "pytorch-gan": "CycleGAN as PyTorch-GAN has it: nearest upsampling, another judge, losses averaged over directions",
-    "pytorch-gan-pix2pix": "pix2pix as PyTorch-GAN has it: its U-Net, least squares, constant rate (but never the test pictures)",
-    "mmgeneration": "CycleGAN as mmgeneration has it: 270,000 steps, discriminators first, a tenth of the identity weight",
-    "mmgeneration-pix2pix": "pix2pix as mmgeneration has it: 80,000 steps at a constant rate",
+    "pytorch-gan": "PyTorch-GAN's CycleGAN: its networks, averaged losses",
+    "pytorch-gan-pix2pix": "PyTorch-GAN's pix2pix: its U-Net, constant rate",
+    "mmgeneration": "mmgeneration's CycleGAN: discriminators first",
+    "mmgeneration-pix2pix": "mmgeneration's pix2pix: 80,000 steps, constant rate",
 }
 
 

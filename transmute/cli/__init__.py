@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable
 
 import transmute
 from transmute.cli.data import data
 from transmute.cli.models import export_models, import_models
-from transmute.cli.parsing import finished
+from transmute.cli.parsing import dispatched, finished
 from transmute.cli.pull import pull
 from transmute.cli.train import recipes, train
 from transmute.cli.translate import demo, report, translate
-from transmute.settings import UserError
 
 HELP = """usage: transmute COMMAND ...
 
@@ -57,9 +55,4 @@ def run_command(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"transmute {transmute.__version__}")
         return 0
-    command = COMMANDS.get(arguments[0])
-    if command is None:
-        close = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
-        hint = f"perhaps you meant {close[0]}" if close else f"choose one of {', '.join(COMMANDS)}"
-        raise UserError(f"there is no command {arguments[0]!r}: {hint}")
-    return command(arguments[1:])
+    return dispatched(COMMANDS, arguments)

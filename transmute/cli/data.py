@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from pydantic import Field
 
-from transmute.cli.parsing import parsed
+from transmute.cli.parsing import dispatched, parsed
 from transmute.cli.pull import pull_data
 from transmute.settings import Settings, Size, UserError
 
@@ -173,9 +172,4 @@ def data(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP)
         return 0
-    command = DATA_COMMANDS.get(arguments[0])
-    if command is None:
-        close = difflib.get_close_matches(arguments[0], DATA_COMMANDS, n=1)
-        hint = f"perhaps you meant {close[0]}" if close else f"choose one of {', '.join(DATA_COMMANDS)}"
-        raise UserError(f"there is no command data {arguments[0]!r}: {hint}")
-    return command(arguments[1:])
+    return dispatched(DATA_COMMANDS, arguments, prefix="data ")

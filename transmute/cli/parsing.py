@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import os
 import re
@@ -32,6 +33,20 @@ def finished(command: Callable[[], int]) -> NoReturn:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def dispatched(commands: dict[str, Callable[[list[str]], int]], arguments: list[str], *, prefix: str = "") -> int:
+    """Runs the command that the first word names.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    command = commands.get(arguments[0])
+    if command is None:
+        close = difflib.get_close_matches(arguments[0], commands, n=1)
+        hint = f"perhaps you meant {close[0]}" if close else f"choose one of {', '.join(commands)}"
+        raise UserError(f"there is no command {prefix}{arguments[0]!r}: {hint}")
+    return command(arguments[1:])
 
 
 def parsed(settings: type[Arguments], arguments: list[str], command: str, **options: Any) -> Arguments:

@@ -101,10 +101,10 @@ def recipes(arguments: list[str]) -> int:
             raise UserError(f"there is no recipe {name!r}: choose {' or '.join(RECIPES)}")
         print(yaml.safe_dump(RECIPES[name].model_dump(mode="json"), sort_keys=False), end="")
         return 0
-    table = Table("recipe", "method", "what it is", box=None)
-    for known, recipe in RECIPES.items():
-        table.add_row(known, recipe.method.name, ABOUT[known])
-    Console().print(table)
+    table = Table("recipe", "what it is", box=None, pad_edge=False)
+    for known in RECIPES:
+        table.add_row(known, ABOUT[known])
+    Console(highlight=False).print(table)
     print("\ntransmute train DATA --recipe NAME trains by one; transmute recipes NAME prints it")
     return 0
 

@@ -64,7 +64,6 @@ class ResNetConfig(Settings):
         return max(4, 2 * self.stride)
 
     def build(self, in_channels: int, out_channels: int) -> ResNet:
-        from transmute.networks.initialization import initialize
         from transmute.networks.resnet import ResNet
 
         if self.residual and in_channels != out_channels:
@@ -73,7 +72,7 @@ class ResNetConfig(Settings):
                 "leave --method.generator.residual out"
             )
         network = ResNet(in_channels=in_channels, out_channels=out_channels, **_settings(self))
-        initialize(network, self.init.name, self.init.gain)
+        _initialized(self, network)
         if self.residual:
             network.start_as_identity()
         return network
@@ -106,10 +105,9 @@ class UNetConfig(Settings):
         return self.stride
 
     def build(self, in_channels: int, out_channels: int) -> UNet:
-        from transmute.networks.initialization import initialize
         from transmute.networks.unet import UNet
 
-        return initialize(UNet(in_channels=in_channels, out_channels=out_channels, **_settings(self)), self.init.name, self.init.gain)
+        return _initialized(self, UNet(in_channels=in_channels, out_channels=out_channels, **_settings(self)))
 
 
 class PyTorchGANUNetConfig(Settings):
@@ -137,10 +135,9 @@ class PyTorchGANUNetConfig(Settings):
         return self.stride
 
     def build(self, in_channels: int, out_channels: int) -> PyTorchGANUNet:
-        from transmute.networks.initialization import initialize
         from transmute.networks.unet import PyTorchGANUNet
 
-        return initialize(PyTorchGANUNet(in_channels=in_channels, out_channels=out_channels, **_settings(self)), self.init.name, self.init.gain)
+        return _initialized(self, PyTorchGANUNet(in_channels=in_channels, out_channels=out_channels, **_settings(self)))
 
 
 class PatchGANConfig(Settings):
@@ -166,9 +163,8 @@ class PatchGANConfig(Settings):
 
     def build(self, in_channels: int) -> Discriminator:
         from transmute.networks.discriminators import patchgan
-        from transmute.networks.initialization import initialize
 
-        return initialize(patchgan(in_channels=in_channels, **_settings(self)), self.init.name, self.init.gain)
+        return _initialized(self, patchgan(in_channels=in_channels, **_settings(self)))
 
 
 class PixelGANConfig(Settings):
@@ -190,9 +186,8 @@ class PixelGANConfig(Settings):
 
     def build(self, in_channels: int) -> Discriminator:
         from transmute.networks.discriminators import pixelgan
-        from transmute.networks.initialization import initialize
 
-        return initialize(pixelgan(in_channels=in_channels, **_settings(self)), self.init.name, self.init.gain)
+        return _initialized(self, pixelgan(in_channels=in_channels, **_settings(self)))
 
 
 class FourStrideConfig(Settings):
@@ -214,9 +209,8 @@ class FourStrideConfig(Settings):
 
     def build(self, in_channels: int) -> Discriminator:
         from transmute.networks.discriminators import four_stride
-        from transmute.networks.initialization import initialize
 
-        return initialize(four_stride(in_channels=in_channels, **_settings(self)), self.init.name, self.init.gain)
+        return _initialized(self, four_stride(in_channels=in_channels, **_settings(self)))
 
 
 class HeadsConfig(Settings):
@@ -233,9 +227,15 @@ class HeadsConfig(Settings):
 
     def build(self, in_channels: int = 0) -> ProjectionHeads:
         from transmute.networks.heads import ProjectionHeads
-        from transmute.networks.initialization import initialize
 
-        return initialize(ProjectionHeads(self.channels, width=self.width), self.init.name, self.init.gain)
+        return _initialized(self, ProjectionHeads(self.channels, width=self.width))
+
+
+def _initialized(config: Any, network: Any) -> Any:
+    """The network with weights as its config draws them."""
+    from transmute.networks.initialization import initialize
+
+    return initialize(network, config.init.name, config.init.gain)
 
 
 def _settings(config: Settings) -> dict[str, Any]:
