@@ -72,7 +72,7 @@ class CUT(Method):
         """Input, output, and what the translator makes of the target domain (it should change nothing)."""
         source, target = self._source_and_target(batch)
         translate = translators[self.config.direction]
-        pictures = {"input": source, "output": translate(source), "target domain": target}
+        pictures = {"input": source, "output": translate(source), "target": target}
         return pictures | ({"identity": translate(target)} if source.shape[1] == target.shape[1] else {})
 
     def _places(self, layer: Features) -> Tensor:
