@@ -289,3 +289,12 @@ def test_names_that_the_file_does_not_know_are_only_names(golden: Path, tmp_path
     heads = golden / "cut" / "generator" / "latest_net_F.pth"
     plain, flipped = (read_checkpoint(heads, order=order).networks["heads"].state["heads.0.0.weight"] for order in ("rgb", "bgr"))
     assert torch.equal(plain.flip(1), flipped)
+
+
+def test_a_folder_of_mmgeneration_gives_its_newest_file(golden: Path, tmp_path: Path) -> None:
+    whole = torch.load(golden / "mmgeneration" / "pix2pix" / "pix2pix_facades_convert-bgr.pth", weights_only=True)
+    for step, scale in ((100, 1), (90, 2)):
+        scaled = {key: value * scale if value.is_floating_point() else value for key, value in whole["state_dict"].items()}
+        torch.save({"meta": whole["meta"], "state_dict": scaled}, tmp_path / f"iter_{step}.pth")
+    newest, older = (read_checkpoint(tmp_path, epoch=epoch).networks["a_to_b"].state["downs.0.0.weight"] for epoch in (None, "iter_90"))
+    assert torch.equal(2 * newest, older)

@@ -379,3 +379,9 @@ def test_an_option_changes_the_command_or_is_named_as_without_effect(name: str) 
     lines = [f"--model {model} {extra}" for model in models]
     changes = [command(line) != command(f"{line} --{name} {value}") for line in lines]
     assert any(changes) != ("training" in OPTIONS[name].idle_in)
+
+
+def test_a_flag_that_only_cut_has_means_cut() -> None:
+    assert parse(["--dataroot", "d", "--CUT_mode", "FastCUT"])["model"] == "cut"
+    assert parse(["--dataroot", "d", "--CUT_mode", "FastCUT", "--model", "cycle_gan"])["model"] == "cycle_gan"
+    assert parse(["--dataroot", "d"])["model"] == "cycle_gan"

@@ -283,3 +283,13 @@ def test_channels_that_no_picture_has_are_refused_but_tensors_translate(tmp_path
     with pytest.raises(UserError, match="this model takes 4 channels"):
         Translator(path)(noise(16, 16))
     assert Translator(path).translate(torch.zeros(1, 4, 16, 16)).shape == (1, 3, 16, 16)
+
+
+def test_a_folder_without_the_model_says_what_it_has_or_what_to_do(tmp_path: Path) -> None:
+    saved(tmp_path / "imported" / "a_to_b.safetensors")
+    with pytest.raises(UserError, match="imported has no model for b_to_a: it has a_to_b"):
+        Translator(tmp_path / "imported", direction="b_to_a")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "latest_net_G.pth").touch()
+    with pytest.raises(UserError, match="theirs holds files of another tool: make model files of them with 'transmute import"):
+        Translator(tmp_path / "theirs")

@@ -45,8 +45,8 @@ def train(arguments: list[str], after_save: AfterSave | None = None) -> int:
         recipe = recipe.replace(steps=None)
     choices = "; ".join(f"--{place} KIND" for place in kinds(recipe.model_dump()))
     description = (
-        f"Trains a translator between two domains of pictures. --method NAME chooses {' or '.join(RECIPES)}; --config FILE lays a YAML file "
-        f"(or a run's recipe.json) over it, and these choose another kind, whose settings --help then shows: {choices}."
+        f"Trains a translator between two domains of pictures. --method NAME (or --recipe NAME) chooses {' or '.join(RECIPES)}; "
+        f"--config FILE lays a YAML file (or a run's recipe.json) over it; these choose another kind, whose settings --help then shows: {choices}."
     )
     config = parsed(TrainConfig, rest, "train", description=description, default=TrainConfig(recipe=recipe))
 

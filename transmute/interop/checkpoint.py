@@ -137,6 +137,8 @@ def _files(folder: Path, epoch: str | None) -> list[Path]:
             found.setdefault(match[1], []).append(path)
         elif match := _PYTORCH_GAN_FILE.fullmatch(path.name):
             found.setdefault(match[2], []).append(path)
+        elif match := re.fullmatch(r"(iter_\d+|latest)\.pth", path.name):  # mmgeneration: all networks in one file
+            found.setdefault(match[1], []).append(path)
     if not found:
         raise UserError(f"{folder} holds no checkpoint of a tool that Transmute knows (latest_net_G_A.pth, G_AB_7.pth and the like): name a file")
     newest = "latest" if "latest" in found else max(found, key=lambda tag: int(tag.removeprefix("iter_")))

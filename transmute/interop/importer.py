@@ -66,7 +66,7 @@ def import_file(
         what = f"{card.source} to {card.target}" if isinstance(card, ModelCard) else f"judges {named[role[-1]]}" if role != "heads" else "heads"
         said.append(f"{network.recognized.tool}, {what}: {network.recognized} -> {out / f'{role}.safetensors' if several else out}")
         if isinstance(card, ModelCard) and not card.own_statistics and getattr(card.generator, "norm", "") == "batch":
-            said.append("its batch norm uses the file's running statistics; --own-statistics uses each picture's own, as that tool's test does")
+            said.append("its batch norm uses the file's running statistics; --own-statistics True uses each picture's own, as that tool's test does")
     return said
 
 

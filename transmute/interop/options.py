@@ -126,6 +126,8 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
     if "dataroot" not in given:
         raise UserError("--dataroot is missing: the folder of the data set")
     defaults = {name: option.value(test=test) for name, option in known.items()}
+    if not test and "model" not in given and any(OPTIONS[name].model == "cut" for name in given):
+        given["model"] = "cut"  # whose train.py has it as the default
     model = given.get("model", defaults["model"])
     defaults |= OF_MODEL[model] | (FASTCUT if model == "cut" and given.get("CUT_mode") == "FastCUT" else {})
     values: dict[str, Any] = defaults | given

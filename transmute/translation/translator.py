@@ -41,12 +41,8 @@ class Translator:
 
     def __init__(self, model: str | Path, *, direction: str | None = None, device: str = "auto", noise: bool = False) -> None:
         path = Path(model)
-        beside = path / f"{direction or 'a_to_b'}.safetensors"
-        if beside.is_file():
-            path = beside
-        elif path.is_dir():
-            inside = {"models": path.parent}.get(path.name, path.parent.parent if path.parent.name == "models" else path)
-            path = Run(inside).model_file(direction)
+        if path.is_dir():
+            path = _model_in(path, direction)
         elif not path.exists():
             raise UserError(f"there is no run folder or model file {path}")
         self.card, self.network = load_model(path, noise=noise)
@@ -137,6 +133,19 @@ class Translator:
         # A batch would share its statistics where each picture is to have its own.
         parts = padded.split(1) if self.card.own_statistics else [padded]
         return torch.cat([self.network(part) for part in parts])[:, :, top : top + height, left : left + width]
+
+
+def _model_in(folder: Path, direction: str | None) -> Path:
+    """The file of a direction in a folder of model files, else in a run (or one of its folders of models)."""
+    found = sorted(path.stem for path in folder.glob("*_to_*.safetensors"))
+    if found and (direction or found[0]) not in found:
+        raise UserError(f"{folder} has no model for {direction}: it has {' and '.join(found)}")
+    if found:
+        return folder / f"{direction or found[0]}.safetensors"
+    inside = {"models": folder.parent}.get(folder.name, folder.parent.parent if folder.parent.name == "models" else folder)
+    if not Run(inside).exists() and not Run(inside).models() and list(folder.glob("*.pth")):
+        raise UserError(f"{folder} holds files of another tool: make model files of them with 'transmute import {folder}'")
+    return Run(inside).model_file(direction)
 
 
 def reflected(length: int, stride: int, smallest: int) -> torch.Tensor:
