@@ -17,6 +17,7 @@ from transmute.recipes import train
 from transmute.run import Run
 from transmute.settings import UserError
 from transmute.translation.model import read_networks
+from transmute.translation.translator import Translator
 from transmute.weights import load_tensors
 
 ANTIALIASED = ResNetConfig(width=2, blocks=6, downsampling="antialiased", upsampling="antialiased")
@@ -52,6 +53,7 @@ def test_what_is_exported_comes_back_the_same(tmp_path: Path, animals: Path, met
     assert {path.name for path in (tmp_path / "theirs").glob("*.pth")} == {f"latest_net_{name}.pth" for name in names}
     run_command(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "back")])
     before, after = read_networks(run), read_networks(tmp_path / "back")
+    assert Translator(tmp_path / "back").card.source == Translator(run).card.source == "plain"
     assert before.keys() == after.keys()
     for role, saved in before.items():
         initialization = {"init": {"name": "normal", "gain": 0.02}}

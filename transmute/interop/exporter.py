@@ -111,9 +111,11 @@ def _options(card: ModelCard, name: str) -> str:
     config = card.generator
     net = f"resnet_{config.blocks}blocks" if isinstance(config, ResNetConfig) else f"unet_{2 ** getattr(config, 'depth', 8)}"
     one_way_back = card.direction == "b_to_a" and card.method != "cyclegan"
+    a, b = (card.source, card.target) if card.direction == "a_to_b" else (card.target, card.source)
     options = {
         "batch_size": 1 if card.own_statistics else 2,
         "crop_size": width_and_height(card.size)[0],
+        "dataroot": f"./datasets/{a}2{b}",  # which is what tells the names of the domains
         "direction": "BtoA" if one_way_back else "AtoB",
         "input_nc": card.in_channels,
         "model": {"cyclegan": "cycle_gan"}.get(card.method, card.method),
