@@ -385,3 +385,27 @@ def test_a_flag_that_only_cut_has_means_cut() -> None:
     assert parse(["--dataroot", "d", "--CUT_mode", "FastCUT"])["model"] == "cut"
     assert parse(["--dataroot", "d", "--CUT_mode", "FastCUT", "--model", "cycle_gan"])["model"] == "cycle_gan"
     assert parse(["--dataroot", "d"])["model"] == "cycle_gan"
+
+
+def test_a_cyclegan_from_b_to_a_exchanges_its_data() -> None:
+    assert "--data.swap" in train_words(parse(["--dataroot", "d", "--direction", "BtoA"]), num_pictures=5)
+    assert "--data.swap" not in train_words(parse(["--dataroot", "d", "--direction", "BtoA", "--model", "pix2pix"]), num_pictures=5)
+
+
+def test_files_by_iteration_count_pictures(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = f"--dataroot {animals} --name it --model cycle_gan {TINY} --batch_size 2 --save_by_iter --save_latest_freq 4"
+    assert run_train(line.split()) == 0
+    assert {path.name for path in Path("checkpoints/it").glob("*_net_G_A.pth")} == {
+        f"{tag}_net_G_A.pth" for tag in ("latest", "iter_4", "iter_8", "iter_10")
+    }
+
+
+def test_the_log_has_whole_discriminator_losses(tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = f"--dataroot {pairs} --name p --model pix2pix {TINY} --print_freq 1".replace("18", "16")
+    assert run_train(line.split()) == 0
+    row = Run(Path("checkpoints/p")).metrics()[-1]
+    last = Path("checkpoints/p/loss_log.txt").read_text().splitlines()[-1]
+    assert f"D_real: {2 * row['discriminate_real']:.3f}" in last
+    assert f"G_L1: {row['l1']:.3f}" in last
