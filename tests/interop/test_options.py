@@ -254,6 +254,31 @@ def test_a_run_of_the_original_is_continued_and_keeps_what_it_had(
     assert model.unique().item() == pytest.approx(0.01)
 
 
+def test_a_continued_run_that_was_killed_before_its_first_save_starts_from_their_networks_again(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("checkpoints/old")
+    folder.mkdir(parents=True)
+    states = their_run(folder, G_A=0.01, G_B=0.02, D_A=0.03, D_B=0.04)
+    (folder / "train_opt.txt").write_text("  epoch_count: 1   \n")
+    line = f"--dataroot {animals} --name old --model cycle_gan --continue_train --epoch_count 2 --lr 1e-30 {TINY}"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transmute.training.train._loop", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_train(line.split())
+    assert Run(folder).exists()
+    assert not Run(folder).checkpoints()
+    assert run_train(line.split()) == 0
+    assert Run(folder).checkpoints()[-1] == 5  # epoch 2 of 2
+    after = torch.load(folder / "latest_net_G_A.pth", weights_only=True)
+    assert all(torch.equal(value, after[key]) for key, value in states["G_A"].items())
+
+
 def test_one_generator_alone_is_continued(tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     Path("checkpoints/one").mkdir(parents=True)

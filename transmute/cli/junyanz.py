@@ -70,12 +70,14 @@ def _beginning(options: Options) -> tuple[int, Path | None]:
         if run.exists() or list(run.folder.glob("*_net_*.pth")):
             raise UserError(f"{run.folder} holds a training: add --continue_train to go on with it, or choose another --name")
         return options["epoch_count"], None
-    if run.exists() and options.given & {"epoch", "load_iter"}:
+    if run.checkpoints() and options.given & {"epoch", "load_iter"}:
         raise UserError(f"{run.folder} goes on from its newest checkpoint: leave out --epoch and --load_iter")
-    if run.exists():  # it knows where it stopped, and was told where it began
+    if run.checkpoints():  # it knows where it stopped, and was told where it began
         begun = run_options(run.folder).get("epoch_count", "1")
         return int(begun) if begun.isdecimal() else 1, None
-    return options["epoch_count"], _their_checkpoint(options)
+    # A run that was killed before its first checkpoint begins again as it began.
+    anew = run.exists() and not list(run.folder.glob("*_net_*.pth"))
+    return options["epoch_count"], None if anew else _their_checkpoint(options)
 
 
 def _words(options: Options, first_epoch: int, start: Path | None, num_pictures: int) -> list[str]:
