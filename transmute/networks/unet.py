@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transmute.networks.layers import bias_before, norm_layer
 from transmute.tensors import Images
@@ -42,14 +44,7 @@ class UNet(nn.Module):
             self.ups.append(nn.Sequential(nn.ReLU(), up, norm_layer(norm, outside), *drop))
 
     def forward(self, images: Images) -> Images:
-        skips = [images]
-        for down in self.downs:
-            skips.append(down(skips[-1]))
-        inner = skips.pop()
-        for up in self.ups[:-1]:
-            inner = torch.cat([skips.pop(), up(inner)], dim=1)
-        # Under autocast the layers compute in bfloat16; losses must not.
-        return self.ups[-1](inner).to(images.dtype)
+        return _down_and_up(self.downs, self.ups, images, lambda skip, inner: torch.cat([skip, inner], dim=1))
 
 
 class PyTorchGANUNet(nn.Module):
@@ -80,10 +75,16 @@ class PyTorchGANUNet(nn.Module):
         self.ups.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.ZeroPad2d((1, 0, 1, 0)), last, nn.Tanh()))
 
     def forward(self, images: Images) -> Images:
-        skips = [images]
-        for down in self.downs:
-            skips.append(down(skips[-1]))
-        inner = skips.pop()
-        for up in self.ups[:-1]:
-            inner = torch.cat([up(inner), skips.pop()], dim=1)
-        return self.ups[-1](inner).to(images.dtype)
+        return _down_and_up(self.downs, self.ups, images, lambda skip, inner: torch.cat([inner, skip], dim=1))
+
+
+def _down_and_up(downs: nn.ModuleList, ups: nn.ModuleList, images: Images, joined: Callable[[Tensor, Tensor], Tensor]) -> Images:
+    """Down to the innermost level and up again, each level joined with its skip."""
+    skips = [images]
+    for down in downs:
+        skips.append(down(skips[-1]))
+    inner = skips.pop()
+    for up in ups[:-1]:
+        inner = joined(skips.pop(), up(inner))
+    # Under autocast the layers compute in bfloat16; losses must not.
+    return ups[-1](inner).to(images.dtype)
