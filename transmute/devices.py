@@ -1,4 +1,4 @@
-"""Which device computes."""
+"""Which device computes, and in what precision."""
 
 from __future__ import annotations
 
@@ -24,3 +24,16 @@ def chosen_device(device: str, count: int = 1) -> str:
     if chosen == "cuda" and count > available:
         raise UserError(f"{count} devices were asked for, but there are {available} GPUs: lower --devices, or run on the CPU with --device cpu")
     return chosen
+
+
+def chosen_precision(precision: str, device: torch.device) -> tuple[str, str]:
+    """float32 or bfloat16, and why; auto is bfloat16 where the device is fast at it."""
+    if precision != "auto":
+        return precision, "as asked"
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+        return ("bfloat16", "this GPU is fast at it") if fast else ("float32", "this GPU has no fast bfloat16")
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # newer than torch 2.8
+    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+        return "bfloat16", "this CPU is fast at it"
+    return "float32", "this CPU has no fast bfloat16"

@@ -105,6 +105,9 @@ def train(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     devices: int = 1,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    compile: Literal["auto", "on", "off"] = "auto",
+    graph: Literal["auto", "on", "off"] = "auto",
+    deterministic: bool = False,
     sync_batch_norm: bool = False,
 ) -> Run:
     """Trains as `transmute train` does, and gives back the run.
@@ -116,8 +119,8 @@ def train(
         recipe: A finished recipe in place of `method`, or the path of a YAML file.
         start: Networks to start with (`--from`); their architecture should be the recipe's.
         size, batch, steps, epochs, seed: Changes to the recipe.
-        source, report_every, sample_every, save_every, keep, keep_every, device, devices, precision, sync_batch_norm: As the flags of
-            `transmute train`.
+        source, report_every, sample_every, save_every, keep, keep_every, device, devices, precision, compile, graph, deterministic,
+            sync_batch_norm: As the flags of `transmute train`.
 
     Raises:
         UserError: If something given does not fit, or a loss is not finite.
@@ -151,6 +154,9 @@ def train(
         device=device,
         devices=devices,
         precision=precision,
+        compile=compile,
+        graph=graph,
+        deterministic=deterministic,
         sync_batch_norm=sync_batch_norm,
     ).with_run()
     stopped_by = train_with(config)

@@ -8,6 +8,7 @@ from transmute.batch import Batch
 from transmute.methods.base import Method
 from transmute.settings import Settings
 from transmute.training.config import AdamConfig
+from transmute.training.speed import Speed
 from transmute.training.trainer import Trainer
 
 HISTORYLESS = TINY_CYCLEGAN.method.replace(history=0)
@@ -150,7 +151,7 @@ def test_a_weight_that_is_not_finite_is_named() -> None:
 
 def test_bfloat16_gives_losses_in_float32_near_those_of_float32() -> None:
     torch.manual_seed(0)
-    exact, rounded = (Trainer(HISTORYLESS.build(3, 3, (16, 16)), AdamConfig(), autocast=dtype) for dtype in (None, torch.bfloat16))
+    exact, rounded = (Trainer(HISTORYLESS.build(3, 3, (16, 16)), AdamConfig(), speed=Speed(precision)) for precision in ("float32", "bfloat16"))
     rounded.method.load_state_dict(exact.method.state_dict())
     batch = [one.to(torch.device("cpu"), torch.float32) for one in batches(1)]
     losses, near = exact.step(batch), rounded.step(batch)

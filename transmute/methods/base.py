@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parameter import Parameter
 
 from transmute.batch import Batch
@@ -41,7 +42,13 @@ class Update:
 
 
 class Method(nn.Module, ABC):
-    """Networks and what one training step does with them. No optimizer, device, precision, logging or backward here."""
+    """Networks and what one training step does with them. No optimizer, device, precision, logging or backward here.
+
+    Attributes:
+        joined: Whether one network's passes over several batches are made as one; the trainer knows where that is faster.
+    """
+
+    joined = False
 
     @property
     @abstractmethod
@@ -61,6 +68,13 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def step(self, batch: Batch) -> Iterator[Update]:
         """One training step. Capturable: no `.item()`, no branch on a tensor's value, no random numbers from the host."""
+
+    def passes(self, network: nn.Module, *batches: Tensor) -> tuple[Tensor, ...]:
+        """What a network makes of each batch: in one pass, or in one each where its samples are not independent (batch norm)."""
+        independent = not any(isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) for module in network.modules())
+        if self.joined and independent:
+            return network(torch.cat(batches)).split([len(batch) for batch in batches])
+        return tuple(network(batch) for batch in batches)
 
     @abstractmethod
     def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:

@@ -43,18 +43,18 @@ class CUT(Method):
         source, target = self._source_and_target(batch)
         game, weight = self.game, self.config
         mirrored = torch.rand((), device=source.device) < (0.5 if weight.flip else 0.0)
-        fake = self.translate(_mirrored(source, mirrored))
-        same = self.translate(_mirrored(target, mirrored)) if weight.identity else None
+        seen = [_mirrored(source, mirrored)] + ([_mirrored(target, mirrored)] if weight.identity else [])
+        fake, *same = self.passes(self.translate, *seen)
         past = fake.detach()
         yield self.discriminator.minimize(
-            discriminate=game.discriminator(self.score(target), self.score(past)),
+            discriminate=game.discriminator(*self.passes(self.score, target, past)),
             penalty=game.penalty(self.score, target, past),
         )
         share = 0.5 if weight.identity else 1.0
         yield self.generator.minimize(
             fool=weight.fool * game.generator(self.score(fake)),
             contrast=share * weight.nce * self.contrast(source, fake, mirrored),
-            contrast_identity=share * weight.nce * self.contrast(target, same, mirrored) if same is not None else None,
+            contrast_identity=share * weight.nce * self.contrast(target, same[0], mirrored) if same else None,
         )
 
     def contrast(self, source: Images, output: Images, mirrored: Tensor) -> Scalar:

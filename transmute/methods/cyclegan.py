@@ -48,8 +48,8 @@ class CycleGAN(Method):
         """Equation 3 of the paper with the identity loss of section 5.2; the generators move first, as in the original, or second."""
         a_to_b, b_to_a, score_a, score_b = self.a_to_b, self.b_to_a, self.score_a, self.score_b
         game, weight = self.game, self.config
-        fake_b, fake_a = a_to_b(batch.a), b_to_a(batch.b)
-        with_identity = weight.identity > 0
+        fake_b, same_b = self._fake_and_same(a_to_b, batch.a, batch.b)
+        fake_a, same_a = self._fake_and_same(b_to_a, batch.b, batch.a)
         if weight.first == "discriminators":
             yield self._judges(batch, fake_a, fake_b)
         yield self.generators.minimize(
@@ -57,18 +57,25 @@ class CycleGAN(Method):
             fool_a=weight.fool * game.generator(score_a(fake_a)),
             cycle_a=weight.cycle_a * l1_loss(b_to_a(fake_b), batch.a),
             cycle_b=weight.cycle_b * l1_loss(a_to_b(fake_a), batch.b),
-            identity_a=weight.identity * weight.cycle_a * l1_loss(b_to_a(batch.a), batch.a) if with_identity else None,
-            identity_b=weight.identity * weight.cycle_b * l1_loss(a_to_b(batch.b), batch.b) if with_identity else None,
+            identity_a=weight.identity * weight.cycle_a * l1_loss(same_a, batch.a) if same_a is not None else None,
+            identity_b=weight.identity * weight.cycle_b * l1_loss(same_b, batch.b) if same_b is not None else None,
         )
         if weight.first == "generators":
             yield self._judges(batch, fake_a, fake_b)
+
+    def _fake_and_same(self, translate: nn.Module, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A translation, and what the translator makes of its target domain where the identity loss asks for it."""
+        if self.config.identity == 0:
+            return translate(source), None
+        fake, same = self.passes(translate, source, target)
+        return fake, same
 
     def _judges(self, batch: Batch, fake_a: Tensor, fake_b: Tensor) -> Update:
         score_a, score_b, game = self.score_a, self.score_b, self.game
         past_b, past_a = self.past_b.swap(fake_b), self.past_a.swap(fake_a)
         return self.discriminators.minimize(
-            discriminate_a=game.discriminator(score_a(batch.a), score_a(past_a)),
-            discriminate_b=game.discriminator(score_b(batch.b), score_b(past_b)),
+            discriminate_a=game.discriminator(*self.passes(score_a, batch.a, past_a)),
+            discriminate_b=game.discriminator(*self.passes(score_b, batch.b, past_b)),
             penalty_a=game.penalty(score_a, batch.a, past_a),
             penalty_b=game.penalty(score_b, batch.b, past_b),
         )

@@ -36,12 +36,36 @@ def padding_layer(padding: str, amount: int) -> nn.Module:
     """A layer that adds `amount` pixels on every side: `reflect`, `replicate` or `zeros`."""
     match padding:
         case "reflect":
-            return nn.ReflectionPad2d(amount)
+            return Mirrored(amount)
         case "replicate":
             return nn.ReplicationPad2d(amount)
         case "zeros":
             return nn.ZeroPad2d(amount)
     raise ValueError(f"padding is reflect, replicate or zeros, but this is {padding!r}")
+
+
+class Mirrored(nn.Module):
+    """Adds `amount` pixels on every side by reflection."""
+
+    def __init__(self, amount: int) -> None:
+        super().__init__()
+        self.amount = amount
+
+    def forward(self, features: Features) -> Features:
+        return reflected(features, self.amount)
+
+
+def reflected(features: Features, amount: int) -> Features:
+    """`amount` more pixels on every side, the border itself not repeated."""
+    if torch.are_deterministic_algorithms_enabled():  # the backward of torch's own is not, on a GPU
+        for dim in (2, 3):
+            size = features.shape[dim]
+            before, after = features.narrow(dim, 1, amount), features.narrow(dim, size - 1 - amount, amount)
+            features = torch.cat([before.flip(dim), features, after.flip(dim)], dim)
+        return features
+    # Autocast pads in float32 on a CPU: twice the bytes, and a cast before the next convolution. A copy needs no precision.
+    with torch.autocast(features.device.type, enabled=False):
+        return F.pad(features, (amount,) * 4, mode="reflect")
 
 
 def binomial_kernel(size: int) -> torch.Tensor:
@@ -65,8 +89,7 @@ class BlurDown(nn.Module):
         self.register_buffer("kernel", binomial_kernel(3).expand(channels, 1, 3, 3).clone(), persistent=False)
 
     def forward(self, features: Features) -> Features:
-        padded = F.pad(features, (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(padded, self.kernel.to(features.dtype), stride=2, groups=features.shape[1])
+        return F.conv2d(reflected(features, 1), self.kernel.to(features.dtype), stride=2, groups=features.shape[1])
 
 
 class BlurUp(nn.Module):

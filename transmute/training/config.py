@@ -138,6 +138,12 @@ class TrainConfig(Settings):
     """Processes on this machine, one a GPU; the batch is split among them."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What networks compute in (weights and losses stay float32); auto is bfloat16 where the device is fast at it."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Let torch compile the networks, which takes a minute or two at the start; auto does so in long trainings."""
+    graph: Literal["auto", "on", "off"] = "auto"
+    """Replay whole steps as CUDA graphs; auto does so on a GPU where pictures have one size."""
+    deterministic: bool = False
+    """Bit-equal results each time on one machine, also on a GPU, where that is slower."""
     sync_batch_norm: bool = False
     """Batch-norm statistics over all processes, not each one's own (GPUs only)."""
 

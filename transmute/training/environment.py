@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import subprocess
 import sys
@@ -14,11 +15,10 @@ import PIL
 import torch
 
 import transmute
+from transmute.training.speed import Speed
 
 
-def environment(
-    *, device: torch.device, precision: str, processes: int, data: str, fingerprint: str, step: int, start: Path | None
-) -> dict[str, Any]:
+def environment(*, device: torch.device, speed: Speed, processes: int, data: str, fingerprint: str, step: int, start: Path | None) -> dict[str, Any]:
     """Versions, commit, device, command line and data, as JSON-able values."""
     return {
         "began": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -34,7 +34,7 @@ def environment(
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
         "device_type": device.type,
-        "precision": precision,
+        **dataclasses.asdict(speed),
         "processes": processes,
         "data": data,
         "fingerprint": fingerprint,

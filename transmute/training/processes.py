@@ -46,6 +46,11 @@ class Processes:
         dist.all_reduce(together)
         return dict(zip(values, (together / self.count).tolist(), strict=True))
 
+    def finish(self) -> None:
+        """Until the device has done all that it was given: clocks need that."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
@@ -116,16 +121,3 @@ def launch(function: Callable[..., object], arguments: tuple[object, ...], devic
     finally:
         logging.disable(logged_before)
     return 0
-
-
-def chosen_precision(precision: str, device: torch.device) -> tuple[str, str]:
-    """float32 or bfloat16, and why."""
-    if precision != "auto":
-        return precision, "as asked"
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= (8, 0)
-        return ("bfloat16", "this GPU is fast at it") if fast else ("float32", "this GPU has no fast bfloat16")
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # newer than torch 2.8
-    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
-        return "bfloat16", "this CPU is fast at it"
-    return "float32", "this CPU has no fast bfloat16"

@@ -27,8 +27,9 @@ from transmute.training.checkpoint import resume, save_models
 from transmute.training.config import Recipe, TrainConfig
 from transmute.training.environment import environment
 from transmute.training.meter import Meter
-from transmute.training.processes import Processes, chosen_precision
+from transmute.training.processes import Processes
 from transmute.training.schedule import rate
+from transmute.training.speed import Speed, chosen_speed, cudnn_for
 from transmute.training.trainer import Trainer
 from transmute.translation.model import read_networks
 
@@ -105,8 +106,10 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
     settled_from = round(last_step * recipe.batch * (1 - recipe.preprocess.settled)) if recipe.preprocess.settled else None
     stream = Stream(data, order, recipe.preprocess, geometry, keep=config.data.cache, settled_from=settled_from)
 
-    precision, why = _precision(config, processes, sessions)
-    trainer = _trainer(config, processes, size, precision, say)
+    one_size = len(sizes) == 1
+    until_done.enter_context(cudnn_for(one_size=one_size, deterministic=config.deterministic))
+    speed, why = chosen_speed(config, processes.device, steps=last_step, one_size=one_size, before=sessions[-1] if sessions else None)
+    trainer = _trainer(config, processes, size, speed, say)
     session = Session(config, run, processes, console, data, stream, shown, trainer, last_step)
     if processes.first:
         until_done.enter_context(run.locked())
@@ -120,7 +123,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
         run.write_json(run.recipe_file, recipe.model_dump(mode="json"))
         facts = environment(
             device=processes.device,
-            precision=precision,
+            speed=speed,
             processes=processes.count,
             data=data.description,
             fingerprint=fingerprint,
@@ -129,14 +132,14 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
         )
         run.write_json(run.environment_file, {"domains": list(data.names), "sessions": [*sessions, facts]})
     processes.wait()
-    _introduce(session, f"networks in {precision} ({why})")
+    _introduce(session, why)
     return session
 
 
-def _introduce(session: Session, precision: str) -> None:
+def _introduce(session: Session, speed: str) -> None:
     processes, run, first, last = session.processes, session.run, session.first_step, session.last_step
     kind = torch.cuda.get_device_name(processes.device) if processes.device.type == "cuda" else "cpu"
-    session.say(f"device: {f'{processes.count} x ' if processes.count > 1 else ''}{kind}, {precision}")
+    session.say(f"device: {f'{processes.count} x ' if processes.count > 1 else ''}{kind}, {speed}")
     if processes.count > 1:
         session.say(f"each process has an image history{'' if session.config.sync_batch_norm else ' and batch-norm statistics'} of its own")
     if first < last:
@@ -227,13 +230,6 @@ def _require_sizes(recipe: Recipe, sizes: set[tuple[int, int]]) -> tuple[int, in
     return max(sizes)
 
 
-def _precision(config: TrainConfig, processes: Processes, sessions: list[dict[str, Any]]) -> tuple[str, str]:
-    """float32 or bfloat16, and why; a continued run stays with what it began with, unless told otherwise."""
-    if config.precision == "auto" and sessions and sessions[-1].get("device_type") == processes.device.type:
-        return sessions[-1]["precision"], "as before"
-    return chosen_precision(config.precision, processes.device)
-
-
 def _started(method: Method, start: Path) -> str:
     """Gives the networks of a method the weights that there are for them, and says which.
 
@@ -253,7 +249,7 @@ def _started(method: Method, start: Path) -> str:
     return f"from {start}: {', '.join(taken)}" + (f"; anew: {', '.join(anew)}" if anew else "")
 
 
-def _trainer(config: TrainConfig, processes: Processes, size: tuple[int, int], precision: str, say: Callable[[str], None]) -> Trainer:
+def _trainer(config: TrainConfig, processes: Processes, size: tuple[int, int], speed: Speed, say: Callable[[str], None]) -> Trainer:
     recipe = config.recipe
     seed_step(recipe.seed, 0, 0)
     method = recipe.method.build(recipe.preprocess.channels_a, recipe.preprocess.channels_b, size)
@@ -263,4 +259,4 @@ def _trainer(config: TrainConfig, processes: Processes, size: tuple[int, int], p
         nn.SyncBatchNorm.convert_sync_batchnorm(method)  # in place: the method itself is no batch norm
     if config.start is not None and not Run(config.run or Path()).checkpoints():
         say(_started(method, config.start))
-    return Trainer(method.to(processes.device), recipe.optimizer, autocast=torch.bfloat16 if precision == "bfloat16" else None)
+    return Trainer(method.to(processes.device), recipe.optimizer, speed=speed, say=say)

@@ -24,6 +24,9 @@ from transmute.training.samples import sample_sheet
 from transmute.training.session import Session, prepare, seed_step
 from transmute.training.watch import StopRequest, Watch
 
+WARM_UP, TIMED = 5, 10
+"""Steps before and between the two looks at the clock from which the length of a training is estimated."""
+
 AfterSave = Callable[[Run, int], None]
 """Is called with the run and the step, in the first process, when a checkpoint and its models are written."""
 
@@ -92,6 +95,12 @@ def _loop(session: Session, after_save: AfterSave | None) -> int | None:
             losses = trainer.step(_parts(batch, recipe.optimizer.accumulate, processes.device), rate=session.rate(step))
             meter.add(losses)
             watch.advance(load_seconds)
+            if step == session.first_step + WARM_UP and step + TIMED < last:
+                processes.finish()
+                watch.restart()
+            if step == session.first_step + WARM_UP + TIMED < last:
+                processes.finish()
+                watch.estimate(step)
 
             asking = processes.count == 1 or processes.device.type == "cpu" or step % 10 == 0  # among GPUs, to ask is to wait
             stopping = asking and processes.any(stop.signal is not None)

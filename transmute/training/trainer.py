@@ -1,9 +1,9 @@
-"""One training step of any method: backward, mean over processes, clipping, Adam, averages."""
+"""One training step of any method: backward, mean over processes, clipping, Adam, averages; and what makes it fast."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from transmute.batch import Batch
 from transmute.methods.base import Method, Player, Update
+from transmute.training.capture import CapturedStep
 from transmute.training.config import AdamConfig
+from transmute.training.speed import Speed
 
 
 class Trainer:
@@ -20,21 +22,32 @@ class Trainer:
     Args:
         method: On its device; its networks stay plain modules.
         optimizer: Adam's settings, the same for every player.
-        autocast: What networks compute in, or None for the dtype of their weights.
+        speed: What makes a step fast.
+        say: Is told in a sentence what could not be made fast.
     """
 
-    def __init__(self, method: Method, optimizer: AdamConfig, *, autocast: torch.dtype | None = None) -> None:
+    def __init__(self, method: Method, optimizer: AdamConfig, *, speed: Speed | None = None, say: Callable[[str], None] = print) -> None:
         self.method = method
         self.config = optimizer
-        self.autocast = autocast
+        self.speed = speed = speed or Speed()
         self.device = next(method.parameters()).device
         _broadcast(list(method.state_dict().values()))
+        if speed.channels_last:
+            method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        # A graph reads the learning rate anew at each replay, so it lies on the device.
+        rate = torch.tensor(optimizer.lr, device=self.device) if speed.captured else optimizer.lr
         self.optimizers = {
-            player.name: torch.optim.Adam(player.parameters, lr=optimizer.lr, betas=(optimizer.beta1, optimizer.beta2)) for player in method.players
+            player.name: torch.optim.Adam(player.parameters, lr=rate, betas=(optimizer.beta1, optimizer.beta2), fused=True, capturable=speed.captured)
+            for player in method.players
         }
         self.averages = {
             direction: copy.deepcopy(network).requires_grad_(False) for direction, network in method.translators.items() if optimizer.ema
         }
+        method.joined = speed.joined
+        if speed.compiled:
+            for network in method.networks.values():
+                network.compile()
+        self._captured = CapturedStep(self._step, say=say) if speed.captured else None
 
     @property
     def translators(self) -> dict[str, nn.Module]:
@@ -50,17 +63,22 @@ class Trainer:
         Returns:
             Mean loss over the micro-batches by name, detached, on the device, of this process.
         """
+        for optimizer in self.optimizers.values():
+            _set_rate(optimizer, self.config.lr * rate)
+        return self._captured(batches) if self._captured else self._step(batches)
+
+    def _step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         steps = [self.method.step(batch) for batch in batches]
         losses: dict[str, Tensor] = {}
         # All micro-batches contribute to an update before any goes on to the next; each graph is freed before the next is made.
         while players := [player for step in steps if (player := self._contribute(step, losses, 1 / len(steps))) is not None]:
-            self._move(players[0], rate)
+            self._move(players[0])
         self._average()
         return losses
 
     def _contribute(self, step: Iterator[Update], losses: dict[str, Tensor], share: float) -> Player | None:
         """Goes on to the next update of a micro-batch and adds its share to the gradients and losses; None if there is none left."""
-        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(self.device.type, dtype=self.speed.autocast, enabled=self.speed.autocast is not None):
             update = next(step, None)
         if update is None:
             return None
@@ -70,15 +88,26 @@ class Trainer:
             losses[name] = losses.get(name, 0) + share * loss.detach()
         return update.player
 
-    def _move(self, player: Player, rate: float) -> None:
+    def _move(self, player: Player) -> None:
         optimizer, parameters = self.optimizers[player.name], player.parameters
-        _mean_over_processes([parameter.grad for parameter in parameters if parameter.grad is not None])
+        self._mean_over_processes([parameter.grad for parameter in parameters if parameter.grad is not None])
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(parameters, self.config.clip)
-        for group in optimizer.param_groups:
-            group["lr"] = self.config.lr * rate
         optimizer.step()
         optimizer.zero_grad()
+
+    def _mean_over_processes(self, tensors: list[Tensor]) -> None:
+        """Replaces tensors by their mean over all processes, in one collective."""
+        if not dist.is_initialized() or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        if self._captured:
+            self._captured.between(lambda: dist.all_reduce(flat))
+        else:
+            dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -116,6 +145,9 @@ class Trainer:
                 index, kind = key.split(".")
                 moments.setdefault(int(index), {})[kind] = value
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+            for parameter, kept in optimizer.state.items():  # moments lie in memory as their weights do
+                for kind, value in kept.items():
+                    kept[kind] = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
     def non_finite(self) -> str | None:
         """The name of the first weight that is not finite, or None."""
@@ -129,15 +161,12 @@ def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _mean_over_processes(tensors: list[Tensor]) -> None:
-    """Replaces tensors by their mean over all processes, in one collective."""
-    if not dist.is_initialized() or not tensors:
-        return
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(mean.view_as(tensor))
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _broadcast(tensors: list[Tensor]) -> None:

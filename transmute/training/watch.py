@@ -62,6 +62,16 @@ class Watch:
         """Mean time to load one picture, over the last 50 steps, wherever it was loaded."""
         return 1000 * sum(self._load_seconds) / max(len(self._load_seconds), 1)
 
+    def estimate(self, step: int) -> None:
+        """Says, once the first steps are over, how long the others will take."""
+        speed, left = self.pictures_per_second / self.batch, self.last_step - step
+        self.say(f"{speed:.3g} steps/s: {left:,} more take about {duration(left / speed)}")
+
+    def restart(self) -> None:
+        """Forgets how long the steps so far have taken."""
+        self._ends.clear()
+        self._ends.append(time.perf_counter())
+
     def page_is_due(self, every: float = 20.0) -> bool:
         """Whether the report is to be written again: at most once in so many seconds, since it holds pictures."""
         due = time.perf_counter() - self._page_written > every
@@ -80,10 +90,11 @@ class Watch:
         self._losses = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         if self._bar.disable:
             left = (self.last_step - step) * self.batch / max(self.pictures_per_second, 1e-9)
-            self.say(f"step {step}/{self.last_step}  {self.pictures_per_second:.3g} pictures/s  {_duration(left)} left  {self._losses}")
+            self.say(f"step {step}/{self.last_step}  {self.pictures_per_second:.3g} pictures/s  {duration(left)} left  {self._losses}")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words: hours and minutes, minutes, or seconds."""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min" if minutes else f"{round(seconds)} s"
 
