@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 import transmute
+from transmute.cli.bench import bench
 from transmute.cli.data import data
 from transmute.cli.models import export_models, import_models
 from transmute.cli.parsing import dispatched, finished
@@ -22,6 +23,7 @@ Turns two folders of pictures into a translator between them.
   transmute train DATA --run RUN              train on two folders of pictures; the same command again goes on
   transmute translate PICTURES --model RUN    translate pictures, folders or globs
   transmute report RUN                        write the run's page anew: curves, samples, recipe
+  transmute bench --recipe NAME               time a training step on this machine, and say how long the recipe takes
   transmute recipes [NAME]                    list the named recipes, or print one as YAML
   transmute import PATH                       turn another tool's checkpoint into model files
   transmute export RUN --out DIR              write models as other tools have them
@@ -35,6 +37,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "translate": translate,
     "report": report,
+    "bench": bench,
     "recipes": recipes,
     "import": import_models,
     "export": export_models,

@@ -21,8 +21,22 @@ def train(arguments: list[str], after_save: AfterSave | None = None) -> int:
     Args:
         after_save: See `transmute.training.train.train`.
     """
-    from transmute.recipes import RECIPES, recipe_from
     from transmute.training.config import TrainConfig
+
+    rest, recipe, choices = chosen_recipe(arguments)
+    config = parsed(
+        TrainConfig, rest, "train", description=f"Trains a translator between two domains of pictures. {choices}", default=TrainConfig(recipe=recipe)
+    )
+
+    from transmute.training.train import train as train_with
+
+    stopped_by = train_with(config.with_run(), after_save)
+    return 128 + stopped_by if stopped_by else 0
+
+
+def chosen_recipe(arguments: list[str]) -> tuple[list[str], Recipe, str]:
+    """The recipe that the arguments choose, the arguments that are left to be laid over it, and a text on what can be chosen."""
+    from transmute.recipes import RECIPES, recipe_from
 
     rest, file, _ = taken(arguments, "--config")
     rest, method, _ = taken(rest, "--method")
@@ -43,17 +57,15 @@ def train(arguments: list[str], after_save: AfterSave | None = None) -> int:
         raise UserError("give the length either in --steps or in --epochs, not in both")
     if any(word.split("=")[0] == "--epochs" for word in rest):
         recipe = recipe.replace(steps=None)
-    choices = "; ".join(f"--{place} KIND" for place in kinds(recipe.model_dump()))
-    description = (
-        f"Trains a translator between two domains of pictures. --method NAME (or --recipe NAME) chooses {' or '.join(RECIPES)}; "
-        f"--config FILE lays a YAML file (or a run's recipe.json) over it; these choose another kind, whose settings --help then shows: {choices}."
+    places = "; ".join(f"--{place} KIND" for place in kinds(recipe.model_dump()))
+    return (
+        rest,
+        recipe,
+        (
+            f"--method NAME (or --recipe NAME) chooses {' or '.join(RECIPES)}; --config FILE lays a YAML file (or a run's recipe.json) over it; "
+            f"these choose another kind, whose settings --help then shows: {places}."
+        ),
     )
-    config = parsed(TrainConfig, rest, "train", description=description, default=TrainConfig(recipe=recipe))
-
-    from transmute.training.train import train as train_with
-
-    stopped_by = train_with(config.with_run(), after_save)
-    return 128 + stopped_by if stopped_by else 0
 
 
 def _as_in(start: Path, method: str | None, file: Path | None) -> Recipe:

@@ -42,8 +42,8 @@ class CUT(Method):
         """Equation 5 of the paper; the discriminator moves first, as in the original."""
         source, target = self._source_and_target(batch)
         game, weight = self.game, self.config
-        mirrored = torch.rand((), device=source.device) < (0.5 if weight.flip else 0.0)
-        seen = [_mirrored(source, mirrored)] + ([_mirrored(target, mirrored)] if weight.identity else [])
+        coin = torch.rand((), device=source.device) < (0.5 if weight.flip else 0.0)
+        seen = [mirrored(source, coin)] + ([mirrored(target, coin)] if weight.identity else [])
         fake, *same = self.passes(self.translate, *seen)
         past = fake.detach()
         yield self.discriminator.minimize(
@@ -53,18 +53,18 @@ class CUT(Method):
         share = 0.5 if weight.identity else 1.0
         yield self.generator.minimize(
             fool=weight.fool * game.generator(self.score(fake)),
-            contrast=share * weight.nce * self.contrast(source, fake, mirrored),
-            contrast_identity=share * weight.nce * self.contrast(target, same[0], mirrored) if same else None,
+            contrast=share * weight.nce * self.contrast(source, fake, coin),
+            contrast_identity=share * weight.nce * self.contrast(target, same[0], coin) if same else None,
         )
 
-    def contrast(self, source: Images, output: Images, mirrored: Tensor) -> Scalar:
-        """PatchNCE between a picture and what was made of it (mirrored or not), averaged over the layers."""
+    def contrast(self, source: Images, output: Images, coin: Tensor) -> Scalar:
+        """PatchNCE between a picture and what was made of it (mirrored or not, as the coin fell), averaged over the layers."""
         layers, temperature = self.config.layers, self.config.temperature
         with torch.no_grad():  # no gradient flows into the keys
             features = self.translate.features(source, layers)
             places = [self._places(layer) for layer in features]
             keys = self.heads(features, places)
-        queries = self.heads([_mirrored(layer, mirrored) for layer in self.translate.features(output, layers)], places)
+        queries = self.heads([mirrored(layer, coin) for layer in self.translate.features(output, layers)], places)
         losses = [patch_nce(query, key, temperature) for query, key in zip(queries, keys, strict=True)]
         return torch.stack(losses).mean()
 
@@ -84,6 +84,6 @@ class CUT(Method):
         return (batch.a, batch.b) if self.config.direction == "a_to_b" else (batch.b, batch.a)
 
 
-def _mirrored(images: Tensor, mirrored: Tensor) -> Tensor:
+def mirrored(images: Tensor, coin: Tensor) -> Tensor:
     """Left to right where a coin says so, without asking it: a step must not wait for the device."""
-    return torch.where(mirrored, images.flip(3), images)
+    return torch.where(coin, images.flip(3), images)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from transmute.networks.layers import BlurDown, BlurUp, bias_before, norm_layer, padding_layer
+from transmute.networks.layers import BlurDown, BlurUp, FewOutputs, bias_before, norm_layer, padding_layer
 from transmute.tensors import Features, Images
 
 
@@ -79,7 +79,7 @@ class ResNet(nn.Module):
                 case _:
                     raise ValueError(f"upsampling is transposed, nearest or antialiased, but this is {upsampling!r}")
             layers += [norm_layer(norm, channels // 2), nn.ReLU()]
-        layers += [padding_layer(padding, 3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
+        layers += [padding_layer(padding, 3), FewOutputs(width, out_channels, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def features(self, images: Images, places: Sequence[int]) -> list[Features]:

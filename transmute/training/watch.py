@@ -94,8 +94,10 @@ class Watch:
 
 
 def duration(seconds: float) -> str:
-    """In words: hours and minutes, minutes, or seconds."""
+    """In words: days, hours and minutes, minutes, or seconds."""
     hours, minutes = divmod(round(seconds / 60), 60)
+    if hours >= 48:
+        return f"{hours / 24:.1f} days"
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min" if minutes else f"{round(seconds)} s"
 
 
