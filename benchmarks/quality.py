@@ -40,6 +40,7 @@ def judged(folder: Path, variant: str, seed: int, steps: int | None, device: str
 
 
 def main() -> None:
+    """The trainings that are missing, and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=None, help="in place of the demo's")
@@ -58,9 +59,8 @@ def main() -> None:
         for variant in VARIANTS:
             values = [results[f"{variant}-{seed}"][name] for seed in range(given.seeds)]
             spread = stdev(values) if len(values) > 1 else float("nan")
-            print(
-                f"{name:24} {variant:9} mean {mean(values):8.3f}  standard deviation {spread:7.3f}  of {', '.join(f'{value:.3f}' for value in values)}"
-            )
+            listed = ", ".join(f"{value:.3f}" for value in values)
+            print(f"{name:24} {variant:9} mean {mean(values):8.3f}, deviation {spread:.3f} of {listed}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from torch import nn
 
 from transmute.networks.config import FourStrideConfig, PatchGANConfig, PixelGANConfig, ResNetConfig, UNetConfig
 from transmute.networks.initialization import initialize
-from transmute.networks.layers import BlurDown, BlurUp, binomial_kernel, norm_layer, padding_layer
+from transmute.networks.layers import BlurDown, BlurUp, FewOutputs, binomial_kernel, norm_layer, padding_layer, reflected
 from transmute.settings import UserError
 
 
@@ -112,3 +112,41 @@ def test_unknown_names_are_refused() -> None:
         padding_layer("wrap", 3)
     with pytest.raises(ValueError, match="initialization is"):
         initialize(nn.Conv2d(1, 1, 1), "zeros", 1.0)
+
+
+def test_few_outputs_in_bfloat16_are_as_exact_as_the_convolution() -> None:
+    torch.manual_seed(0)
+    layer = FewOutputs(16, 3, 7)
+    images = torch.randn(2, 16, 20, 22, requires_grad=True)
+
+    def results(forward) -> list[torch.Tensor]:
+        found = forward(images)
+        return [found, *torch.autograd.grad(found.float().square().sum(), [images, *layer.parameters()])]
+
+    exact = results(layer)
+    assert torch.equal(exact[0], torch.nn.functional.conv2d(images, layer.weight, layer.bias))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = results(layer), results(lambda images: torch.nn.functional.conv2d(images, layer.weight, layer.bias))
+    assert ours[0].dtype == torch.bfloat16
+    for right, near, usual in zip(exact, ours, theirs, strict=True):
+        # Seven partial sums are rounded in place of one.
+        assert (near - right).norm() < 3 * (usual - right).norm()
+
+
+def test_deterministic_padding_is_the_same_padding() -> None:
+    images = torch.randn(2, 3, 7, 9, dtype=torch.float64, requires_grad=True)
+    for amount in (1, 3):
+        plain = reflected(images, amount)
+        torch.use_deterministic_algorithms(True)
+        deterministic = reflected(images, amount)
+        torch.use_deterministic_algorithms(False)
+        assert torch.equal(plain, deterministic)
+        weight = torch.randn_like(plain)
+        one, other = (torch.autograd.grad((padded * weight).sum(), images)[0] for padded in (plain, deterministic))
+        # float64 in another order of summation.
+        assert (one - other).abs().max() < 1e-12
+
+
+def test_padding_stays_in_bfloat16() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert padding_layer("reflect", 1)(torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import TINY_CYCLEGAN
+from tests.conftest import TINY_CYCLEGAN, TINY_PIX2PIX
 from transmute import Translator
 from transmute.batch import Batch
+from transmute.bench.measure import compare
+from transmute.methods.base import Method
+from transmute.recipes import RECIPES
 from transmute.run import Run
+from transmute.training.capture import WARM_UP
 from transmute.training.config import AdamConfig, TrainConfig
+from transmute.training.speed import Speed
 from transmute.training.train import train
 from transmute.training.trainer import Trainer
 from transmute.weights import load_tensors
@@ -43,3 +48,92 @@ def test_a_training_runs_is_continued_and_translates_on_the_gpu(animals: Path, t
     assert Run(tmp_path).checkpoints() == [4, 8]
     assert int(load_tensors(Run(tmp_path).checkpoint_file(8))[1]["step"]) == 8
     assert Translator(tmp_path, device="cuda")(next((animals / "testA").iterdir())).size == (16, 16)
+
+
+def trained(method: Method, speed: Speed, *, steps: int = 10, say=print, size: int = 16) -> tuple[Trainer, list[dict[str, float]]]:
+    """A trainer after some steps that are functions of their number, and its losses."""
+    trainer = Trainer(method.cuda(), AdamConfig(ema=0.9), speed=speed, say=say)
+    random = torch.Generator().manual_seed(0)
+    losses = []
+    for step in range(steps):
+        batch = Batch(*(torch.rand(2, 3, size, size, generator=random) * 2 - 1 for _ in "ab")).to(torch.device("cuda"))
+        torch.manual_seed(step)
+        losses.append({name: loss.item() for name, loss in trainer.step([batch], rate=1 - step / steps).items()})
+    return trainer, losses
+
+
+def built(name: str = "cyclegan") -> Method:
+    torch.manual_seed(0)
+    if name == "cyclegan":
+        return TINY_CYCLEGAN.method.build(3, 3, (16, 16))
+    if name == "cut":
+        method = RECIPES["fastcut"].method
+        return method.replace(generator=method.generator.replace(width=4, blocks=1), layers=(0, 4, 8), width=8, patches=16).build(3, 3, (32, 32))
+    return TINY_PIX2PIX.method.build(3, 3, (16, 16))
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "pix2pix", "cut"])
+def test_a_captured_training_is_the_one_kernel_by_kernel(name: str) -> None:
+    size = 32 if name == "cut" else 16
+    said = []
+    torch.use_deterministic_algorithms(True)
+    try:
+        eager, expected = trained(built(name), Speed(), size=size)
+        captured, found = trained(built(name), Speed(captured=True), say=said.append, size=size)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert said == []
+    # History, flips, places and the learning rate are those of each step; the capturable Adam divides in another order.
+    for one, other in zip(expected, found, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    for key, value in eager.state_dict().items():
+        assert value.float().cpu() == pytest.approx(captured.state_dict()[key].float().cpu(), rel=1e-2, abs=1e-3), key
+
+
+def test_a_captured_step_launches_graphs_and_hardly_any_kernels() -> None:
+    trainer, _ = trained(built(), Speed(captured=True), steps=WARM_UP + 2)
+    batch = Batch(*(torch.rand(2, 3, 16, 16, device="cuda") for _ in "ab"))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]) as seen:
+        trainer.step([batch])
+    launches = {event.key: event.count for event in seen.key_averages() if event.key.startswith("cuda") and "Launch" in event.key}
+    assert launches.get("cudaGraphLaunch") == 1
+    assert launches.get("cudaLaunchKernel", 0) < 20
+
+
+def test_a_step_that_cannot_be_captured_goes_on_as_it_is() -> None:
+    method, said = built(), []
+    plain = method.step
+
+    def waiting(batch: Batch):
+        for update in plain(batch):
+            next(iter(update.losses.values())).item()  # waits for the device, which no graph can
+            yield update
+
+    method.step = waiting  # pyright: ignore[reportAttributeAccessIssue]
+    _, losses = trained(method, Speed(captured=True), say=said.append)
+    assert len(said) == 1
+    assert "could not be captured" in said[0]
+    _, expected = trained(built(), Speed())
+    for one, other in zip(expected, losses, strict=True):
+        assert one == pytest.approx(other, rel=1e-2)
+
+
+def test_joined_channels_last_bfloat16_is_near_float32() -> None:
+    _, exact = trained(built(), Speed(), steps=2)
+    _, rounded = trained(built(), Speed("bfloat16", captured=True, joined=True, channels_last=True), steps=2)
+    for one, other in zip(exact, rounded, strict=True):
+        assert one == pytest.approx(other, rel=0.05)
+
+
+def test_deterministic_trainings_are_bit_equal(animals: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        config = TrainConfig(folder=animals, run=tmp_path / name, recipe=TINY_CYCLEGAN, device="cuda", precision="float32", deterministic=True)
+        assert train(config) is None
+    one, other = (Run(tmp_path / name).checkpoint_file(8).read_bytes() for name in "ab")
+    assert one == other
+
+
+def test_steps_are_compared_on_the_gpu() -> None:
+    found = compare(TINY_CYCLEGAN, torch.device("cuda"), Speed("bfloat16", captured=True, joined=True), pairs=2, say=print)
+    assert found.speedup > 0
+    assert found.ours.memory > 0

@@ -51,7 +51,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def translated(model: Path, folder: Path, out: Path) -> list[str | None]:
-    translator = Translator(model, device="cpu")
+    translator = Translator(model, device="cpu", precision="float32")
     return [translate_file(translator, source, target) for source, target in find_inputs([str(folder)], out).items()]
 
 
@@ -74,12 +74,12 @@ def test_a_side_is_reflected_to_a_multiple_of_the_stride(length: int, stride: in
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (16, 16), (37, 21)])
 @pytest.mark.parametrize("generator", [ResNetConfig(width=2, blocks=1), UNetConfig(width=2, depth=5, norm="instance")])
 def test_pictures_of_any_size_keep_their_size(tmp_path: Path, size: tuple[int, int], generator) -> None:
-    translator = Translator(saved(tmp_path / "x.safetensors", generator=generator), device="cpu")
+    translator = Translator(saved(tmp_path / "x.safetensors", generator=generator), device="cpu", precision="float32")
     assert translator(noise(*size)).size == size
 
 
 def test_a_picture_that_fits_goes_through_the_plain_network(model: Path) -> None:
-    translator = Translator(model, device="cpu")
+    translator = Translator(model, device="cpu", precision="float32")
     images = torch.rand(2, 3, 16, 32) * 2 - 1
     assert torch.equal(translator.translate(images), translator.network(images))
     assert isinstance(translator.network, nn.Module)
@@ -87,7 +87,7 @@ def test_a_picture_that_fits_goes_through_the_plain_network(model: Path) -> None
 
 
 def test_all_kinds_of_pictures_are_taken(model: Path, tmp_path: Path) -> None:
-    translator, image = Translator(str(model), device="cpu"), noise(20, 12)
+    translator, image = Translator(str(model), device="cpu", precision="float32"), noise(20, 12)
     image.save(tmp_path / "x.png")
     expected = np.asarray(translator(image))
     tensor = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 127.5 - 1
@@ -108,22 +108,22 @@ def test_all_kinds_of_pictures_are_taken(model: Path, tmp_path: Path) -> None:
 
 
 def test_gray_in_and_color_out(tmp_path: Path) -> None:
-    translator = Translator(saved(tmp_path / "x.safetensors", in_channels=1), device="cpu")
+    translator = Translator(saved(tmp_path / "x.safetensors", in_channels=1), device="cpu", precision="float32")
     assert translator(noise(16, 16)).mode == "RGB"
-    gray = Translator(saved(tmp_path / "y.safetensors", out_channels=1), device="cpu")
+    gray = Translator(saved(tmp_path / "y.safetensors", out_channels=1), device="cpu", precision="float32")
     assert gray(noise(16, 16)).mode == "L"
     assert np.asarray(gray(np.zeros((16, 16, 1), dtype=np.uint8))).shape == (16, 16)
 
 
 def test_alpha_is_carried_over(model: Path) -> None:
     image = noise(20, 12, "RGBA")
-    translated = Translator(model, device="cpu")(image)
+    translated = Translator(model, device="cpu", precision="float32")(image)
     assert translated.mode == "RGBA"
     assert np.array_equal(np.asarray(translated)[:, :, 3], np.asarray(image)[:, :, 3])
 
 
 def test_a_size_is_worked_at_and_given_back(model: Path) -> None:
-    translator, image = Translator(model, device="cpu"), noise(50, 40)
+    translator, image = Translator(model, device="cpu", precision="float32"), noise(50, 40)
     resized = translator(image, size="16x24")
     assert resized.size == (16, 24)
     assert np.array_equal(np.asarray(resized), np.asarray(translator(image.resize((16, 24), Image.Resampling.BICUBIC))))
@@ -131,7 +131,7 @@ def test_a_size_is_worked_at_and_given_back(model: Path) -> None:
 
 
 def test_half_of_a_pair_side_by_side_can_be_translated(model: Path, tmp_path: Path) -> None:
-    translator, left, right = Translator(model, device="cpu"), noise(16, 16), noise(16, 16).rotate(90)
+    translator, left, right = Translator(model, device="cpu", precision="float32"), noise(16, 16), noise(16, 16).rotate(90)
     both = Image.new("RGB", (33, 16))
     both.paste(left, (0, 0))
     both.paste(right, (17, 0))
@@ -163,7 +163,9 @@ def test_pictures_of_a_batch_do_not_share_their_own_statistics(tmp_path: Path) -
 
 @pytest.mark.parametrize("levels", [0, 3, 4])
 def test_pictures_smaller_than_the_layers_need_are_translated(tmp_path: Path, levels: int) -> None:
-    translator = Translator(saved(tmp_path / "x.safetensors", generator=ResNetConfig(width=2, blocks=1, levels=levels)), device="cpu")
+    translator = Translator(
+        saved(tmp_path / "x.safetensors", generator=ResNetConfig(width=2, blocks=1, levels=levels)), device="cpu", precision="float32"
+    )
     assert translator(noise(50, 5)).size == (50, 5)
 
 
@@ -226,7 +228,7 @@ def test_one_bad_picture_does_not_stop_the_rest(model: Path, tmp_path: Path) -> 
 
 def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> None:
     noise(16, 16).save(tmp_path / "x.png")
-    translator, target = Translator(model, device="cpu"), tmp_path / "out" / "x.png"
+    translator, target = Translator(model, device="cpu", precision="float32"), tmp_path / "out" / "x.png"
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x.png").write_text("as it was")
     assert translate_file(translator, tmp_path / "x.png", target, skip_existing=True) is None
@@ -258,7 +260,7 @@ def test_inputs_are_files_folders_and_globs_and_never_overwritten(tmp_path: Path
 
 
 def test_translated_tensors_and_pictures_agree(model: Path) -> None:
-    translator, image = Translator(model, device="cpu"), noise(16, 16)
+    translator, image = Translator(model, device="cpu", precision="float32"), noise(16, 16)
     tensor = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
     assert np.array_equal(np.asarray(to_picture(translator.translate(tensor))), np.asarray(translator(image)))
 
@@ -293,3 +295,13 @@ def test_a_folder_without_the_model_says_what_it_has_or_what_to_do(tmp_path: Pat
     (tmp_path / "theirs" / "latest_net_G.pth").touch()
     with pytest.raises(UserError, match="theirs holds files of another tool: make model files of them with 'transmute import"):
         Translator(tmp_path / "theirs")
+
+
+def test_bfloat16_moves_pixels_by_a_few_levels_and_float32_by_none(model: Path) -> None:
+    image = noise(20, 12)
+    exact, again, rounded = (Translator(model, device="cpu", precision=precision) for precision in ("float32", "float32", "bfloat16"))
+    one, other, near = (np.asarray(translate(image)).astype(int) for translate in (exact, again, rounded))
+    assert (one == other).all()
+    # A layer rounds by up to 0.4 %, and there are about ten before the 255 levels.
+    assert 0 < np.abs(one - near).max() < 12
+    assert rounded.why == "as asked"

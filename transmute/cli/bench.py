@@ -13,7 +13,7 @@ from pydantic import Field
 
 from transmute.cli.parsing import parsed
 from transmute.cli.train import chosen_recipe
-from transmute.settings import Settings
+from transmute.settings import Settings, width_and_height
 from transmute.training.config import Recipe
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def bench(arguments: list[str]) -> int:
     about = "Times a recipe's training step on this machine, ours and a reference by turns: the original's step, eager and in float32."
     given = parsed(BenchArguments, rest, "bench", description=f"{about} {choices}", default=BenchArguments(recipe=recipe))
 
-    os.environ |= {"KINETO_LOG_LEVEL": "5", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch's profiler talks of itself
+    os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch's profiler talks of itself
 
     import torch
     from rich.console import Console
@@ -55,9 +55,12 @@ def bench(arguments: list[str]) -> int:
     from transmute.bench.measure import compare
     from transmute.devices import chosen_device
     from transmute.training.config import TrainConfig
+    from transmute.training.session import require_legal_size, require_sizes
     from transmute.training.speed import chosen_speed, cudnn_for
 
     recipe = given.recipe
+    require_legal_size(recipe)
+    require_sizes(recipe, {width_and_height(recipe.size)})
     device = torch.device(chosen_device(given.device))
     steps = recipe.steps or recipe.epochs * given.pictures // recipe.batch
     config = TrainConfig(recipe=recipe, precision=given.precision, compile=given.compile, graph=given.graph)

@@ -22,7 +22,7 @@ from transmute.data.preprocess import Geometry
 from transmute.data.stream import Order, Stream, fixed_batch, readers
 from transmute.methods.base import Method
 from transmute.run import Run
-from transmute.settings import UserError, differences
+from transmute.settings import UserError, differences, width_and_height
 from transmute.training.checkpoint import resume, save_models
 from transmute.training.config import Recipe, TrainConfig
 from transmute.training.environment import environment
@@ -94,9 +94,10 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
     sessions = run.sessions() if begun else []
 
     geometry = Geometry.of(recipe.preprocess, recipe.size, recipe.method.generator.stride)
-    _require_legal_size(recipe, geometry)
+    if geometry.crops:
+        require_legal_size(recipe)
     data, sizes, fingerprint = _pictures(config, geometry, sessions, say)
-    size = _require_sizes(recipe, sizes)
+    size = require_sizes(recipe, sizes)
     shown = fixed_batch(data, recipe.preprocess, geometry, count=4) if processes.first else []
     order = Order(len(data.train[0]), len(data.train[1]), recipe.seed, recipe.method.paired, recipe.preprocess.serial)
     last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
@@ -180,10 +181,15 @@ def _require_divisible_batch(recipe: Recipe, processes: Processes) -> None:
         )
 
 
-def _require_legal_size(recipe: Recipe, geometry: Geometry) -> None:
-    stride = recipe.method.generator.stride
-    if geometry.crops and any(side % stride for side in geometry.size):
-        legal = "x".join(str(max(1, round(side / stride)) * stride) for side in geometry.size)
+def require_legal_size(recipe: Recipe) -> None:
+    """Sides must be multiples of what the generator halves them by.
+
+    Raises:
+        UserError: If they are not, with the nearest that are.
+    """
+    stride, size = recipe.method.generator.stride, width_and_height(recipe.size)
+    if any(side % stride for side in size):
+        legal = "x".join(str(max(1, round(side / stride)) * stride) for side in size)
         raise UserError(
             f"--size {recipe.size} does not fit a {recipe.method.generator.name} generator, whose sides are multiples of {stride}: take {legal}"
         )
@@ -209,7 +215,7 @@ def _pictures(
     return data, sizes, fingerprint
 
 
-def _require_sizes(recipe: Recipe, sizes: set[tuple[int, int]]) -> tuple[int, int]:
+def require_sizes(recipe: Recipe, sizes: set[tuple[int, int]]) -> tuple[int, int]:
     """The (width, height) of what training sees, or of its largest where they differ and that does not matter.
 
     Raises:

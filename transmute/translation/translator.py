@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from transmute.devices import chosen_device
+from transmute.devices import chosen_device, chosen_precision
 from transmute.images import open_picture, to_picture, to_tensor
 from transmute.lab import to_lab, to_rgb
 from transmute.run import Run
@@ -29,9 +29,12 @@ class Translator:
         direction: a_to_b or b_to_a, where the run has both; None takes the first there is.
         device: Where to compute; auto takes a GPU where there is one.
         noise: Keep dropout on, as pix2pix does: each translation is another.
+        precision: float32 or bfloat16; auto is bfloat16 where the device is fast at it, which halves the time
+            and moves pixels by about one level of 255.
 
     Attributes:
         card: What the model file says of itself.
+        precision, why: What it computes in, and the reason.
         network: The plain module, float (batch, channels, height, width) in [-1, 1] to the same.
 
     Example:
@@ -39,7 +42,9 @@ class Translator:
         translate("horse.jpg").save("zebra.jpg")
     """
 
-    def __init__(self, model: str | Path, *, direction: str | None = None, device: str = "auto", noise: bool = False) -> None:
+    def __init__(
+        self, model: str | Path, *, direction: str | None = None, device: str = "auto", noise: bool = False, precision: str = "auto"
+    ) -> None:
         path = Path(model)
         if path.is_dir():
             path = _model_in(path, direction)
@@ -50,6 +55,7 @@ class Translator:
             raise UserError(f"{path} translates {self.card.direction}, not {direction}")
         self.device = torch.device(chosen_device(device))
         self.network.to(self.device)
+        self.precision, self.why = chosen_precision(precision, self.device)
 
     @overload
     def __call__(self, pictures: Picture, *, size: Size | int | None = None, half: str | None = None) -> Image.Image: ...
@@ -132,7 +138,9 @@ class Translator:
         top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
         # A batch would share its statistics where each picture is to have its own.
         parts = padded.split(1) if self.card.own_statistics else [padded]
-        return torch.cat([self.network(part) for part in parts])[:, :, top : top + height, left : left + width]
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            translated = torch.cat([self.network(part) for part in parts])
+        return translated[:, :, top : top + height, left : left + width]
 
 
 def _model_in(folder: Path, direction: str | None) -> Path:
