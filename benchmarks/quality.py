@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from statistics import mean, stdev
@@ -32,7 +33,11 @@ def judged(folder: Path, variant: str, seed: int, steps: int | None, device: str
     run, data = folder / f"{variant}-{seed}", folder / "data"
     recipe = DEMO.replace(seed=seed, steps=steps or DEMO.steps)
     began = time.perf_counter()
-    train(TrainConfig(folder=data, run=run, recipe=recipe, data=SourceConfig(cache=True), sample_every=400, device=device, **VARIANTS[variant]))
+    stopped_by = train(
+        TrainConfig(folder=data, run=run, recipe=recipe, data=SourceConfig(cache=True), sample_every=400, device=device, **VARIANTS[variant])
+    )
+    if stopped_by:
+        sys.exit(128 + stopped_by)
     figures: dict[str, float] = {"seconds": time.perf_counter() - began}
     for direction, found in judge(run, data)[1].items():
         figures |= {f"{direction}: look": found.moved, f"{direction}: ground": found.ground_changed}
