@@ -14,7 +14,9 @@ def to_lab(images: Images) -> tuple[Images, Images]:
     """RGB in [-1, 1] to lightness (1 channel, L / 50 - 1, in [-1, 1]) and colors (2 channels, a / 110 and b / 110)."""
     srgb = (images + 1) / 2
     linear = torch.where(srgb > 0.04045, ((srgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4, srgb / 12.92)
-    xyz = torch.einsum("ij,njhw->nihw", images.new_tensor(_TO_XYZ), linear) / images.new_tensor(_WHITE).view(3, 1, 1)
+    # Numbers of Python, not tensors: these would be copied to a GPU in each step, which no CUDA graph can capture.
+    red, green, blue = linear.unbind(1)
+    xyz = torch.stack([(r * red + g * green + b * blue) / white for (r, g, b), white in zip(_TO_XYZ, _WHITE, strict=True)], dim=1)
     x, y, z = torch.where(xyz > 0.008856, xyz.clamp(min=0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116).unbind(1)
     return (116 * y - 16)[:, None] / 50 - 1, torch.stack([500 * (x - y), 200 * (y - z)], dim=1) / 110
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from transmute.batch import Batch
+from transmute.training.speed import first_line
 
 Step = Callable[[Sequence[Batch]], dict[str, Tensor]]
 
@@ -103,5 +104,4 @@ class CapturedStep:
         seed = generator.initial_seed()
         generator.graphsafe_set_state(torch.Generator(generator.device).graphsafe_get_state())
         generator.manual_seed(seed)
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        self.say(f"steps are not replayed as CUDA graphs, since one could not be captured ({reason[0]}): they go on one kernel at a time")
+        self.say(f"steps are not replayed as CUDA graphs, since one could not be captured ({first_line(error)}): they go on one kernel at a time")

@@ -69,8 +69,6 @@ def chosen_speed(
     too_short = (steps < WORTH_COMPILING, f"pays from {WORTH_COMPILING} steps on")
     several_sizes = (not one_size, "pictures differ in size")
     compiled, why_compiled = said(config.compile, "compiled", [too_short, several_sizes], "a long training")
-    if compiled and (problem := _cannot_compile(device)):
-        compiled, why_compiled = False, problem
     captured, why_captured = said(config.graph, "captured", [(not cuda, "only a GPU can"), several_sizes], "this GPU can")
     if captured and not cuda:
         captured, why_captured = False, "only a GPU can"
@@ -83,14 +81,9 @@ def chosen_speed(
     return Speed(precision, compiled, captured, joined=cuda and one_size, channels_last=cuda and precision == "bfloat16"), line
 
 
-def _cannot_compile(device: torch.device) -> str | None:
-    """Why torch cannot compile here (no compiler, mostly), or None: found out on a function that takes seconds."""
-    try:
-        torch.compile(lambda numbers: (numbers + 1).sin())(torch.zeros(8, device=device))
-    except Exception as error:  # compilers fail in many ways, and none of them should end a training
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        return f"torch cannot compile here: {reason[0]}"
-    return None
+def first_line(error: Exception) -> str:
+    """What torch said, without what it says after that."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager

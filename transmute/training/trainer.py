@@ -13,7 +13,7 @@ from transmute.batch import Batch
 from transmute.methods.base import Method, Player, Update
 from transmute.training.capture import CapturedStep
 from transmute.training.config import AdamConfig
-from transmute.training.speed import Speed
+from transmute.training.speed import Speed, first_line
 
 
 class Trainer:
@@ -47,6 +47,7 @@ class Trainer:
         if speed.compiled:
             for network in method.networks.values():
                 network.compile()
+        self._say, self._compiling = say, speed.compiled
         self._captured = CapturedStep(self._step, say=say) if speed.captured else None
 
     @property
@@ -65,7 +66,24 @@ class Trainer:
         """
         for optimizer in self.optimizers.values():
             _set_rate(optimizer, self.config.lr * rate)
+        if self._compiling:
+            return self._compile(batches)
         return self._captured(batches) if self._captured else self._step(batches)
+
+    def _compile(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """The first step, in which torch compiles the networks; if it cannot, everything is as before, and they stay uncompiled."""
+        self._compiling = False
+        before = {name: value.clone() for name, value in self.state_dict().items()}
+        try:
+            return self._step(batches)
+        except Exception as error:  # compilers fail in many ways, and none of them should end a training
+            for network in self.method.networks.values():
+                network._compiled_call_impl = None  # there is no other way back
+            for optimizer in self.optimizers.values():
+                optimizer.zero_grad()
+            self.load_state_dict(before)
+            self._say(f"networks are not compiled, since torch cannot do that here ({first_line(error)})")
+            return self._step(batches)
 
     def _step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         steps = [self.method.step(batch) for batch in batches]
