@@ -75,7 +75,8 @@ class Trainer:
         self._compiling = False
         before = {name: value.clone() for name, value in self.state_dict().items()}
         try:
-            return self._step(batches)
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                return self._step(batches)
         except Exception as error:  # compilers fail in many ways, and none of them should end a training
             for network in self.method.networks.values():
                 network._compiled_call_impl = None  # there is no other way back
