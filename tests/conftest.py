@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for tests of determinism on a GPU; read once, by the first product there
 
 with install_import_hook(["transmute.networks", "transmute.losses", "transmute.methods", "transmute.translation"], "beartype.beartype"):
     import transmute.losses.adversarial

@@ -38,10 +38,11 @@ class Reference:
         self.step = _step_of(method, self._adams)
 
     def state(self) -> list[Tensor]:
-        """Weights, buffers and moments: what stays in memory between two steps."""
+        """Weights, gradients, buffers and moments: what stays in memory between two steps."""
         optimizers = self._adams.of_translators, self._adams.of_judges
         moments = [value for optimizer in optimizers for kept in optimizer.state.values() for value in kept.values()]
-        return [*self._method.state_dict().values(), *moments]
+        gradients = [parameter.grad for parameter in self._method.parameters() if parameter.grad is not None]
+        return [*self._method.state_dict().values(), *gradients, *moments]
 
 
 class _Adams:
@@ -119,7 +120,8 @@ def _pix2pix(method: Pix2Pix, adams: _Adams, batch: Batch) -> Losses:
     losses = {"discriminate_fake": 0.5 * game.fake(score(torch.cat([source, fake.detach()], dim=1)))}
     losses["discriminate_real"] = 0.5 * game.real(score(torch.cat([source, target], dim=1)))
     penalty = game.penalty(lambda output: score(torch.cat([source, output], dim=1)), target, fake.detach())
-    _total([*losses.values(), *([] if penalty is None else [penalty])]).backward()
+    losses |= {} if penalty is None else {"penalty": penalty}
+    _total(losses.values()).backward()
     adams.of_judges.step()
 
     adams.freeze_judges(True)
@@ -142,7 +144,8 @@ def _cut(method: CUT, adams: _Adams, batch: Batch) -> Losses:
     adams.of_judges.zero_grad()
     losses = {"discriminate": 0.5 * (game.fake(score(fake.detach())) + game.real(score(target)))}
     penalty = game.penalty(score, target, fake.detach())
-    _total([*losses.values(), *([] if penalty is None else [penalty])]).backward()
+    losses |= {} if penalty is None else {"penalty": penalty}
+    _total(losses.values()).backward()
     adams.of_judges.step()
 
     adams.freeze_judges(True)

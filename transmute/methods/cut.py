@@ -60,11 +60,12 @@ class CUT(Method):
     def contrast(self, source: Images, output: Images, coin: Tensor) -> Scalar:
         """PatchNCE between a picture and what was made of it (mirrored or not, as the coin fell), averaged over the layers."""
         layers, temperature = self.config.layers, self.config.temperature
+        # Queries before keys: older versions of torch keep what autocast made of a weight without a gradient, and use it where there should be one.
+        features = [mirrored(layer, coin) for layer in self.translate.features(output, layers)]
+        places = [self._places(layer) for layer in features]
+        queries = self.heads(features, places)
         with torch.no_grad():  # no gradient flows into the keys
-            features = self.translate.features(source, layers)
-            places = [self._places(layer) for layer in features]
-            keys = self.heads(features, places)
-        queries = self.heads([mirrored(layer, coin) for layer in self.translate.features(output, layers)], places)
+            keys = self.heads(self.translate.features(source, layers), places)
         losses = [patch_nce(query, key, temperature) for query, key in zip(queries, keys, strict=True)]
         return torch.stack(losses).mean()
 

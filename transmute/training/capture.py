@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from collections.abc import Callable, Sequence
 
@@ -51,10 +50,13 @@ class CapturedStep:
             torch.cuda.current_stream().wait_stream(self.stream)
             return losses
         if not self.pieces:
+            problem = None
             try:
                 self._capture(batches)
             except RuntimeError as error:
-                self._give_up(error)
+                problem = first_line(error)
+            if problem is not None:  # outside of `except`, which would keep what the broken step holds
+                self._give_up(problem)
                 return self.step(batches)
         for kept, fresh in zip(self.batches, batches, strict=True):
             kept.a.copy_(fresh.a)
@@ -76,6 +78,7 @@ class CapturedStep:
         self.batches = [Batch(batch.a.clone(), batch.b.clone()) for batch in batches]
         torch.cuda.synchronize()
         gc.collect()
+        torch.cuda.empty_cache()  # a graph has memory of its own, and can use none that is kept for others
         with torch.cuda.stream(self.stream):
             self._begin()
             self.losses = self.step(self.batches)
@@ -93,15 +96,20 @@ class CapturedStep:
         graph.capture_end()
         self.pieces.append(graph.replay)
 
-    def _give_up(self, error: RuntimeError) -> None:
+    def _give_up(self, problem: str) -> None:
         self.failed = True
         if self.graph is not None:
-            with contextlib.suppress(RuntimeError), torch.cuda.stream(self.stream):
-                self.graph.capture_end()
+            try:
+                with torch.cuda.stream(self.stream):
+                    self.graph.capture_end()
+            except RuntimeError:  # it stops before it closes the graph's memory
+                device = torch.cuda.current_device()
+                torch._C._cuda_endAllocateToPool(device, self.pool)
+                torch._C._cuda_releasePool(device, self.pool)
         self.graph, self.pieces, self.batches = None, [], []
         # A capture that breaks off leaves the device's generator waiting for its end: give it a state of its own.
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         seed = generator.initial_seed()
         generator.graphsafe_set_state(torch.Generator(generator.device).graphsafe_get_state())
         generator.manual_seed(seed)
-        self.say(f"steps are not replayed as CUDA graphs, since one could not be captured ({first_line(error)}): they go on one kernel at a time")
+        self.say(f"steps are not replayed as CUDA graphs, since one could not be captured ({problem}): they go on one kernel at a time")

@@ -143,7 +143,7 @@ class TrainConfig(Settings):
     graph: Literal["auto", "on", "off"] = "auto"
     """Replay whole steps as CUDA graphs; auto does so on a GPU where pictures have one size."""
     deterministic: bool = False
-    """Bit-equal results each time on one machine, also on a GPU, where that is slower."""
+    """Bit-equal results each time on one machine, also on a GPU, where that is slower (in a notebook: before it has used the GPU)."""
     sync_batch_norm: bool = False
     """Batch-norm statistics over all processes, not each one's own (GPUs only)."""
 

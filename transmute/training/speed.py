@@ -26,14 +26,12 @@ class Speed:
         compiled: Networks are compiled by torch.
         captured: A whole step is replayed as CUDA graphs.
         joined: Passes of one network over several batches are made as one.
-        channels_last: Memory holds the channels of a pixel beside each other.
     """
 
     precision: str = "float32"
     compiled: bool = False
     captured: bool = False
     joined: bool = False
-    channels_last: bool = False
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -54,31 +52,28 @@ def chosen_speed(
     cuda = device.type == "cuda"
     known = dict(before) if before and before.get("device_type") == device.type else {}
 
-    def said(asked: str, name: str, reasons: list[tuple[bool, str]], otherwise: str) -> tuple[bool, str]:
-        """The first reason against it counts, unless it was asked for, or is settled."""
-        if asked != "auto":
-            return asked == "on", "as asked"
+    def said(asked: str, name: str, never: str | None, rather_not: str | None, otherwise: str) -> tuple[bool, str]:
+        if asked == "off" or never:
+            return False, "as asked" if asked == "off" else str(never)
+        if asked == "on":
+            return True, "as asked"
         if name in known:
             return bool(known[name]), "as before"
-        against = next((reason for holds, reason in reasons if holds), None)
-        return against is None, against or otherwise
+        return rather_not is None, rather_not or otherwise
 
     precision, why = chosen_precision(config.precision, device)
     if config.precision == "auto" and "precision" in known:
         precision, why = known["precision"], "as before"
-    too_short = (steps < WORTH_COMPILING, f"pays from {WORTH_COMPILING} steps on")
-    several_sizes = (not one_size, "pictures differ in size")
-    compiled, why_compiled = said(config.compile, "compiled", [too_short, several_sizes], "a long training")
-    captured, why_captured = said(config.graph, "captured", [(not cuda, "only a GPU can"), several_sizes], "this GPU can")
-    if captured and not cuda:
-        captured, why_captured = False, "only a GPU can"
-    if captured and not one_size:
-        captured, why_captured = False, "pictures differ in size"
+    uncompilable = None if one_size else "pictures differ in size"
+    too_short = f"pays from {WORTH_COMPILING} steps on" if steps < WORTH_COMPILING else None
+    compiled, why_compiled = said(config.compile, "compiled", uncompilable, too_short, "a long training")
+    uncapturable = "only a GPU can" if not cuda else "batch norm is synchronized" if config.sync_batch_norm else uncompilable
+    captured, why_captured = said(config.graph, "captured", uncapturable, None, "this GPU can")
     line = (
         f"networks in {precision} ({why}), {'compiled' if compiled else 'not compiled'} ({why_compiled}), "
         f"{'steps as CUDA graphs' if captured else 'no CUDA graph'} ({why_captured})"
     )
-    return Speed(precision, compiled, captured, joined=cuda and one_size, channels_last=cuda and precision == "bfloat16"), line
+    return Speed(precision, compiled, captured, joined=cuda and one_size), line
 
 
 def first_line(error: Exception) -> str:
@@ -89,13 +84,17 @@ def first_line(error: Exception) -> str:
 @contextmanager
 def cudnn_for(*, one_size: bool, deterministic: bool) -> Iterator[None]:
     """Lets cuDNN search for its fastest algorithms, or makes reruns bit-equal, for as long as a training lasts."""
-    before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    benchmark, strict, warning = (
+        torch.backends.cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     torch.backends.cudnn.benchmark = one_size and not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, matrix products on a GPU refuse to be deterministic
-    torch.use_deterministic_algorithms(deterministic or before[1])
+        torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.backends.cudnn.benchmark = before[0]
-        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(strict, warn_only=warning)

@@ -32,8 +32,6 @@ class Trainer:
         self.speed = speed = speed or Speed()
         self.device = next(method.parameters()).device
         _broadcast(list(method.state_dict().values()))
-        if speed.channels_last:
-            method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         # A graph reads the learning rate anew at each replay, so it lies on the device.
         rate = torch.tensor(optimizer.lr, device=self.device) if speed.captured else optimizer.lr
         self.optimizers = {
@@ -45,8 +43,9 @@ class Trainer:
         }
         method.joined = speed.joined
         if speed.compiled:
-            for network in method.networks.values():
-                network.compile()
+            # Not the judges: a compiled backward makes the gradients of their weights also where only pictures need one, and knows no penalty.
+            for network in method.translators.values():
+                network.compile(dynamic=False)
         self._say, self._compiling = say, speed.compiled
         self._captured = CapturedStep(self._step, say=say) if speed.captured else None
 
@@ -73,20 +72,23 @@ class Trainer:
     def _compile(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         """The first step, in which torch compiles the networks; if it cannot, everything is as before, and they stay uncompiled."""
         self._compiling = False
+        from torch._dynamo.exc import TorchDynamoException  # slow to import
+
         before = {name: value.clone() for name, value in self.state_dict().items()}
         try:
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                 return self._step(batches)
-        except Exception as error:  # compilers fail in many ways, and none of them should end a training
-            for network in self.method.networks.values():
-                network._compiled_call_impl = None  # there is no other way back
-            for optimizer in self.optimizers.values():
-                optimizer.zero_grad()
-            self.load_state_dict(before)
-            self._say(f"networks are not compiled, since torch cannot do that here ({first_line(error)})")
-            return self._step(batches)
+        except TorchDynamoException as error:
+            problem = first_line(error)
+        for network in self.method.translators.values():
+            network._compiled_call_impl = None  # there is no other way back
+        self.load_state_dict(before)
+        self._say(f"networks are not compiled, since torch cannot do that here ({problem})")
+        return self._step(batches)
 
     def _step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()  # of a step that broke off
         steps = [self.method.step(batch) for batch in batches]
         losses: dict[str, Tensor] = {}
         # All micro-batches contribute to an update before any goes on to the next; each graph is freed before the next is made.
@@ -154,6 +156,7 @@ class Trainer:
         Raises:
             RuntimeError: If keys or shapes do not fit; a run's recipe is compared before it comes to that.
         """
+        assert self._captured is None or not self._captured.pieces, "graphs hold the tensors that this replaces"
         self.method.load_state_dict(_below("method.", state))
         for direction, average in self.averages.items():
             # A run that is extended by averaging starts its averages from its weights.
@@ -164,9 +167,6 @@ class Trainer:
                 index, kind = key.split(".")
                 moments.setdefault(int(index), {})[kind] = value
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-            for parameter, kept in optimizer.state.items():  # moments lie in memory as their weights do
-                for kind, value in kept.items():
-                    kept[kind] = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
     def non_finite(self) -> str | None:
         """The name of the first weight that is not finite, or None."""
