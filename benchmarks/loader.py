@@ -1,8 +1,9 @@
-"""How long steps of a given length wait for pictures from JPEGs on disk.
+"""How long a device whose steps take a given time waits for pictures from JPEGs on disk.
 
     python benchmarks/loader.py FOLDER --step-ms 6.7 --workers 2
 
-The step itself is a pause, as it is for this process while a GPU computes. FOLDER is a data set; without one, 200 and 200 JPEGs of noise of 256 px.
+The device is a clock: it begins a step when the step before is done and the batch is there. This process, which has nothing to compute, sleeps until
+it may hand over the next but one, as beside a GPU that replays graphs. FOLDER is a data set; without one, 200 and 200 JPEGs of noise of 256 px.
 """
 
 from __future__ import annotations
@@ -32,23 +33,23 @@ def write_noise(folder: Path, count: int) -> None:
 
 
 def measure(folder: Path, *, batch: int, steps: int, seconds: float, workers: int, cache: bool) -> str:
-    """Waits for and loads `steps` batches, a pause after each."""
+    """How long the device is idle in so many steps, once the workers have begun."""
     data = recognize(folder, SourceConfig(), paired=False)
     config = PreprocessConfig()
     geometry = Geometry.of(config, "256", 4)
     stream = Stream(data, Order(len(data.train[0]), len(data.train[1]), 0, paired=False, serial=False), config, geometry, keep=cache)
     warm_up = stream.order.pass_length // batch if cache else 20
     batches = stream.batches(batch=batch, first_step=0, last_step=warm_up + steps, rank=0, processes=1, workers=workers, pin=False)
-    waited, loading = 0.0, 0.0
+    idle, loading, done = 0.0, 0.0, time.perf_counter()
     for step in range(warm_up + steps):
-        start = time.perf_counter()
         _, load_seconds = next(batches)
+        now = time.perf_counter()
         if step >= warm_up:
-            waited += time.perf_counter() - start
+            idle += max(0.0, now - done)
             loading += load_seconds / steps
-        time.sleep(seconds)
-    share = waited / (waited + steps * seconds)
-    wait = f"{1000 * waited / steps:6.2f} ms waited a step of {1000 * seconds:.1f} ms: {share:5.1%} of the time"
+        done = max(now, done) + seconds
+        time.sleep(max(0.0, done - seconds - time.perf_counter()))
+    wait = f"idle {1000 * idle / steps:5.2f} ms a step of {1000 * seconds:.1f} ms: {idle / (idle + steps * seconds):5.1%} of the time"
     return f"{wait}; loading one picture {1000 * loading:.2f} ms"
 
 

@@ -123,6 +123,8 @@ class BlurUp(nn.Module):
         self.register_buffer("kernel", 4 * binomial_kernel(4).expand(channels, 1, 4, 4).clone(), persistent=False)
 
     def forward(self, features: Features) -> Features:
-        padded = F.pad(features, (1, 1, 1, 1), mode="replicate")
+        # By hand, since torch 2.13 cannot compile the backward of its own replication on a CPU.
+        wide = torch.cat([features[..., :1], features, features[..., -1:]], dim=3)
+        padded = torch.cat([wide[:, :, :1], wide, wide[:, :, -1:]], dim=2)
         doubled = F.conv_transpose2d(padded, self.kernel.to(features.dtype), stride=2, padding=2, groups=features.shape[1])
         return doubled[:, :, 1:-1, 1:-1]

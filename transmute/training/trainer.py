@@ -72,13 +72,12 @@ class Trainer:
     def _compile(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         """The first step, in which torch compiles the networks; if it cannot, everything is as before, and they stay uncompiled."""
         self._compiling = False
-        from torch._dynamo.exc import TorchDynamoException  # slow to import
-
+        self._say("compiling the networks, which takes a minute or two")
         before = {name: value.clone() for name, value in self.state_dict().items()}
         try:
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                 return self._step(batches)
-        except TorchDynamoException as error:
+        except Exception as error:  # compilers fail in many ways, and none of them should end a training; what is not theirs comes again
             problem = first_line(error)
         for network in self.method.translators.values():
             network._compiled_call_impl = None  # there is no other way back
