@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from tests.conftest import TINY_CYCLEGAN, TINY_PIX2PIX
-from tests.training.test_golden_traces import CYCLEGAN_LOSSES, PIX2PIX_LOSSES, below, cyclegan, pix2pix, recognized
+from tests.training.test_golden_traces import TRACES, require_the_originals_steps
 from transmute.batch import Batch
 from transmute.bench.reference import Reference
-from transmute.interop.conversion import converted
 from transmute.losses.config import WGANGPConfig
 from transmute.methods.config import ColorizationConfig, CUTConfig
 from transmute.networks.config import PatchGANConfig, ResNetConfig
@@ -22,28 +19,9 @@ from transmute.training.config import AdamConfig
 from transmute.training.trainer import Trainer
 
 
-@pytest.mark.parametrize("name", ["cyclegan_lsgan", "cyclegan_vanilla_noidentity", "pix2pix_vanilla"])
+@pytest.mark.parametrize("name", TRACES)
 def test_reference_steps_are_those_of_the_original(golden: Path, name: str) -> None:
-    facts = next(row for row in json.loads((golden / "index.json").read_text()) if row["file"] == f"traces/{name}.safetensors")
-    trace = load_file(golden / "traces" / f"{name}.safetensors")
-    method, networks = (cyclegan if name.startswith("cyclegan") else pix2pix)(facts["options"])
-    names = CYCLEGAN_LOSSES if name.startswith("cyclegan") else PIX2PIX_LOSSES
-    for network_name, network in networks.items():
-        initial = below(f"initial.{network_name}.", trace)
-        network.load_state_dict(converted(initial, recognized(initial), Path("trace")))
-    reference = Reference(method, AdamConfig())
-    for step in range(facts["steps"]):
-        losses = reference.step(Batch(trace[f"batch.{step}.A"].double(), trace[f"batch.{step}.B"].double()))
-        for theirs, expected in zip(facts["loss_names"], trace["losses"][step].tolist(), strict=True):
-            loss = losses.get(names[theirs], torch.zeros(())).item()
-            shown = 2 * loss if theirs in ("D_real", "D_fake") else loss  # they log these before they halve them
-            assert shown == pytest.approx(expected, rel=1e-9), (step, theirs)
-    for network_name, network in networks.items():
-        final = below(f"final.{network_name}.", trace)
-        key = recognized(below(f"initial.{network_name}.", trace)).key
-        compared = [(value - final[key(name)]).abs().max() <= 1e-8 for name, value in network.state_dict().items() if key(name) in final]
-        assert len(compared) == len(final)
-        assert all(compared), network_name
+    require_the_originals_steps(golden, name, lambda method: Reference(method, AdamConfig()).step)
 
 
 CUT = CUTConfig(
