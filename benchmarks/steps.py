@@ -16,7 +16,7 @@ import torch
 from transmute.bench.measure import compare
 from transmute.recipes import RECIPES
 from transmute.training.config import TrainConfig
-from transmute.training.speed import chosen_speed, cudnn_for
+from transmute.training.speed import algorithms_for, chosen_speed
 
 CASES = {
     "cpu": [("cyclegan", "128", 1), ("pix2pix", "256", 1), ("cut", "128", 1), ("fastcut", "128", 1)],
@@ -41,7 +41,7 @@ def main() -> None:
             continue
         recipe = RECIPES[name].replace(size=size, batch=batch)
         config = TrainConfig(recipe=recipe, compile=given.compile)
-        with cudnn_for(one_size=True, deterministic=False):
+        with algorithms_for(one_size=True, deterministic=False):
             speed, _ = chosen_speed(config, device, steps=100_000, one_size=True)
             found = compare(recipe, device, speed, pairs=given.pairs, say=print)
         ours, reference = found.ours, found.reference

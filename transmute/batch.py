@@ -22,6 +22,10 @@ class Batch:
         """The same batch in memory from which a GPU can copy in the background; the loader calls this."""
         return Batch(self.a.pin_memory(), self.b.pin_memory())
 
+    def parts(self, count: int) -> list[Batch]:
+        """The batch cut into so many smaller ones."""
+        return [Batch(a, b) for a, b in zip(self.a.chunk(count), self.b.chunk(count), strict=True)]
+
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
         """The same batch on another device (copied in the background where the memory is pinned)."""
         return Batch(self.a.to(device, dtype, non_blocking=True), self.b.to(device, dtype, non_blocking=True))

@@ -109,3 +109,8 @@ def width_and_height(size: object) -> tuple[int, int]:
     """The two numbers of a size, in any way that it may be written."""
     width, height = _normalized_size(size).split("x")
     return int(width), int(height)
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of its failure, without what it says after that."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

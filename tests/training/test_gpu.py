@@ -64,12 +64,8 @@ def trained(
     for step in range(steps):
         batch = Batch(*(torch.rand(2, 3, size, size, generator=random) * 2 - 1 for _ in "ab")).to(torch.device("cuda"))
         torch.manual_seed(step)
-        losses.append({name: loss.item() for name, loss in trainer.step(parts(batch, accumulate), rate=1 - step / steps).items()})
+        losses.append({name: loss.item() for name, loss in trainer.step(batch.parts(accumulate), rate=1 - step / steps).items()})
     return trainer, losses
-
-
-def parts(batch: Batch, count: int) -> list[Batch]:
-    return [Batch(a, b) for a, b in zip(batch.a.chunk(count), batch.b.chunk(count), strict=True)]
 
 
 def built(name: str = "cyclegan") -> Method:

@@ -83,7 +83,18 @@ def test_networks_that_cannot_be_compiled_train_as_they_are(monkeypatch: pytest.
     assert all(torch.equal(value, trainers[1].state_dict()[name]) for name, value in trainers[0].state_dict().items())
 
 
-@pytest.mark.parametrize("config", [HISTORYLESS, HISTORYLESS.replace(identity=0.0), CUT, TINY_PIX2PIX.method], ids=lambda config: config.name)
+@pytest.mark.parametrize(
+    "config",
+    [
+        HISTORYLESS,
+        HISTORYLESS.replace(identity=0.0),
+        HISTORYLESS.replace(generator=HISTORYLESS.generator.replace(norm="batch")),
+        CUT,
+        TINY_PIX2PIX.method,
+        TINY_PIX2PIX.method.replace(discriminator=HISTORYLESS.discriminator),
+    ],
+    ids=["cyclegan", "without identity", "batch norm", "cut", "pix2pix", "pix2pix with instance norm"],
+)
 def test_joined_passes_change_nothing(config: Settings) -> None:
     torch.manual_seed(0)
     apart, joined = (config.build(3, 3, (16, 16)).double() for _ in range(2))  # pyright: ignore
@@ -118,6 +129,7 @@ def test_a_step_makes_no_more_passes_than_the_paper_asks_for() -> None:
     assert passes(HISTORYLESS, joined=False) == {"a_to_b": 3, "b_to_a": 3, "score_a": 3, "score_b": 3}
     assert passes(HISTORYLESS, joined=True) == {"a_to_b": 2, "b_to_a": 2, "score_a": 2, "score_b": 2}
     assert passes(HISTORYLESS.replace(identity=0.0), joined=False) == {"a_to_b": 2, "b_to_a": 2, "score_a": 3, "score_b": 3}
+    assert passes(TINY_PIX2PIX.method.replace(discriminator=HISTORYLESS.discriminator), joined=True) == {"a_to_b": 1, "score_b": 2}
     assert passes(TINY_PIX2PIX.method, joined=True) == {"a_to_b": 1, "score_b": 3}  # batch norm: real and translated are apart
     assert passes(CUT, joined=False) == {"a_to_b": 2, "score_b": 3, "heads": 4}
     assert passes(CUT, joined=True) == {"a_to_b": 1, "score_b": 2, "heads": 4}
@@ -131,9 +143,11 @@ def test_the_start_of_a_training_says_how_long_it_will_take(animals: Path, tmp_p
 
 
 def test_deterministic_trainings_are_bit_equal_and_leave_torch_as_it_was(animals: Path, tmp_path: Path) -> None:
+    during = []
     for name in "ab":
         config = TrainConfig(folder=animals, run=tmp_path / name, recipe=TINY_CYCLEGAN, device="cpu", precision="float32", deterministic=True)
-        assert train(config) is None
+        assert train(config, lambda run, step: during.append(torch.are_deterministic_algorithms_enabled())) is None
+        assert during[-1]
         assert not torch.are_deterministic_algorithms_enabled()
     one, other = (Run(tmp_path / name).checkpoint_file(8).read_bytes() for name in "ab")
     assert one == other

@@ -24,10 +24,6 @@ def batches(count: int, size: int = 4) -> list[Batch]:
     return [Batch(*(torch.rand(size, 3, 16, 16, generator=random, dtype=torch.float64) * 2 - 1 for _ in "ab")) for _ in range(count)]
 
 
-def parts(batch: Batch, count: int) -> list[Batch]:
-    return [Batch(a, b) for a, b in zip(batch.a.chunk(count), batch.b.chunk(count), strict=True)]
-
-
 def largest_difference(one: Trainer, other: Trainer) -> float:
     return max((one.state_dict()[key] - value).abs().max().item() for key, value in other.state_dict().items() if value.numel())
 
@@ -38,7 +34,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config: Settings) ->
         config = config.replace(generator=config.generator.replace(norm="instance", dropout=False))  # pyright: ignore
     whole, split = Trainer(built(config), AdamConfig()), Trainer(built(config), AdamConfig())
     for batch in batches(3):
-        losses, of_parts = whole.step([batch]), split.step(parts(batch, 4))
+        losses, of_parts = whole.step([batch]), split.step(batch.parts(4))
         assert {name: loss.item() for name, loss in of_parts.items()} == pytest.approx({name: loss.item() for name, loss in losses.items()}, rel=1e-9)
     # float64: what is left is the order of summation.
     assert largest_difference(whole, split) < 1e-9
@@ -79,7 +75,7 @@ def test_accumulation_holds_the_graph_of_one_part_at_a_time() -> None:
                 held -= self.tensor.nbytes
 
         with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
-            trainer.step(parts(batch, count))
+            trainer.step(batch.parts(count))
         return largest
 
     # Weights are kept beside pictures, so a quarter of the pictures is a little more than a quarter of the bytes.

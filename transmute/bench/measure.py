@@ -83,7 +83,7 @@ def compare(recipe: Recipe, device: torch.device, speed: Speed, *, pairs: int, s
 
     peak = _Peak(device)
     trainer = Trainer(_built(recipe, size, channels, device), recipe.optimizer, speed=speed, say=say)
-    run_ours = _cycling(lambda batch: trainer.step(_parts(batch, recipe.optimizer.accumulate)), batches)
+    run_ours = _cycling(lambda batch: trainer.step(batch.parts(recipe.optimizer.accumulate)), batches)
     for _ in range(WARM_UP):
         run_ours()
     ours_memory = peak.bytes_of(run_ours, lambda: list(trainer.state_dict().values()))
@@ -127,10 +127,6 @@ def _built(recipe: Recipe, size: tuple[int, int], channels: tuple[int, int], dev
 def _noise(count: int, channels: tuple[int, int], size: tuple[int, int]) -> Batch:
     a, b = (torch.rand(count, depth, size[1], size[0]) * 2 - 1 for depth in channels)
     return Batch(a, b)
-
-
-def _parts(batch: Batch, count: int) -> list[Batch]:
-    return [Batch(a, b) for a, b in zip(batch.a.chunk(count), batch.b.chunk(count), strict=True)]
 
 
 def _cycling(step: Callable[[Batch], object], batches: Sequence[Batch]) -> Callable[[], object]:

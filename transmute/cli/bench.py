@@ -56,7 +56,7 @@ def bench(arguments: list[str]) -> int:
     from transmute.devices import chosen_device
     from transmute.training.config import TrainConfig
     from transmute.training.session import require_legal_size, require_sizes
-    from transmute.training.speed import chosen_speed, cudnn_for
+    from transmute.training.speed import algorithms_for, chosen_speed
 
     recipe = given.recipe
     require_legal_size(recipe)
@@ -65,7 +65,7 @@ def bench(arguments: list[str]) -> int:
     steps = recipe.steps or recipe.epochs * given.pictures // recipe.batch
     config = TrainConfig(recipe=recipe, precision=given.precision, compile=given.compile, graph=given.graph)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with cudnn_for(one_size=True, deterministic=False):
+    with algorithms_for(one_size=True, deterministic=False):
         speed, why = chosen_speed(config, device, steps=steps, one_size=True)
         console.print(f"device: {_name(device)}, {why}", markup=False)
         found = compare(recipe, device, speed, pairs=given.pairs, say=lambda line: console.print(line, markup=False))

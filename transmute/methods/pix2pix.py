@@ -41,13 +41,17 @@ class Pix2Pix(Method):
         source, target = self._source_and_target(batch)
         game = self.game
 
+        def beside(output: Images) -> Images:
+            return torch.cat([source, output], dim=1)
+
         def score(output: Images) -> Scores:
-            return self.score(torch.cat([source, output], dim=1))
+            return self.score(beside(output))
 
         def judge() -> Update:
+            of_past, of_target = self.passes(self.score, beside(past), beside(target))
             return self.discriminator.minimize(
-                discriminate_fake=0.5 * game.fake(score(past)),
-                discriminate_real=0.5 * game.real(score(target)),
+                discriminate_fake=0.5 * game.fake(of_past),
+                discriminate_real=0.5 * game.real(of_target),
                 penalty=game.penalty(score, target, past),
             )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transmute.batch import Batch
-from transmute.training.speed import first_line
+from transmute.settings import first_line
 
 Step = Callable[[Sequence[Batch]], dict[str, Tensor]]
 

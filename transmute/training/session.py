@@ -29,7 +29,7 @@ from transmute.training.environment import environment
 from transmute.training.meter import Meter
 from transmute.training.processes import Processes
 from transmute.training.schedule import rate
-from transmute.training.speed import Speed, chosen_speed, cudnn_for
+from transmute.training.speed import Speed, algorithms_for, chosen_speed
 from transmute.training.trainer import Trainer
 from transmute.translation.model import read_networks
 
@@ -108,7 +108,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
     stream = Stream(data, order, recipe.preprocess, geometry, keep=config.data.cache, settled_from=settled_from)
 
     one_size = len(sizes) == 1
-    until_done.enter_context(cudnn_for(one_size=one_size, deterministic=config.deterministic))
+    until_done.enter_context(algorithms_for(one_size=one_size, deterministic=config.deterministic))
     speed, why = chosen_speed(config, processes.device, steps=last_step, one_size=one_size, before=sessions[-1] if sessions else None)
     trainer = _trainer(config, processes, size, speed, say)
     session = Session(config, run, processes, console, data, stream, shown, trainer, last_step)

@@ -76,13 +76,8 @@ def chosen_speed(
     return Speed(precision, compiled, captured, joined=cuda and one_size), line
 
 
-def first_line(error: Exception) -> str:
-    """What torch said, without what it says after that."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 @contextmanager
-def cudnn_for(*, one_size: bool, deterministic: bool) -> Iterator[None]:
+def algorithms_for(*, one_size: bool, deterministic: bool) -> Iterator[None]:
     """Lets cuDNN search for its fastest algorithms, or makes reruns bit-equal, for as long as a training lasts."""
     benchmark, strict, warning = (
         torch.backends.cudnn.benchmark,

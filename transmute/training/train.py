@@ -136,8 +136,7 @@ def _workers(config: TrainConfig, processes: Processes) -> int:
 
 def _parts(batch: Batch, count: int, device: torch.device) -> list[Batch]:
     batch = batch.to(device)
-    parts = zip(normalize(batch.a).chunk(count), normalize(batch.b).chunk(count), strict=True)
-    return [Batch(a, b) for a, b in parts]
+    return Batch(normalize(batch.a), normalize(batch.b)).parts(count)
 
 
 def _report(session: Session, watch: Watch, step: int, means: dict[str, float]) -> None:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from transmute.batch import Batch
 from transmute.methods.base import Method, Player, Update
+from transmute.settings import first_line
 from transmute.training.capture import CapturedStep
 from transmute.training.config import AdamConfig
-from transmute.training.speed import Speed, first_line
+from transmute.training.speed import Speed
 
 
 class Trainer:
