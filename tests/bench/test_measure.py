@@ -32,6 +32,10 @@ TINY = [
 def test_steps_are_compared_in_pairs() -> None:
     found = compare(TINY_CYCLEGAN, torch.device("cpu"), Speed(), pairs=3, say=print)
     assert found.speedup_least <= found.speedup <= found.speedup_most
+    assert found.speedup_least <= found.ours.most / found.reference.least
+    assert found.speedup_most >= found.ours.least / found.reference.most
+    one = compare(TINY_CYCLEGAN, torch.device("cpu"), Speed(), pairs=1, say=print)
+    assert one.speedup == pytest.approx(one.ours.median / one.reference.median)
     for timing in (found.ours, found.reference):
         assert 0 < timing.least <= timing.median <= timing.most
     weights = sum(parameter.nbytes for parameter in TINY_CYCLEGAN.method.build(3, 3, (16, 16)).parameters())
