@@ -22,6 +22,7 @@ with install_import_hook(["transmute.networks", "transmute.losses", "transmute.m
 
 import torch
 
+from tests.site import nobody, site  # noqa: F401
 from transmute.data.config import PreprocessConfig
 from transmute.demo.animals import write_data_set
 from transmute.methods.config import CycleGANConfig, Pix2PixConfig

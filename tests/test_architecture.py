@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "transmute"
 
 FLOORS = [
     ["settings", "tensors"],
-    ["batch", "images", "lab", "weights", "run", "devices"],
+    ["batch", "images", "lab", "weights", "run", "devices", "download"],
     ["data", "networks", "losses", "metrics", "diagnostics", "report"],
     ["methods", "translation"],
     ["training", "evaluation", "interop"],

@@ -22,7 +22,7 @@ TINY += ["--method.discriminator.width", "2", "--method.discriminator.layers", "
 def parsed(monkeypatch: pytest.MonkeyPatch):
     """Parses `transmute train` arguments without training."""
     seen: list[TrainConfig] = []
-    monkeypatch.setattr("transmute.training.train.train", lambda config, after_save: seen.append(config))
+    monkeypatch.setattr("transmute.training.train.train", lambda config, after_save, evaluator: seen.append(config))
 
     def parse(*arguments: str) -> TrainConfig:
         run_command(["train", *arguments])

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from transmute.data.config import PreprocessConfig, SourceConfig
 from transmute.losses.config import LeastSquaresConfig
 from transmute.methods.config import ColorizationConfig, CUTConfig, CycleGANConfig, Pix2PixConfig
+from transmute.metrics.config import MetricsConfig
 from transmute.networks.config import FourStrideConfig, PyTorchGANUNetConfig, ResNetConfig
 from transmute.run import Run
 from transmute.settings import UserError, load_yaml, merged
@@ -100,6 +101,10 @@ def train(
     report_every: int = 50,
     sample_every: int = 500,
     save_every: int = 1000,
+    evaluate_every: int | None = None,
+    metrics: MetricsConfig = MetricsConfig(),  # noqa: B008
+    best: str = "kid",
+    patience: int | None = None,
     keep: int = 2,
     keep_every: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -119,8 +124,8 @@ def train(
         recipe: A finished recipe in place of `method`, or the path of a YAML file.
         start: Networks to start with (`--from`); their architecture should be the recipe's.
         size, batch, steps, epochs, seed: Changes to the recipe.
-        source, report_every, sample_every, save_every, keep, keep_every, device, devices, precision, compile, graph, deterministic,
-            sync_batch_norm: As the flags of `transmute train`.
+        source, report_every, sample_every, save_every, evaluate_every, metrics, best, patience, keep, keep_every, device, devices, precision,
+            compile, graph, deterministic, sync_batch_norm: As the flags of `transmute train`.
 
     Raises:
         UserError: If something given does not fit, or a loss is not finite.
@@ -130,6 +135,7 @@ def train(
         run = transmute.train("horse2zebra", run="runs/h2z", size=128, steps=1000)
         transmute.Translator(run.folder)("horse.jpg").save("zebra.png")
     """
+    from transmute.evaluation import Evaluator
     from transmute.training.train import train as train_with
 
     if isinstance(recipe, Recipe) and method is not None:
@@ -149,6 +155,10 @@ def train(
         report_every=report_every,
         sample_every=sample_every,
         save_every=save_every,
+        evaluate_every=evaluate_every,
+        metrics=metrics,
+        best=best,  # pyright: ignore[reportArgumentType]
+        patience=patience,
         keep=keep,
         keep_every=keep_every,
         device=device,
@@ -159,7 +169,7 @@ def train(
         deterministic=deterministic,
         sync_batch_norm=sync_batch_norm,
     ).with_run()
-    stopped_by = train_with(config)
+    stopped_by = train_with(config, evaluator=Evaluator)
     if stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
     if stopped_by:

@@ -36,6 +36,10 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     @property
+    def evaluations_file(self) -> Path:
+        return self.folder / "evaluations.jsonl"
+
+    @property
     def report_file(self) -> Path:
         return self.folder / "report.html"
 
@@ -65,8 +69,13 @@ class Run:
         """Steps with models, oldest first."""
         return sorted(int(path.name) for path in (self.folder / "models").glob("*") if _is_step(path.name))
 
-    def newest_models(self) -> Path:
-        """The folder of the newest models.
+    def best(self) -> dict[str, Any] | None:
+        """The evaluation that found the best models, of those that are still there; None if there is none."""
+        rows = [row for row in self.evaluations() if row["step"] in self.models()]
+        return min(rows, key=lambda row: row["best"]["value"] * (1 if row["best"]["better"] == "lower" else -1), default=None)
+
+    def models_at(self, step: int | str = "newest") -> Path:
+        """The folder of the models of a step, of the newest or of the best.
 
         Raises:
             UserError: If the run has none.
@@ -74,15 +83,26 @@ class Run:
         steps = self.models()
         if not steps:
             raise UserError(f"{self.folder} holds no model yet: train it until its first checkpoint, or name a model file")
-        return self.model_folder(steps[-1])
+        if step == "best":
+            best = self.best()
+            if best is None:
+                raise UserError(
+                    f"{self.folder} was not evaluated in training, so none of its models is known as the best: train with --evaluate-every"
+                )
+            return self.model_folder(best["step"])
+        if step == "newest":
+            return self.model_folder(steps[-1])
+        if not str(step).isdecimal() or int(step) not in steps:
+            raise UserError(f"{self.folder} keeps no models of step {step}: choose newest, best, or one of {', '.join(map(str, steps))}")
+        return self.model_folder(int(step))
 
-    def model_file(self, direction: str | None = None) -> Path:
-        """The newest model for a direction; without one, the first of a_to_b and b_to_a that there is.
+    def model_file(self, direction: str | None = None, step: int | str = "newest") -> Path:
+        """A model for a direction; without one, the first of a_to_b and b_to_a that there is.
 
         Raises:
             UserError: If the run has no model, or none for that direction.
         """
-        folder = self.newest_models()
+        folder = self.models_at(step)
         found = sorted(path.stem for path in folder.glob("*_to_*.safetensors"))
         if not found:
             raise UserError(f"{folder} is empty: name a model file, or another run")
@@ -110,27 +130,25 @@ class Run:
         write_atomically(path, json.dumps(values, indent=2) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl; lines that are no rows, such as one that a killed process left half-written, are passed over."""
-        if not self.metrics_file.is_file():
-            return []
-        rows = []
-        for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict) and isinstance(row.get("step"), int):
-                    rows.append(row)
-        return rows
+        """The rows of metrics.jsonl, one for each report."""
+        return _rows(self.metrics_file)
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The rows of evaluations.jsonl: `{"step", "best": {"name", "value", "better"}, "figures": {direction: [figure, ...]}}`."""
+        return [row for row in _rows(self.evaluations_file) if isinstance(row.get("best"), dict) and isinstance(row.get("figures"), dict)]
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        _append(self.metrics_file, row)
+
+    def append_evaluation(self, row: dict[str, Any]) -> None:
+        _append(self.evaluations_file, row)
 
     def rewind(self, step: int) -> None:
         """Forgets rows, samples, checkpoints and models from after `step`, which a continued training makes again."""
-        if self.metrics_file.is_file():
-            rows = [row for row in self.metrics() if row["step"] <= step]
-            write_atomically(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
+        for file in (self.metrics_file, self.evaluations_file):
+            if file.is_file():
+                rows = [row for row in _rows(file) if row["step"] <= step]
+                write_atomically(file, "".join(json.dumps(row) + "\n" for row in rows))
         for later in self.samples():
             if later > step:
                 self.sample_file(later).unlink()
@@ -169,17 +187,37 @@ class Run:
         path.replace(path.with_name(f"{path.name}.damaged"))
 
     def keep_newest(self, count: int, every: int | None = None) -> None:
-        """Removes all but the newest checkpoints and models; models of a step that is a multiple of `every` stay."""
+        """Removes all but the newest checkpoints and models; the best models stay, and those of a step that is a multiple of `every`."""
+        best = self.best()
         for step in self.checkpoints()[:-count]:
             self._remove_checkpoint(step)
         for step in self.models()[:-count]:
-            if not every or step % every:
+            if (not every or step % every) and (best is None or step != best["step"]):
                 shutil.rmtree(self.model_folder(step))
 
     def _remove_checkpoint(self, step: int) -> None:
         self.checkpoint_file(step).unlink()
         for path in (self.folder / "checkpoints").glob(f"{step}.rank*.safetensors"):
             path.unlink()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, each with a step; lines that are none, such as one that a killed process left half-written, are passed over."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
+    return rows
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def _is_step(name: str) -> bool:

@@ -135,7 +135,7 @@ def test_the_printed_command_says_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], animals: Path, pairs: Path, tmp_path: Path, line: str
 ) -> None:
     seen: list[TrainConfig] = []
-    monkeypatch.setattr("transmute.training.train.train", lambda config, after_save: seen.append(config))
+    monkeypatch.setattr("transmute.training.train.train", lambda config, after_save, evaluator: seen.append(config))
     data = animals if "cycle_gan" in line or "cut" in line else pairs
     run_train(f"--dataroot {data} --checkpoints_dir {tmp_path}/c --name it --print_freq 10 --save_epoch_freq 3 {line}".split())
     said = capsys.readouterr().out.splitlines()[0]

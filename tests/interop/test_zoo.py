@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.interop.conftest import Site
 from tests.interop.test_importer import tiny_resnet
+from tests.site import Site
 from transmute.cli import run_command
 from transmute.cli.pull import pull, pull_data
+from transmute.download import download
 from transmute.interop.checkpoint import read_checkpoint
-from transmute.interop.download import download
 from transmute.interop.zoo import DATA_SETS, MODELS, find
 from transmute.settings import UserError
 from transmute.translation.translator import Translator

@@ -42,7 +42,7 @@ def test_one_folder_of_pictures_trains_a_model_that_keeps_their_lightness(tmp_pa
     run = train(tmp_path / "data", run=tmp_path / "run", recipe=RECIPE, device="cpu", precision="float32")
     card = Translator(run.folder).card
     assert (card.method, card.colors, card.in_channels, card.out_channels, card.source, card.target) == ("colorization", "lab", 1, 2, "gray", "color")
-    assert {path.stem for path in Run(run.folder).newest_models().iterdir()} == {"a_to_b", "score_b"}
+    assert {path.stem for path in Run(run.folder).models_at().iterdir()} == {"a_to_b", "score_b"}
     gray = Image.fromarray(np.full((19, 21), 128, np.uint8))
     colored = Translator(run.folder)(gray)
     assert (colored.mode, colored.size) == ("RGB", (21, 19))

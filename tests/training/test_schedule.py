@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from transmute.training.config import ConstantConfig, CosineConfig, LinearConfig, StepConfig
-from transmute.training.schedule import rate
+from transmute.training.config import ConstantConfig, CosineConfig, LinearConfig, PlateauConfig, StepConfig
+from transmute.training.schedule import plateau_rate, rate
 
 
 def test_linear_is_the_original_s_formula() -> None:
@@ -24,3 +25,20 @@ def test_constant_step_and_cosine() -> None:
     assert rate(ConstantConfig(), 7, 10) == 1
     assert [rate(StepConfig(every=0.3, factor=0.5), step, 10) for step in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
     assert [rate(CosineConfig(), step, 4) for step in (0, 2, 4)] == pytest.approx([1, 0.5, 0])
+
+
+def test_a_plateau_is_that_of_torch() -> None:
+    config = PlateauConfig(patience=1, factor=0.5, threshold=0.1)
+    losses = [10.0, 9.5, 8.0, 8.1, 7.9, 7.5, 3.0, 3.0, 3.0, 3.0, 3.0, 2.9]
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, threshold=0.1)
+    for place, loss in enumerate(losses):
+        theirs.step(loss)
+        assert plateau_rate(config, losses[: place + 1]) == optimizer.param_groups[0]["lr"]
+    assert plateau_rate(config, losses) == 0.125
+    assert plateau_rate(config, []) == 1
+
+
+def test_a_plateau_of_a_figure_of_which_more_is_better() -> None:
+    assert plateau_rate(PlateauConfig(patience=0), [-0.5, -0.6, -0.7]) == 1
+    assert plateau_rate(PlateauConfig(patience=0, factor=0.2), [-0.5, -0.502]) == 0.2

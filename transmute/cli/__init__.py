@@ -8,6 +8,7 @@ from collections.abc import Callable
 import transmute
 from transmute.cli.bench import bench
 from transmute.cli.data import data
+from transmute.cli.evaluate import evaluate
 from transmute.cli.models import export_models, import_models
 from transmute.cli.parsing import dispatched, finished
 from transmute.cli.pull import pull
@@ -22,7 +23,8 @@ Turns two folders of pictures into a translator between them.
   transmute data check DIR ...                look for what is wrong with pictures; combine, split or resize them
   transmute train DATA --run RUN              train on two folders of pictures; the same command again goes on
   transmute translate PICTURES --model RUN    translate pictures, folders or globs
-  transmute report RUN                        write the run's page anew: curves, samples, recipe
+  transmute evaluate --model RUN --data DIR   measure how good a model is, or how good finished pictures are
+  transmute report RUN ...                    write the page of a run anew, or one that compares runs
   transmute bench --recipe NAME               time a training step on this machine, and say how long the recipe takes
   transmute recipes [NAME]                    list the named recipes, or print one as YAML
   transmute import PATH                       turn another tool's checkpoint into model files
@@ -36,6 +38,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "data": data,
     "train": train,
     "translate": translate,
+    "evaluate": evaluate,
     "report": report,
     "bench": bench,
     "recipes": recipes,

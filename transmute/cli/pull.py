@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from transmute.cli.parsing import parsed
-from transmute.interop.download import download
+from transmute.download import download
 from transmute.interop.zoo import DATA_SETS, MODELS, Published, find
 from transmute.settings import Settings, UserError
 

@@ -28,9 +28,10 @@ def train(arguments: list[str], after_save: AfterSave | None = None) -> int:
         TrainConfig, rest, "train", description=f"Trains a translator between two domains of pictures. {choices}", default=TrainConfig(recipe=recipe)
     )
 
+    from transmute.evaluation import Evaluator
     from transmute.training.train import train as train_with
 
-    stopped_by = train_with(config.with_run(), after_save)
+    stopped_by = train_with(config.with_run(), after_save, Evaluator)
     return 128 + stopped_by if stopped_by else 0
 
 

@@ -24,6 +24,8 @@ class TranslateArguments(Settings):
     """Folder for the translations; they keep names, formats and sizes."""
     direction: Literal["a_to_b", "b_to_a"] | None = None
     """Which way, where the run has both; None takes a_to_b if there."""
+    step: Annotated[str, tyro.conf.arg(metavar="newest|best|N")] = "newest"
+    """Which of a run's models: the newest, the best (where it was evaluated in training), or those of a step."""
     size: Annotated[str | None, tyro.conf.arg(metavar="training|N|WxH")] = None
     """Pixels to work at and to give back: `training` for the size of the training. None keeps each picture's size."""
     half: Literal["left", "right"] | None = None
@@ -54,7 +56,9 @@ def translate(arguments: list[str]) -> int:
     from transmute.translation.files import find_inputs, translate_file
     from transmute.translation.translator import Translator
 
-    translator = Translator(given.model, direction=given.direction, device=given.device, noise=given.noise, precision=given.precision)
+    translator = Translator(
+        given.model, direction=given.direction, step=given.step, device=given.device, noise=given.noise, precision=given.precision
+    )
     card, console = translator.card, Console(stderr=True, highlight=False, soft_wrap=True)
     size = card.size if given.size == "training" else given.size
     targets = find_inputs(list(given.inputs), given.out)

@@ -10,8 +10,10 @@ from rich.console import Console
 from transmute.data.config import PreprocessConfig, SourceConfig
 from transmute.demo.animals import write_data_set
 from transmute.demo.evidence import Evidence, measure
+from transmute.evaluation import Evaluator
 from transmute.images import find_pictures, save_picture
 from transmute.methods.config import CycleGANConfig
+from transmute.metrics.config import MetricsConfig
 from transmute.networks.config import PatchGANConfig, ResNetConfig
 from transmute.training.config import AdamConfig, Recipe, TrainConfig
 from transmute.training.samples import sheet
@@ -60,9 +62,11 @@ def run_demo(run: Path, *, quick: bool = False, seed: int = 0) -> int | None:
         report_every=every // 2 if quick else 50,
         sample_every=every,
         save_every=every,
+        evaluate_every=every,
+        metrics=MetricsConfig(features="texture", lpips="none"),
         device="cpu",
     )
-    stopped_by = train(config)
+    stopped_by = train(config, evaluator=Evaluator)
     if stopped_by:
         return stopped_by
     picture, findings = judge(run, data)

@@ -50,39 +50,46 @@ def _own_state(session: Session) -> dict[str, Tensor]:
     return state | session.meter.state_dict()
 
 
-def save_models(session: Session, step: int) -> None:
-    """Writes the generators to use, and what else is needed to train on from them, all at once."""
-    recipe, folder = session.recipe, session.run.model_folder(step)
+def model_card(session: Session, direction: str, step: int) -> ModelCard:
+    """What the generator of a direction says of itself, with its figures where it was evaluated at this step."""
+    recipe = session.recipe
     names = dict(zip("ab", session.data.names, strict=True))
     lab = recipe.method.colors == "lab"
     channels = {"a": 1, "b": 2} if lab else {"a": recipe.preprocess.channels_a, "b": recipe.preprocess.channels_b}
+    source, target = direction.split("_to_")
+    return ModelCard(
+        transmute=transmute.__version__,
+        method=recipe.method.name,
+        direction=direction,
+        source=names[source],
+        target=names[target],
+        generator=recipe.method.generator,
+        in_channels=channels[source],
+        out_channels=channels[target],
+        colors=recipe.method.colors,
+        size=recipe.size,
+        preprocess=recipe.preprocess,
+        own_statistics=session.own_statistics,
+        step=step,
+        pictures=step * recipe.batch,
+        metrics=session.progress.figures(direction, step),
+    )
+
+
+def save_models(session: Session, step: int) -> None:
+    """Writes the generators to use, and what else is needed to train on from them, all at once."""
+    recipe, folder = session.recipe, session.run.model_folder(step)
     aside = folder.with_name(".part")
     shutil.rmtree(aside, ignore_errors=True)
     for direction, network in session.trainer.translators.items():
-        source, target = direction.split("_to_")
-        card = ModelCard(
-            transmute=transmute.__version__,
-            method=recipe.method.name,
-            direction=direction,
-            source=names[source],
-            target=names[target],
-            generator=recipe.method.generator,
-            in_channels=channels[source],
-            out_channels=channels[target],
-            colors=recipe.method.colors,
-            size=recipe.size,
-            preprocess=recipe.preprocess,
-            own_statistics=session.own_statistics,
-            step=step,
-            pictures=step * recipe.batch,
-        )
-        save_network(aside / f"{direction}.safetensors", card, network)
+        save_network(aside / f"{direction}.safetensors", model_card(session, direction, step), network)
     for part, network in session.trainer.method.networks.items():
         if part not in session.trainer.translators:
             heads = HeadsConfig(channels=network.channels, width=network.width) if isinstance(network, ProjectionHeads) else None
             values = {"transmute": transmute.__version__, "part": part, "network": heads or recipe.method.discriminator}
             card = PartCard(**values, in_channels=next(network.parameters()).shape[1])
             save_network(aside / f"{part}.safetensors", card, network)
+    shutil.rmtree(folder, ignore_errors=True)  # an evaluation may have written them already
     aside.replace(folder)
 
 

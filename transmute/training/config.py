@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from transmute.data.config import PreprocessConfig, SourceConfig
 from transmute.methods.config import CycleGANConfig, MethodConfig
+from transmute.metrics.config import MetricsConfig
 from transmute.settings import Settings, Size, UserError
 
 
@@ -73,7 +74,20 @@ class CosineConfig(Settings):
     """Share of the training until zero, after which the rate rises again: the original's 100 + 100 epochs have 0.5."""
 
 
-ScheduleConfig = Annotated[ConstantConfig | LinearConfig | StepConfig | CosineConfig, Field(discriminator="name")]
+class PlateauConfig(Settings):
+    """Multiplied by a factor when evaluations no longer get better; needs --evaluate-every."""
+
+    name: Literal["plateau"] = "plateau"
+    """Kind; chosen by the flag without `.name`."""
+    factor: float = Field(default=0.2, gt=0, lt=1)
+    """What the rate is multiplied with; the original's 0.2."""
+    patience: int = Field(default=5, ge=0)
+    """Evaluations in a row that may bring nothing better before; the original's 5."""
+    threshold: float = Field(default=0.01, ge=0)
+    """Share of the best figure by which a new one must be better to count."""
+
+
+ScheduleConfig = Annotated[ConstantConfig | LinearConfig | StepConfig | CosineConfig | PlateauConfig, Field(discriminator="name")]
 
 
 class Recipe(Settings):
@@ -128,6 +142,14 @@ class TrainConfig(Settings):
     """Steps between two sheets of sample pictures."""
     save_every: int = Field(default=1000, ge=1)
     """Steps between two checkpoints with their models."""
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Steps between two evaluations on held-out pictures, after which the best models are kept; None evaluates never."""
+    metrics: MetricsConfig = MetricsConfig()
+    """What is measured in evaluations."""
+    best: Literal["fid", "kid", "cycle", "structure", "l1", "psnr", "ssim", "lpips", "pixel_accuracy", "class_accuracy", "iou"] = "kid"
+    """The figure by which models are the best (its mean where there are two directions)."""
+    patience: int | None = Field(default=None, ge=1)
+    """Evaluations in a row without a better figure after which the training ends; None trains to the end."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints and models to keep."""
     keep_every: int | None = Field(default=None, ge=1)

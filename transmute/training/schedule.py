@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from transmute.training.config import ConstantConfig, CosineConfig, LinearConfig, ScheduleConfig, StepConfig
+from transmute.training.config import ConstantConfig, CosineConfig, LinearConfig, PlateauConfig, ScheduleConfig, StepConfig
 
 
 def rate(schedule: ScheduleConfig, now: int, length: int) -> float:
@@ -30,3 +31,23 @@ def rate(schedule: ScheduleConfig, now: int, length: int) -> float:
             return factor ** (now // max(1, round(every * length)))
         case CosineConfig(down=down):
             return 0.5 * (1 + math.cos(math.pi * now / (down * length)))
+        case PlateauConfig():
+            raise TypeError("a plateau depends on evaluations: see plateau_rate")
+
+
+def plateau_rate(schedule: PlateauConfig, losses: Sequence[float]) -> float:
+    """The factor of the learning rate after evaluations.
+
+    Args:
+        schedule: Its shape.
+        losses: Figures of all evaluations so far, each the better the lower (so those of which more is better with a minus).
+    """
+    factor, best, waited = 1.0, math.inf, 0
+    for loss in losses:
+        if loss < best - schedule.threshold * (abs(best) if math.isfinite(best) else 0):
+            best, waited = loss, 0
+        else:
+            waited += 1
+        if waited > schedule.patience:
+            factor, waited = factor * schedule.factor, 0
+    return factor

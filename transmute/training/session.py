@@ -24,11 +24,12 @@ from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.settings import UserError, differences, width_and_height
 from transmute.training.checkpoint import resume, save_models
-from transmute.training.config import Recipe, TrainConfig
+from transmute.training.config import PlateauConfig, Recipe, TrainConfig
 from transmute.training.environment import environment
 from transmute.training.meter import Meter
 from transmute.training.processes import Processes
-from transmute.training.schedule import rate
+from transmute.training.progress import MakeEvaluator, Progress
+from transmute.training.schedule import plateau_rate, rate
 from transmute.training.speed import Speed, algorithms_for, chosen_speed
 from transmute.training.trainer import Trainer
 from transmute.translation.model import read_networks
@@ -54,6 +55,7 @@ class Session:
     shown: list[Batch]
     trainer: Trainer
     last_step: int
+    progress: Progress
     meter: Meter = field(default_factory=Meter)
     first_step: int = 0
 
@@ -73,12 +75,15 @@ class Session:
 
     def rate(self, step: int) -> float:
         """The factor of the learning rate in a step; the schedule counts epochs unless the length is given in steps."""
+        schedule = self.recipe.schedule
+        if isinstance(schedule, PlateauConfig):
+            return plateau_rate(schedule, self.progress.losses)
         if self.recipe.steps is not None:
-            return rate(self.recipe.schedule, step - 1, self.recipe.steps)
-        return rate(self.recipe.schedule, (step - 1) * self.recipe.batch // self.stream.order.pass_length, self.recipe.epochs)
+            return rate(schedule, step - 1, self.recipe.steps)
+        return rate(schedule, (step - 1) * self.recipe.batch // self.stream.order.pass_length, self.recipe.epochs)
 
 
-def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) -> Session:
+def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, evaluator: MakeEvaluator | None = None) -> Session:
     """Finds and checks the pictures, builds the networks, locks the run until all is done, and goes back to where it was.
 
     Raises:
@@ -111,7 +116,8 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
     until_done.enter_context(algorithms_for(one_size=one_size, deterministic=config.deterministic))
     speed, why = chosen_speed(config, processes.device, steps=last_step, one_size=one_size, before=sessions[-1] if sessions else None)
     trainer = _trainer(config, processes, size, speed, say)
-    session = Session(config, run, processes, console, data, stream, shown, trainer, last_step)
+    progress = Progress.of(config, data, processes, geometry, evaluator, say)
+    session = Session(config, run, processes, console, data, stream, shown, trainer, last_step, progress)
     if processes.first:
         until_done.enter_context(run.locked())
     if begun:
@@ -133,6 +139,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack) ->
         )
         run.write_json(run.environment_file, {"domains": list(data.names), "sessions": [*sessions, facts]})
     processes.wait()
+    progress.rows = run.evaluations()
     _introduce(session, why)
     return session
 

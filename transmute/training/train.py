@@ -18,8 +18,10 @@ from transmute.run import Run
 from transmute.settings import UserError
 from transmute.training.checkpoint import save
 from transmute.training.config import TrainConfig
+from transmute.training.evaluating import evaluate
 from transmute.training.meter import require_finite
 from transmute.training.processes import Processes, first_of_all, joined, launch, under_a_launcher
+from transmute.training.progress import MakeEvaluator
 from transmute.training.samples import sample_sheet
 from transmute.training.session import Session, prepare, seed_step
 from transmute.training.watch import StopRequest, Watch
@@ -31,12 +33,13 @@ AfterSave = Callable[[Run, int], None]
 """Is called with the run and the step, in the first process, when a checkpoint and its models are written."""
 
 
-def train(config: TrainConfig, after_save: AfterSave | None = None) -> int | None:
+def train(config: TrainConfig, after_save: AfterSave | None = None, evaluator: MakeEvaluator | None = None) -> int | None:
     """Trains, or goes on with the training in `config.run`, in as many processes as the config says.
 
     Args:
         config: With a run folder (`TrainConfig.with_run`).
         after_save: Is called with the run and the step when a checkpoint and its models are written; picklable, for several processes.
+        evaluator: Makes what measures the translators (`transmute.evaluation.Evaluator`); needed where the config asks for evaluations.
 
     Returns:
         None when the training is finished, else the number of the signal that stopped it; everything is saved then.
@@ -46,22 +49,22 @@ def train(config: TrainConfig, after_save: AfterSave | None = None) -> int | Non
     """
     if config.devices > 1 and not under_a_launcher():
         chosen_device(config.device, config.devices)
-        status = launch(_train_as_child, (config, after_save), config.devices)
+        status = launch(_train_as_child, (config, after_save, evaluator), config.devices)
         if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
             return status - 128 if status else None
         sys.exit(status)
     with contextlib.ExitStack() as until_done:
         processes = until_done.enter_context(joined(config.device))
-        session = prepare(config, processes, until_done)
-        if session.first_step < session.last_step:
+        session = prepare(config, processes, until_done, evaluator)
+        if session.first_step < session.last_step and not session.progress.over:
             return _loop(session, after_save)
         _write_page(session)  # a process that died right after its last checkpoint left a page that waits for more
         return None
 
 
-def _train_as_child(config: TrainConfig, after_save: AfterSave | None) -> None:
+def _train_as_child(config: TrainConfig, after_save: AfterSave | None, evaluator: MakeEvaluator | None) -> None:
     try:
-        stopped_by = train(config, after_save)
+        stopped_by = train(config, after_save, evaluator)
     except UserError as error:
         if first_of_all() or isinstance(error, PictureError):  # to others all processes come together
             print(f"transmute: {error}", file=sys.stderr)
@@ -88,6 +91,7 @@ def _loop(session: Session, after_save: AfterSave | None) -> int | None:
     )
     if session.first_step == 0:
         _sample(session, 0)
+        evaluate(session, 0)
     with StopRequest() as stop, watch:
         for step in range(session.first_step + 1, last + 1):
             batch, load_seconds = next(batches)
@@ -104,25 +108,34 @@ def _loop(session: Session, after_save: AfterSave | None) -> int | None:
 
             asking = processes.count == 1 or processes.device.type == "cpu" or step % 10 == 0  # among GPUs, to ask is to wait
             stopping = asking and processes.any(stop.signal is not None)
-            reporting = step % config.report_every == 0 or step == last
-            saving = step % config.save_every == 0 or step % (config.keep_every or last) == 0 or step == last or stopping
+            if config.evaluate_every and (step % config.evaluate_every == 0 or step == last):
+                with watch.paused():
+                    evaluate(session, step)
+            ending = step == last or session.progress.over
+            saving = step % config.save_every == 0 or step % (config.keep_every or last) == 0 or ending or stopping
+            reporting = step % config.report_every == 0 or ending
             if reporting or saving or processes.device.type == "cpu":  # on a GPU, to look is to wait
                 means = processes.mean(meter.means())
                 require_finite(means, step)
                 if reporting:
                     _report(session, watch, step, means)
                     meter.reset()
-            if step % config.sample_every == 0 or step == last:
+            if step % config.sample_every == 0 or ending:
                 _sample(session, step)
             if saving:
                 save(session, step)
                 _write_page(session)
                 if after_save and processes.first:
                     after_save(run, step)
+            if session.progress.over and step < last:
+                watch.say(f"ended at step {step} of {last}: {config.patience} evaluations in a row were not better than the best before")
+                break
             if stopping and step < last:
                 watch.say(f"stopped at step {step} of {last} and saved; the same command with --run {run.folder} goes on")
                 return stop.signal
-    watch.say(f"finished: {last} steps in {run.folder}; open {run.report_file}, or use it with: transmute translate PICTURES --model {run.folder}")
+    watch.say(f"finished in {run.folder}; open {run.report_file}, or use it with: transmute translate PICTURES --model {run.folder}")
+    if config.evaluate_every:
+        watch.say(f"best by {config.best}: step {session.progress.best_step}; use it with --step best")
     return None
 
 

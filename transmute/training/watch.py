@@ -6,6 +6,8 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -71,6 +73,13 @@ class Watch:
         """Forgets how long the steps so far have taken."""
         self._ends.clear()
         self._ends.append(time.perf_counter())
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile does not count as time of the steps."""
+        start = time.perf_counter()
+        yield
+        self._ends = deque((end + time.perf_counter() - start for end in self._ends), maxlen=self._ends.maxlen)
 
     def page_is_due(self, every: float = 20.0) -> bool:
         """Whether the report is to be written again: at most once in so many seconds, since it holds pictures."""

@@ -93,7 +93,7 @@ def read_networks(path: Path) -> dict[str, Saved]:
     Raises:
         UserError: If there are none, or one of them is damaged.
     """
-    folder = Run(path).newest_models() if Run(path).exists() else path
+    folder = Run(path).models_at() if Run(path).exists() else path
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
     if not files:
         raise UserError(f"{folder} holds no model files: name a run, a folder of model files, or one of them")

@@ -9,6 +9,7 @@ from typing import overload
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from transmute.devices import chosen_device, chosen_precision
 from transmute.images import open_picture, to_picture, to_tensor
@@ -16,7 +17,7 @@ from transmute.lab import to_lab, to_rgb
 from transmute.run import Run
 from transmute.settings import Size, UserError, width_and_height
 from transmute.tensors import Images
-from transmute.translation.model import load_model
+from transmute.translation.model import ModelCard, load_model
 
 Picture = str | Path | Image.Image | np.ndarray | torch.Tensor
 
@@ -26,6 +27,7 @@ class Translator:
 
     Args:
         model: A run folder or a model file.
+        step: Which of a run's models: newest, best (by what it was evaluated with in training), or the step.
         direction: a_to_b or b_to_a, where the run has both; None takes the first there is.
         device: Where to compute; auto takes a GPU where there is one.
         noise: Keep dropout on, as pix2pix does: each translation is another.
@@ -43,19 +45,35 @@ class Translator:
     """
 
     def __init__(
-        self, model: str | Path, *, direction: str | None = None, device: str = "auto", noise: bool = False, precision: str = "auto"
+        self,
+        model: str | Path,
+        *,
+        direction: str | None = None,
+        step: int | str = "newest",
+        device: str = "auto",
+        noise: bool = False,
+        precision: str = "auto",
     ) -> None:
         path = Path(model)
         if path.is_dir():
-            path = _model_in(path, direction)
+            path = _model_in(path, direction, step)
         elif not path.exists():
             raise UserError(f"there is no run folder or model file {path}")
-        self.card, self.network = load_model(path, noise=noise)
-        if direction is not None and direction != self.card.direction:
-            raise UserError(f"{path} translates {self.card.direction}, not {direction}")
-        self.device = torch.device(chosen_device(device))
-        self.network.to(self.device)
-        self.precision, self.why = chosen_precision(precision, self.device)
+        card, network = load_model(path, noise=noise)
+        if direction is not None and direction != card.direction:
+            raise UserError(f"{path} translates {card.direction}, not {direction}")
+        self._use(card, network, torch.device(chosen_device(device)), precision)
+
+    @classmethod
+    def of(cls, card: ModelCard, network: nn.Module, device: torch.device, *, precision: str = "float32") -> Translator:
+        """A translator of a network in memory, made ready by `transmute.translation.model.ready`."""
+        translator = cls.__new__(cls)
+        translator._use(card, network, device, precision)
+        return translator
+
+    def _use(self, card: ModelCard, network: nn.Module, device: torch.device, precision: str) -> None:
+        self.card, self.network, self.device = card, network.to(device), device
+        self.precision, self.why = chosen_precision(precision, device)
 
     @overload
     def __call__(self, pictures: Picture, *, size: Size | int | None = None, half: str | None = None) -> Image.Image: ...
@@ -143,7 +161,17 @@ class Translator:
         return translated[:, :, top : top + height, left : left + width]
 
 
-def _model_in(folder: Path, direction: str | None) -> Path:
+def translators(model: str | Path, *, step: int | str = "newest", device: str = "auto") -> dict[str, Translator]:
+    """The translators in a run, a folder of model files or one of them, by direction; in float32, for figures that do not depend on the device."""
+    path = Path(model)
+    if not path.is_dir():
+        one = Translator(path, device=device, precision="float32")
+        return {one.card.direction: one}
+    folder = _model_in(path, None, step).parent
+    return {file.stem: Translator(file, device=device, precision="float32") for file in sorted(folder.glob("*_to_*.safetensors"))}
+
+
+def _model_in(folder: Path, direction: str | None, step: int | str) -> Path:
     """The file of a direction in a folder of model files, else in a run (or one of its folders of models)."""
     found = sorted(path.stem for path in folder.glob("*_to_*.safetensors"))
     if found and (direction or found[0]) not in found:
@@ -153,7 +181,7 @@ def _model_in(folder: Path, direction: str | None) -> Path:
     inside = {"models": folder.parent}.get(folder.name, folder.parent.parent if folder.parent.name == "models" else folder)
     if not Run(inside).exists() and not Run(inside).models() and list(folder.glob("*.pth")):
         raise UserError(f"{folder} holds files of another tool: make model files of them with 'transmute import {folder}'")
-    return Run(inside).model_file(direction)
+    return Run(inside).model_file(direction, step)
 
 
 def reflected(length: int, stride: int, smallest: int) -> torch.Tensor:

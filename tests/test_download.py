@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.conftest import Site
-from transmute.interop.download import TRIES, download
+from tests.site import Site
+from transmute.download import TRIES, download
 from transmute.settings import UserError
 
 CONTENT = random.Random(0).randbytes(300_000)

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.conftest import SHARED
+from transmute.demo.animals import animal
+from transmute.images import to_tensor
+from transmute.metrics.backbones import alexnet, squeezenet, vgg16
+from transmute.metrics.config import MetricsConfig
+from transmute.metrics.features import PUBLISHED, chosen_features, resized
+from transmute.metrics.inception import Inception
+from transmute.metrics.perceptual import LPIPS, structure_distance
+from transmute.settings import UserError
+
+SQUEEZENET = SHARED / "weights" / "squeezenet1_1_imagenet.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No weights but a test's own, and no way to fetch any."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def perceptual() -> LPIPS:
+    if not SQUEEZENET.is_file():
+        pytest.skip("the SqueezeNet weights to test with are not here")
+    lpips = chosen_features(MetricsConfig(features=str(SQUEEZENET)))[1]
+    assert lpips is not None
+    return lpips
+
+
+def picture(seed: int = 0, *, striped: bool = False) -> Image.Image:
+    return animal(np.random.default_rng(seed), striped=striped)[0]
+
+
+def noise(size: int, *, seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_inception_has_the_keys_and_the_bytes_of_the_published_file() -> None:
+    network = Inception().eval()
+    state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    assert len(state) == 94 * 5  # convolutions, each with four vectors of batch norm
+    fc = 4 * (2048 * 1008 + 1008)
+    # The file has 95,628,359 bytes, less than 100,000 of them names and shapes
+    assert 0 < 95_628_359 - fc - sum(value.nbytes for value in state.values()) < 100_000
+    keys = {
+        "Conv2d_2b_3x3.bn.running_var",
+        "Mixed_5d.branch3x3dbl_3.conv.weight",
+        "Mixed_6e.branch7x7dbl_5.bn.bias",
+        "Mixed_7c.branch3x3dbl_3b.conv.weight",
+    }
+    assert keys <= state.keys()
+    with torch.inference_mode():
+        assert network(noise(299)).shape == (1, 2048)
+
+
+def test_inception_s_pools_do_not_count_the_padding() -> None:
+    block = Inception().Mixed_5b.eval()
+    assert block.branch_pool is not None
+    block.branch_pool = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    block.chains = []
+    with torch.no_grad():
+        assert torch.equal(block(torch.ones(1, 192, 4, 4)), torch.ones(1, 192, 4, 4))
+
+
+@pytest.mark.parametrize("file", ["pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth"])
+def test_either_published_inception_file_is_found_and_loaded(empty_cache: Path, file: str) -> None:
+    torch.manual_seed(0)
+    network = Inception()
+    state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(state | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}, empty_cache / file)
+    for asked in ("inception", "auto", str(empty_cache / file)):
+        features, lpips = chosen_features(MetricsConfig(features=asked))
+        assert (features.name, features.size, lpips) == ("inception", 299, None)
+        assert torch.equal(features.network.state_dict()["Mixed_7c.branch1x1.conv.weight"], state["Mixed_7c.branch1x1.conv.weight"])
+
+
+def test_without_weights_the_sentence_says_what_to_fetch_and_where_to_put_it(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transmute.download.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    for name, weights in PUBLISHED.items():
+        with pytest.raises(UserError, match=f"fetch {weights.url} by hand and put it at {empty_cache / weights.file}"):
+            chosen_features(MetricsConfig(features=name))
+
+
+def test_auto_takes_texture_where_there_is_nothing() -> None:
+    features, lpips = chosen_features(MetricsConfig())
+    assert (features.name, lpips) == ("texture", None)
+    assert features.of([picture(), picture(1)], torch.device("cpu")).shape == (2, 87)
+
+
+def test_texture_tells_striped_animals_from_plain_ones() -> None:
+    features, _ = chosen_features(MetricsConfig(features="texture"))
+    plain, more, striped = (
+        features.of([picture(seed, striped=kind) for seed in range(start, start + 12)], torch.device("cpu"))
+        for start, kind in ((0, False), (50, False), (99, True))
+    )
+    spread = torch.cat([plain, more]).std(0)
+    assert ((plain.mean(0) - striped.mean(0)) / spread).abs().max() > 2 * ((plain.mean(0) - more.mean(0)) / spread).abs().max()
+
+
+@pytest.mark.parametrize(
+    ("build", "channels", "layers"),
+    [(alexnet, (64, 192, 384, 256, 256), 12), (vgg16, (64, 128, 256, 512, 512), 30), (squeezenet, (64, 128, 256, 384, 384, 512, 512), 13)],
+)
+def test_taps_have_the_channels_of_lpips(build, channels: tuple[int, ...], layers: int) -> None:
+    network = build().eval()
+    with torch.no_grad():
+        found = network.layers(noise(64))
+    assert tuple(layer.shape[1] for layer in found) == channels
+    assert all((layer >= 0).all() for layer in found)
+    assert len(network.features) == layers
+
+
+def test_torchvision_and_caffe_normalize_differently() -> None:
+    red = torch.tensor([1.0, -1, -1])[None, :, None, None].expand(1, 3, 32, 32)
+    seen = []
+    for caffe in (False, True):
+        network = squeezenet(caffe=caffe)
+        network.features[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0, :, 0, 0]))
+        network.layers(red)
+    torch.testing.assert_close(seen[0], torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]))
+    torch.testing.assert_close(seen[1], torch.tensor([-103.939, -116.779, 255 - 123.68]))  # blue first
+
+
+def test_lpips_orders_triplets_as_people_do(perceptual: LPIPS) -> None:
+    """A picture is nearer to what people call nearer: less noise, less blur, a shift of a pixel, the same animal in another light."""
+    original = to_tensor(picture())
+    blurred = [torch.nn.functional.avg_pool2d(original, size, 1, size // 2, count_include_pad=False) for size in (3, 7)]
+    noisy = [original + spread * noise(64) for spread in (0.05, 0.3)]
+    another, striped = to_tensor(picture(7)), to_tensor(picture(7, striped=True))
+
+    def distance(other: torch.Tensor) -> float:
+        return perceptual(original, other).item()
+
+    assert distance(original) == 0
+    assert distance(noisy[0]) < distance(noisy[1])
+    assert distance(blurred[0]) < distance(blurred[1]) < distance(another)
+    assert distance(original.roll(1, 3)) < distance(another)
+    assert distance(0.9 * original) < distance(-original)
+    assert distance(original.flip(3)) < distance(striped)
+    assert distance(another) == pytest.approx(perceptual(another, original).item(), rel=1e-5)
+
+
+def test_lpips_is_its_formula() -> None:
+    torch.manual_seed(0)
+    network = alexnet().double().eval().requires_grad_(False)
+    weights = [torch.rand(1, channels, 1, 1).double() for channels in (64, 192, 384, 256, 256)]
+    one, two = noise(64).double(), noise(64, seed=1).double()
+    expected = 0.0
+    for u, v, weight in zip(network.layers(one), network.layers(two), weights, strict=True):
+        for y in range(u.shape[2]):
+            for x in range(u.shape[3]):
+                p, q = u[0, :, y, x], v[0, :, y, x]
+                expected += float((weight[0, :, 0, 0] * (p / (p.norm() + 1e-10) - q / (q.norm() + 1e-10)) ** 2).sum()) / (u.shape[2] * u.shape[3])
+    assert LPIPS("alexnet", network, weights)(one, two).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_structure_sees_where_things_are_and_not_their_color(perceptual: LPIPS) -> None:
+    original, other = resized(picture(), 224), resized(picture(3), 224)
+    gray = original.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    lost = [structure_distance(perceptual.backbone, original, one).item() for one in (original, gray, other)]
+    assert lost[0] == 0 < lost[1] < lost[2] < 4
+
+
+def test_linear_weights_beside_torchvision_s_file_are_found(empty_cache: Path) -> None:
+    save = {f"features.{key}": value for key, value in alexnet().features.state_dict().items()}
+    torch.save(save | {"classifier.1.weight": torch.zeros(3)}, empty_cache / "alexnet-owt-7be5be79.pth")
+    assert chosen_features(MetricsConfig(features="texture"))[1] is None
+    with pytest.raises(UserError, match=r"fetch .*alex\.pth and put it at"):
+        chosen_features(MetricsConfig(lpips="alexnet"))
+    torch.save({f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate((64, 192, 384, 256, 256))}, empty_cache / "alex.pth")
+    features, lpips = chosen_features(MetricsConfig(features="texture"))
+    assert features.name == "texture"
+    assert lpips is not None
+    assert lpips.name == "alexnet"
+    assert chosen_features(MetricsConfig(features="texture", lpips="none"))[1] is None
+
+
+def test_the_resize_is_clean_fid_s() -> None:
+    # Antialiased: stripes of one pixel become gray, and do not alias into others.
+    stripes = Image.fromarray(np.tile(np.array([0, 255], dtype=np.uint8), (64, 32)), "L").convert("RGB")
+    assert resized(stripes, 16).abs().max() < 0.1
+    # Not rounded to levels, and clipped where bicubic goes beyond.
+    edge = Image.fromarray(np.repeat(np.array([[0, 255]], dtype=np.uint8), 2, 0), "L").convert("RGB")
+    large = resized(edge, 20)
+    assert large.min() == -1
+    assert large.max() == 1
+    levels = (large + 1) * 127.5
+    assert (levels - levels.round()).abs().max() > 0.1
+    # The same picture at its own size is itself.
+    assert torch.equal(resized(picture(), 64), to_tensor(picture()))
+
+
+def test_any_module_can_give_the_features(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\ndef mean_color():\n    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\nnumber = 3\n"
+    )
+    features, _ = chosen_features(MetricsConfig(features=f"{tmp_path}/mine.py:mean_color"))
+    found = features.of([Image.new("RGB", (20, 20), (255, 0, 0))], torch.device("cpu"))
+    assert found.tolist() == [[1, -1, -1]]
+    for wrong, problem in (("mine.py:other", "no other"), ("mine.py:number", "no number"), ("none.py:x", "no file")):
+        with pytest.raises(UserError, match=problem):
+            chosen_features(MetricsConfig(features=f"{tmp_path}/{wrong}"))
+
+
+def test_wrong_files_are_one_sentence(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(3)}, tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"features.3.squeeze.weight": torch.zeros(16, 64, 1, 1)}, tmp_path / "part.pth")
+    torch.save({key: value for key, value in Inception().state_dict().items() if "7c" in key}, tmp_path / "half.pth")
+    wrong = {"other.safetensors": "none of the networks", "broken.safetensors": "damaged", "list.pth": "no weights by name"}
+    for file, problem in (wrong | {"part.pth": "names differ", "half.pth": "names differ", "missing.pth": "no features"}).items():
+        with pytest.raises(UserError, match=problem):
+            chosen_features(MetricsConfig(features=str(tmp_path / file)))

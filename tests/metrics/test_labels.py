@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from transmute.metrics.labels import confusion, nearest_class, read_palette, scores
+from transmute.settings import UserError
+
+
+def test_scores_are_those_of_a_map_counted_by_hand() -> None:
+    truth = torch.tensor([[0, 0, 0, 1], [1, 1, 2, 2]])
+    found = torch.tensor([[0, 0, 1, 1], [1, 0, 2, 0]])
+    counts = confusion(truth, found, 4)
+    assert counts.tolist() == [[2, 1, 0, 0], [1, 2, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+    pixel, of_class, iou = scores(counts)
+    assert pixel == 5 / 8
+    assert of_class == pytest.approx((2 / 3 + 2 / 3 + 1 / 2) / 3)
+    assert iou == pytest.approx((2 / 5 + 2 / 4 + 1 / 2) / 3)  # the fourth class occurs nowhere
+
+
+def test_a_pixel_belongs_to_the_nearest_color() -> None:
+    palette = torch.tensor([[0, 0, 0], [255, 0, 0], [0, 0, 255]])
+    images = torch.tensor([[[[-0.9, 0.8, -0.6]], [[-1.0, -0.7, -0.9]], [[-0.8, -1.0, 0.9]]]])
+    assert nearest_class(images, palette).tolist() == [[[0, 1, 2]]]
+
+
+def test_a_palette_is_read_and_its_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "palette.yaml"
+    path.write_text('road: "#804080"\nsky: blue\n')
+    assert read_palette(path) == {"road": (128, 64, 128), "sky": (0, 0, 255)}
+    for text, problem in (("road: 12\nsky: blue\n", "color of road"), ("road: red\n", "two or more"), ("a: red\nb: '#ff0000'\n", "of its own")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=problem):
+            read_palette(path)

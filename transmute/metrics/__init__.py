@@ -1,0 +1,1 @@
+"""How good translations are: features of pictures, and figures made of them."""

@@ -1,0 +1,45 @@
+"""An evaluation in the midst of a training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from transmute.metrics.config import FIGURES
+from transmute.settings import UserError
+from transmute.training.checkpoint import model_card, save_models
+from transmute.training.session import Session
+from transmute.translation.model import ready
+from transmute.translation.translator import Translator
+
+
+def evaluate(session: Session, step: int) -> None:
+    """Measures the translators in the first process, keeps their models if they are the best so far, and tells all processes.
+
+    Raises:
+        UserError: If the figure that is to say which models are the best was not among those measured.
+    """
+    progress, processes = session.progress, session.processes
+    if session.config.evaluate_every is None:
+        return
+    name, value = session.config.best, 0.0
+    row = {"step": step, "best": {"name": name, "value": 0.0, "better": FIGURES[name]}, "figures": {}}
+    if progress.evaluator is not None:
+        translators = {
+            direction: Translator.of(model_card(session, direction, step), ready(network, own_statistics=session.own_statistics), processes.device)
+            for direction, network in session.trainer.translators.items()
+        }
+        found = progress.evaluator.both_ways(translators, progress.a, progress.b, paired=session.recipe.method.paired)
+        row["figures"] = {direction: [asdict(figure) for figure in figures] for direction, figures in found.items()}
+        values = [figure.value for figures in found.values() for figure in figures if figure.name == name]
+        if not values:
+            measured = dict.fromkeys(figure.name for figures in found.values() for figure in figures if figure.name in FIGURES)
+            raise UserError(f"--best {name} cannot be measured here: choose {' or '.join(measured)}, or give what it needs (see --help)")
+        value = sum(values) / len(values)
+    row["best"]["value"] = processes.mean({"value": value})["value"] * processes.count  # of the first process, to all
+    progress.rows.append(row)
+    if processes.first:
+        session.run.append_evaluation(row)
+        best = progress.best_step == step
+        if best:
+            save_models(session, step)
+        session.say(f"step {step}: {name} {row['best']['value']:.4g}{', the best so far' if best else ''}")
