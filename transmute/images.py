@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageOps
+from PIL import Image, ImageCms, ImageColor, ImageOps, PngImagePlugin
 
 from transmute.settings import UserError
 
@@ -181,6 +181,10 @@ def save_picture(image: Image.Image, path: Path) -> None:
     aside = path.with_name(f".{path.stem}.part{path.suffix}")
     if suffix in (".jpg", ".jpeg", ".webp"):
         image.save(aside, quality=95)
+    elif suffix == ".png" and "sheet" in image.info:
+        text = PngImagePlugin.PngInfo()
+        text.add_text("sheet", image.info["sheet"])
+        image.save(aside, pnginfo=text)
     else:
         image.save(aside)
     with aside.open("r+b") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -52,6 +53,11 @@ class Run:
 
     def model_folder(self, step: int) -> Path:
         return self.folder / "models" / str(step)
+
+    @property
+    def address(self) -> str:
+        """A short name that stays its own while other runs come and go, for addresses of pages."""
+        return hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]
 
     def exists(self) -> bool:
         """Whether a training has begun here."""
@@ -180,6 +186,10 @@ class Run:
                 yield
             finally:
                 path.unlink(missing_ok=True)
+
+    def in_training(self) -> bool:
+        """Whether a process seems to train into it now; one that was killed may leave that impression."""
+        return (self.folder / ".lock").exists()
 
     def set_aside(self, step: int) -> None:
         """Renames a damaged checkpoint, so that it no longer counts but is not lost."""

@@ -74,6 +74,15 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
     return [] if old == new else [f"{place}: {old} -> {new}"]
 
 
+def flattened(values: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """Nested settings by their whole names, as `method.cycle`."""
+    result = {}
+    for key, value in values.items():
+        name = f"{place}.{key}" if place else key
+        result |= flattened(value, name) if isinstance(value, dict) else {name: value}
+    return result
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """The settings in a YAML (or JSON) file, as nested dictionaries.
 

@@ -51,8 +51,8 @@ def command(settings: TrainConfig) -> list[str]:
 
 
 def rows(run: Path) -> list[dict]:
-    """metrics.jsonl without the figures of speed."""
-    speeds = ("pictures_per_second", "load_milliseconds")
+    """metrics.jsonl without the figures of speed, and without signs of trouble, whose earlier looks a continued run has not had."""
+    speeds = ("pictures_per_second", "load_milliseconds", "signs")
     return [{key: value for key, value in row.items() if key not in speeds} for row in Run(run).metrics()]
 
 

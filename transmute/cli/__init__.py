@@ -12,8 +12,9 @@ from transmute.cli.evaluate import evaluate
 from transmute.cli.models import export_models, import_models
 from transmute.cli.parsing import dispatched, finished
 from transmute.cli.pull import pull
+from transmute.cli.report import report, watch
 from transmute.cli.train import recipes, train
-from transmute.cli.translate import demo, report, translate
+from transmute.cli.translate import demo, translate
 
 HELP = """usage: transmute COMMAND ...
 
@@ -24,6 +25,7 @@ Turns two folders of pictures into a translator between them.
   transmute train DATA --run RUN              train on two folders of pictures; the same command again goes on
   transmute translate PICTURES --model RUN    translate pictures, folders or globs
   transmute evaluate --model RUN --data DIR   measure how good a model is, or how good finished pictures are
+  transmute watch RUNS                        serve the page of all runs in a folder, live, to this machine
   transmute report RUN ...                    write the page of a run anew, or one that compares runs
   transmute bench --recipe NAME               time a training step on this machine, and say how long the recipe takes
   transmute recipes [NAME]                    list the named recipes, or print one as YAML
@@ -40,6 +42,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "translate": translate,
     "evaluate": evaluate,
     "report": report,
+    "watch": watch,
     "bench": bench,
     "recipes": recipes,
     "import": import_models,

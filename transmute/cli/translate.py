@@ -1,4 +1,4 @@
-"""`transmute translate`, `demo` and `report`."""
+"""`transmute translate` and `demo`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import tyro
 from pydantic import Field
 
 from transmute.cli.parsing import parsed
-from transmute.run import Run
 from transmute.settings import Settings, UserError, width_and_height
 
 
@@ -94,22 +93,3 @@ def demo(arguments: list[str]) -> int:
 
     stopped_by = run_demo(given.run, quick=given.quick, seed=given.seed)
     return 128 + stopped_by if stopped_by else 0
-
-
-class ReportArguments(Settings):
-    """Writes report.html of a run anew."""
-
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
-
-
-def report(arguments: list[str]) -> int:
-    """Writes the page of a run."""
-    from transmute.report import write_report
-
-    run = Run(parsed(ReportArguments, arguments, "report").run)
-    if not run.exists():
-        raise UserError(f"{run.folder} is no run folder: it has no recipe.json")
-    write_report(run)
-    print(run.report_file)
-    return 0

@@ -157,13 +157,15 @@ def _collated(loaded: Sequence[Loaded]) -> tuple[Batch, float]:
     return batch, sum(one.seconds for one in loaded) / len(loaded)
 
 
-def fixed_batch(data: DataSet, config: PreprocessConfig, geometry: Geometry, count: int) -> list[Batch]:
-    """The same few pictures every time, one a batch, to watch progress on: held-out ones where there are any, evenly spread.
+def fixed_batches(data: DataSet, config: PreprocessConfig, geometry: Geometry, count: int) -> tuple[list[Batch], list[Batch]]:
+    """The same few pictures every time, one a batch and evenly spread, to watch progress on; those that cannot be read are passed over.
 
-    Held-out pictures that cannot be read are passed over.
+    Returns:
+        Held-out pictures and as many that are trained with; where none are held out, the latter and none.
     """
-    shown = _spread(data.test, config, geometry, count) if data.test[0] and data.test[1] else []
-    return shown or _spread(data.train, config, geometry, count)
+    held_out = _spread(data.test, config, geometry, count) if data.test[0] and data.test[1] else []
+    seen = _spread(data.train, config, geometry, count)
+    return (held_out, seen) if held_out else (seen, [])
 
 
 def _spread(sides: tuple[list[Source], list[Source]], config: PreprocessConfig, geometry: Geometry, count: int) -> list[Batch]:

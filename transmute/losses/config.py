@@ -1,8 +1,12 @@
-"""Which adversarial game is played. No torch is imported before it is built."""
+"""Which adversarial game is played. No torch is imported before it is built.
+
+`chance` is the discriminator's loss where it cannot tell real from translated at all; None where that is any number.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +21,7 @@ class LeastSquaresConfig(Settings):
 
     name: Literal["least-squares"] = "least-squares"
     """Kind; chosen by the flag without `.name`."""
+    chance: ClassVar[float | None] = 0.25
 
     def build(self) -> Game:
         from transmute.losses.adversarial import least_squares
@@ -29,6 +34,7 @@ class VanillaConfig(Settings):
 
     name: Literal["vanilla"] = "vanilla"
     """Kind; chosen by the flag without `.name`."""
+    chance: ClassVar[float | None] = math.log(2)
 
     def build(self) -> Game:
         from transmute.losses.adversarial import vanilla
@@ -41,6 +47,7 @@ class HingeConfig(Settings):
 
     name: Literal["hinge"] = "hinge"
     """Kind; chosen by the flag without `.name`."""
+    chance: ClassVar[float | None] = 1.0
 
     def build(self) -> Game:
         from transmute.losses.adversarial import hinge
@@ -53,6 +60,7 @@ class WGANGPConfig(Settings):
 
     name: Literal["wgan-gp"] = "wgan-gp"
     """Kind; chosen by the flag without `.name`."""
+    chance: ClassVar[float | None] = None
     penalty: float = Field(default=10.0, ge=0)
     """Weight of the gradient penalty."""
 

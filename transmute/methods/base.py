@@ -77,5 +77,9 @@ class Method(nn.Module, ABC):
         return tuple(network(batch) for batch in batches)
 
     @abstractmethod
+    def judged(self, shown: Mapping[str, Images]) -> dict[str, tuple[Images, Images]]:
+        """What each judge, by its part, sees of real pictures and of translations, among what `samples` shows."""
+
+    @abstractmethod
     def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
         """Named pictures that show what the translators do to a batch, in the order in which to show them."""

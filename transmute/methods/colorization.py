@@ -34,6 +34,11 @@ class Colorization(Method):
         """The step of pix2pix."""
         yield from self.pix2pix.step(Batch(*to_lab(batch.b)))
 
+    def judged(self, shown: Mapping[str, Images]) -> dict[str, tuple[Images, Images]]:
+        """Lightness and colors."""
+        real, fake = (torch.cat(to_lab(shown[name]), dim=1) for name in ("target", "output"))
+        return {"score_b": (real, fake)}
+
     def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
         """The picture without its colors, with those given to it, and with its own."""
         lightness, colors = to_lab(batch.b)

@@ -69,6 +69,10 @@ class CUT(Method):
         losses = [patch_nce(query, key, temperature) for query, key in zip(queries, keys, strict=True)]
         return torch.stack(losses).mean()
 
+    def judged(self, shown: Mapping[str, Images]) -> dict[str, tuple[Images, Images]]:
+        """Pictures of the target domain."""
+        return {f"score_{self.config.direction[-1]}": (shown["target"], shown["output"])}
+
     def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
         """Input, output, and what the translator makes of the target domain (it should change nothing)."""
         source, target = self._source_and_target(batch)

@@ -80,6 +80,10 @@ class CycleGAN(Method):
             penalty_b=game.penalty(score_b, batch.b, past_b),
         )
 
+    def judged(self, shown: Mapping[str, Images]) -> dict[str, tuple[Images, Images]]:
+        """Pictures of its domain."""
+        return {"score_a": (shown["real a"], shown["b to a"]), "score_b": (shown["real b"], shown["a to b"])}
+
     def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
         """Each domain: real, translated, translated back, and what the other translator makes of it (it should change nothing)."""
         a_to_b, b_to_a = translators["a_to_b"], translators["b_to_a"]

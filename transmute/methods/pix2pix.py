@@ -66,6 +66,11 @@ class Pix2Pix(Method):
         if self.config.first == "generator":
             yield judge()
 
+    def judged(self, shown: Mapping[str, Images]) -> dict[str, tuple[Images, Images]]:
+        """The input beside the target or the output."""
+        real, fake = (torch.cat([shown["input"], shown[name]], dim=1) for name in ("target", "output"))
+        return {f"score_{self.config.direction[-1]}": (real, fake)}
+
     def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
         """Input, output and target."""
         source, target = self._source_and_target(batch)

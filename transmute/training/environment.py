@@ -18,11 +18,14 @@ import transmute
 from transmute.training.speed import Speed
 
 
-def environment(*, device: torch.device, speed: Speed, processes: int, data: str, fingerprint: str, step: int, start: Path | None) -> dict[str, Any]:
+def environment(
+    *, device: torch.device, speed: Speed, processes: int, data: str, fingerprint: str, step: int, last_step: int, start: Path | None
+) -> dict[str, Any]:
     """Versions, commit, device, command line and data, as JSON-able values."""
     return {
         "began": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "step": step,
+        "last_step": last_step,
         "from": str(start) if start else None,
         "command": sys.argv,
         "transmute": transmute.__version__,

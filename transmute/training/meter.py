@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from transmute.settings import UserError
-
 
 class Meter:
     """Sums of losses since the last report. Its state is in the checkpoint: a continued run reports the same means."""
@@ -35,17 +33,3 @@ class Meter:
     def load_state_dict(self, state: dict[str, Tensor], device: torch.device) -> None:
         self.sums = {key.removeprefix("meter."): value.to(device) for key, value in state.items() if key.startswith("meter.")}
         self.count = int(state["meter_count"])
-
-
-def require_finite(losses: dict[str, float], step: int) -> None:
-    """Stops a training that has gone wrong.
-
-    Raises:
-        UserError: With the first loss that is not finite, the step, and what to try.
-    """
-    for name, value in losses.items():
-        if not torch.isfinite(torch.tensor(value)):
-            raise UserError(
-                f"the loss {name} is {value} by step {step}: an earlier checkpoint is kept; "
-                "try a lower --optimizer.lr, --optimizer.clip 1, or --precision float32"
-            )

@@ -19,12 +19,13 @@ from transmute.batch import Batch
 from transmute.data.check import checked
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
-from transmute.data.stream import Order, Stream, fixed_batch, readers
+from transmute.data.stream import Order, Stream, fixed_batches, readers
 from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.settings import UserError, differences, width_and_height
 from transmute.training.checkpoint import resume, save_models
 from transmute.training.config import PlateauConfig, Recipe, TrainConfig
+from transmute.training.diagnosing import Diagnosis
 from transmute.training.environment import environment
 from transmute.training.meter import Meter
 from transmute.training.processes import Processes
@@ -42,7 +43,8 @@ class Session:
     Attributes:
         say: Prints a line, in the first process.
         data: The pictures that are used.
-        shown: The pictures of the sample sheets.
+        shown: The pictures of the sample sheets, held-out ones where there are any.
+        seen: As many that are trained with; empty where `shown` are.
         first_step, last_step: Steps behind us, and in the whole training.
     """
 
@@ -53,10 +55,12 @@ class Session:
     data: DataSet
     stream: Stream
     shown: list[Batch]
+    seen: list[Batch]
     trainer: Trainer
     last_step: int
     progress: Progress
     meter: Meter = field(default_factory=Meter)
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
     first_step: int = 0
 
     @property
@@ -103,7 +107,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
         require_legal_size(recipe)
     data, sizes, fingerprint = _pictures(config, geometry, sessions, say)
     size = require_sizes(recipe, sizes)
-    shown = fixed_batch(data, recipe.preprocess, geometry, count=4) if processes.first else []
+    shown, seen = fixed_batches(data, recipe.preprocess, geometry, count=4) if processes.first else ([], [])
     order = Order(len(data.train[0]), len(data.train[1]), recipe.seed, recipe.method.paired, recipe.preprocess.serial)
     last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
     now = max(run.checkpoints(), default=0)
@@ -117,7 +121,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
     speed, why = chosen_speed(config, processes.device, steps=last_step, one_size=one_size, before=sessions[-1] if sessions else None)
     trainer = _trainer(config, processes, size, speed, say)
     progress = Progress.of(config, data, processes, geometry, evaluator, say)
-    session = Session(config, run, processes, console, data, stream, shown, trainer, last_step, progress)
+    session = Session(config, run, processes, console, data, stream, shown, seen, trainer, last_step, progress)
     if processes.first:
         until_done.enter_context(run.locked())
     if begun:
@@ -135,6 +139,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
             data=data.description,
             fingerprint=fingerprint,
             step=session.first_step,
+            last_step=last_step,
             start=config.start,
         )
         run.write_json(run.environment_file, {"domains": list(data.names), "sessions": [*sessions, facts]})

@@ -6,23 +6,25 @@ import contextlib
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import torch
 
 from transmute.batch import Batch
 from transmute.devices import chosen_device
+from transmute.diagnostics.signs import Sign, not_finite
 from transmute.images import PictureError, normalize, save_picture
-from transmute.report import write_report
+from transmute.report.page import write_report
 from transmute.run import Run
 from transmute.settings import UserError
+from transmute.training import diagnosing
 from transmute.training.checkpoint import save
 from transmute.training.config import TrainConfig
 from transmute.training.evaluating import evaluate
-from transmute.training.meter import require_finite
 from transmute.training.processes import Processes, first_of_all, joined, launch, under_a_launcher
 from transmute.training.progress import MakeEvaluator
-from transmute.training.samples import sample_sheet
+from transmute.training.samples import sample_sheet, shown
 from transmute.training.session import Session, prepare, seed_step
 from transmute.training.watch import StopRequest, Watch
 
@@ -58,7 +60,7 @@ def train(config: TrainConfig, after_save: AfterSave | None = None, evaluator: M
         session = prepare(config, processes, until_done, evaluator)
         if session.first_step < session.last_step and not session.progress.over:
             return _loop(session, after_save)
-        _write_page(session)  # a process that died right after its last checkpoint left a page that waits for more
+        _write_page(session, running=False)  # a process that died right after its last checkpoint left a page that waits for more
         return None
 
 
@@ -94,7 +96,7 @@ def _loop(session: Session, after_save: AfterSave | None) -> int | None:
         evaluate(session, 0)
     with StopRequest() as stop, watch:
         for step in range(session.first_step + 1, last + 1):
-            batch, load_seconds = next(batches)
+            batch, load_seconds = watch.next_of(batches)
             seed_step(recipe.seed, step, processes.rank)
             losses = trainer.step(_parts(batch, recipe.optimizer.accumulate, processes.device), rate=session.rate(step))
             meter.add(losses)
@@ -114,17 +116,17 @@ def _loop(session: Session, after_save: AfterSave | None) -> int | None:
             ending = step == last or session.progress.over
             saving = step % config.save_every == 0 or step % (config.keep_every or last) == 0 or ending or stopping
             reporting = step % config.report_every == 0 or ending
+            if step % config.sample_every == 0 or ending:
+                _sample(session, step)
             if reporting or saving or processes.device.type == "cpu":  # on a GPU, to look is to wait
                 means = processes.mean(meter.means())
-                require_finite(means, step)
+                _require_finite(session, step, means)
                 if reporting:
                     _report(session, watch, step, means)
                     meter.reset()
-            if step % config.sample_every == 0 or ending:
-                _sample(session, step)
             if saving:
                 save(session, step)
-                _write_page(session)
+                _write_page(session, running=not (ending or stopping))
                 if after_save and processes.first:
                     after_save(run, step)
             if session.progress.over and step < last:
@@ -155,21 +157,44 @@ def _parts(batch: Batch, count: int, device: torch.device) -> list[Batch]:
 def _report(session: Session, watch: Watch, step: int, means: dict[str, float]) -> None:
     watch.report(step, means)
     if session.processes.first:
-        row = {"step": step, "pictures": step * session.recipe.batch, **means, "rate": session.rate(step)}
+        rate = session.rate(step)
+        row = {"step": step, "pictures": step * session.recipe.batch, **means, "rate": rate}
         speed = {"pictures_per_second": round(watch.pictures_per_second, 3), "load_milliseconds": round(watch.load_milliseconds, 2)}
-        session.run.append_metrics(row | speed)
+        game, spent = session.recipe.method.adversarial, {"waited": watch.waited, "seconds": watch.seconds}
+        latest = [*session.run.metrics()[-9:], row]
+        _say(session, step, diagnosing.NUMBERS, diagnosing.of_numbers(latest, game, **spent, rate=rate, step=step, steps=session.last_step))
+        signs, session.diagnosis.new = session.diagnosis.new, []
+        session.run.append_metrics(row | speed | ({"signs": signs} if signs else {}))
         if watch.page_is_due():
             _write_page(session)
 
 
 def _sample(session: Session, step: int) -> None:
     if session.processes.first:
-        picture = sample_sheet(session.trainer.method, session.trainer, session.shown, own_statistics=session.own_statistics)
-        save_picture(picture, session.run.sample_file(step))
+        method, trainer = session.trainer.method, session.trainer
+        rows, seen = (shown(method, trainer, batches, own_statistics=session.own_statistics) for batches in (session.shown, session.seen))
+        save_picture(sample_sheet(rows), session.run.sample_file(step))
+        if step:
+            _say(session, step, diagnosing.PICTURES, diagnosing.of_pictures(method, rows, seen, paired=session.recipe.method.paired))
         _write_page(session)
 
 
-def _write_page(session: Session) -> None:
+def _say(session: Session, step: int, kinds: Sequence[str], signs: Sequence[Sign]) -> None:
+    for sign in session.diagnosis.hear(kinds, signs, progress=step / session.last_step):
+        session.say(f"warning at step {step}: {sign.sentence}; {sign.change} (docs/reading-a-run.md, {sign.name})")
+
+
+def _require_finite(session: Session, step: int, means: dict[str, float]) -> None:
+    sign = not_finite(means)
+    if sign is None:
+        return
+    if session.processes.first:
+        session.run.append_metrics({"step": step, "signs": [asdict(sign)]})
+        _write_page(session, running=False)
+    raise UserError(f"{sign.sentence} by step {step}: an earlier checkpoint is kept; {sign.change}")
+
+
+def _write_page(session: Session, *, running: bool = True) -> None:
     if session.processes.first:
         with contextlib.suppress(OSError):  # some systems let no file be replaced that a browser reads; the next page will do
-            write_report(session.run, session.last_step)
+            write_report(session.run, running=running)

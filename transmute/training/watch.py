@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Loaded = TypeVar("Loaded")
 
 
 class Watch:
@@ -30,6 +32,7 @@ class Watch:
         self.last_step = last_step
         self._ends: deque[float] = deque([time.perf_counter()], maxlen=50)
         self._load_seconds: deque[float] = deque(maxlen=50)
+        self._waits: deque[float] = deque(maxlen=50)
         self._page_written = time.perf_counter()
         self._losses = ""
         self._bar = Progress(
@@ -64,6 +67,23 @@ class Watch:
         """Mean time to load one picture, over the last 50 steps, wherever it was loaded."""
         return 1000 * sum(self._load_seconds) / max(len(self._load_seconds), 1)
 
+    @property
+    def seconds(self) -> float:
+        """What the last 50 steps took."""
+        return self._ends[-1] - self._ends[0]
+
+    @property
+    def waited(self) -> float:
+        """Seconds of the last 50 steps in which the next batch was not there yet."""
+        return sum(self._waits)
+
+    def next_of(self, batches: Iterator[Loaded]) -> Loaded:
+        """The next batch; notes how long it was waited for."""
+        start = time.perf_counter()
+        batch = next(batches)
+        self._waits.append(time.perf_counter() - start)
+        return batch
+
     def estimate(self, step: int) -> None:
         """Says, once the first steps are over, how long the others will take."""
         speed, left = self.pictures_per_second / self.batch, self.last_step - step
@@ -72,6 +92,7 @@ class Watch:
     def restart(self) -> None:
         """Forgets how long the steps so far have taken."""
         self._ends.clear()
+        self._waits.clear()
         self._ends.append(time.perf_counter())
 
     @contextmanager
