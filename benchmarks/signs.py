@@ -62,7 +62,9 @@ CASES = {
         "starving", demo(steps=100, preprocess=PreprocessConfig(load_size="64"), method={"generator": ResNetConfig(width=2, blocks=1)}), "large"
     ),
     "rate-0": Case("no learning rate", demo(schedule=StepConfig(every=0.2, factor=0.001))),
-    "eight-pictures": Case("overfitting", demo(steps=1500, method={"discriminator": PatchGANConfig(width=64, layers=2)}), "few"),
+    "eight-pictures": Case(
+        "overfitting", demo(steps=800, method={"discriminator": PatchGANConfig(width=64, layers=2)}, schedule=ConstantConfig()), "few"
+    ),
     "healthy-cyclegan": Case("", demo(steps=1200)),
     "healthy-cyclegan-another-seed": Case("", demo(steps=1200, seed=5)),
     "healthy-cosine-hinge": Case("", demo(steps=800, method={"adversarial": {"name": "hinge"}}, schedule=CosineConfig())),

@@ -17,7 +17,7 @@ FLOORS = [
     ["data", "networks", "losses", "metrics", "diagnostics", "report"],
     ["methods", "translation"],
     ["training", "evaluation", "interop"],
-    ["recipes", "app", "demo", "bench"],
+    ["recipes", "app", "demo", "bench", "doctor"],
     ["cli"],
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -105,6 +105,7 @@ def train(
     metrics: MetricsConfig = MetricsConfig(),  # noqa: B008
     best: str = "kid",
     patience: int | None = None,
+    log: tuple[Literal["tensorboard", "wandb"], ...] = (),
     keep: int = 2,
     keep_every: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -124,7 +125,7 @@ def train(
         recipe: A finished recipe in place of `method`, or the path of a YAML file.
         start: Networks to start with (`--from`); their architecture should be the recipe's.
         size, batch, steps, epochs, seed: Changes to the recipe.
-        source, report_every, sample_every, save_every, evaluate_every, metrics, best, patience, keep, keep_every, device, devices, precision,
+        source, report_every, sample_every, save_every, evaluate_every, metrics, best, patience, log, keep, keep_every, device, devices, precision,
             compile, graph, deterministic, sync_batch_norm: As the flags of `transmute train`.
 
     Raises:
@@ -159,6 +160,7 @@ def train(
         metrics=metrics,
         best=best,  # pyright: ignore[reportArgumentType]
         patience=patience,
+        log=log,
         keep=keep,
         keep_every=keep_every,
         device=device,

@@ -106,7 +106,7 @@ def test_signs_are_found_in_reports() -> None:
     assert of_numbers(one_domain, WGANGPConfig(), **common) == []  # its scores have no scale
     two_parts = [{"step": step, "discriminate_real": 0.125, "discriminate_fake": 0.125} for step in range(10)]
     assert [(sign.name, sign.where) for sign in of_numbers(two_parts, LeastSquaresConfig(), **common)] == [("discriminator behind", "")]
-    assert [sign.name for sign in of_numbers([], LeastSquaresConfig(), **common | {"waited": 9.0, "rate": 0.0})] == ["starving", "no learning rate"]
+    assert [sign.name for sign in of_numbers([], LeastSquaresConfig(), **{**common, "waited": 9.0, "rate": 0.0})] == ["starving", "no learning rate"]
 
 
 def test_a_training_says_its_signs_on_the_console_in_its_rows_and_on_its_page(animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

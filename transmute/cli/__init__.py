@@ -8,6 +8,7 @@ from collections.abc import Callable
 import transmute
 from transmute.cli.bench import bench
 from transmute.cli.data import data
+from transmute.cli.doctor import doctor
 from transmute.cli.evaluate import evaluate
 from transmute.cli.models import export_models, import_models
 from transmute.cli.parsing import dispatched, finished
@@ -28,6 +29,7 @@ Turns two folders of pictures into a translator between them.
   transmute watch RUNS                        serve the page of all runs in a folder, live, to this machine
   transmute report RUN ...                    write the page of a run anew, or one that compares runs
   transmute bench --recipe NAME               time a training step on this machine, and say how long the recipe takes
+  transmute doctor                            look whether this machine can train, and what would make it better
   transmute recipes [NAME]                    list the named recipes, or print one as YAML
   transmute import PATH                       turn another tool's checkpoint into model files
   transmute export RUN --out DIR              write models as other tools have them
@@ -44,6 +46,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": report,
     "watch": watch,
     "bench": bench,
+    "doctor": doctor,
     "recipes": recipes,
     "import": import_models,
     "export": export_models,

@@ -257,6 +257,11 @@ def _cache() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
+def on_this_machine() -> list[str]:
+    """The published networks whose files are here, with LPIPS where its part is here too."""
+    return [name + (" with LPIPS" if _found_heads(name) else "") for name in PUBLISHED if _found(name)]
+
+
 def _found(name: str) -> Path | None:
     names = (PUBLISHED[name].file, *_ALSO.get(name, ())) if name in PUBLISHED else ()
     return next((path for file in names if (path := _cache() / file).is_file()), None)

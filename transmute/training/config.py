@@ -150,6 +150,8 @@ class TrainConfig(Settings):
     """The figure by which models are the best (its mean where there are two directions)."""
     patience: int | None = Field(default=None, ge=1)
     """Evaluations in a row without a better figure after which the training ends; None trains to the end."""
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where reports and samples go beside the run's own page; if one fails, the training goes on without it."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints and models to keep."""
     keep_every: int | None = Field(default=None, ge=1)

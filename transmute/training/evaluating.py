@@ -42,4 +42,7 @@ def evaluate(session: Session, step: int) -> None:
         best = progress.best_step == step
         if best:
             save_models(session, step)
+        if session.loggers:
+            numbers = {f"{direction} {one['name']}": one["value"] for direction, each in row["figures"].items() for one in each}
+            session.loggers.numbers(step, numbers)
         session.say(f"step {step}: {name} {row['best']['value']:.4g}{', the best so far' if best else ''}")

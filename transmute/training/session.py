@@ -20,6 +20,7 @@ from transmute.data.check import checked
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Order, Stream, fixed_batches, readers
+from transmute.diagnostics.device import require_working
 from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.settings import UserError, differences, width_and_height
@@ -27,6 +28,7 @@ from transmute.training.checkpoint import resume, save_models
 from transmute.training.config import PlateauConfig, Recipe, TrainConfig
 from transmute.training.diagnosing import Diagnosis
 from transmute.training.environment import environment
+from transmute.training.loggers import Loggers
 from transmute.training.meter import Meter
 from transmute.training.processes import Processes
 from transmute.training.progress import MakeEvaluator, Progress
@@ -61,6 +63,7 @@ class Session:
     progress: Progress
     meter: Meter = field(default_factory=Meter)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    loggers: Loggers | None = None
     first_step: int = 0
 
     @property
@@ -94,6 +97,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
         UserError: If anything that was given does not fit; the run folder is as it was.
     """
     assert config.run is not None
+    require_working(processes.device)
     recipe, run = config.recipe, Run(config.run)
     console = Console(quiet=not processes.first, highlight=False, soft_wrap=True)
     say = partial(console.print, markup=False)
@@ -145,6 +149,9 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
         run.write_json(run.environment_file, {"domains": list(data.names), "sessions": [*sessions, facts]})
     processes.wait()
     progress.rows = run.evaluations()
+    if processes.first:
+        session.loggers = Loggers(config.log, run, recipe.model_dump(mode="json"), session.first_step, session.say)
+        until_done.callback(session.loggers.close)
     _introduce(session, why)
     return session
 

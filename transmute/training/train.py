@@ -165,6 +165,8 @@ def _report(session: Session, watch: Watch, step: int, means: dict[str, float]) 
         _say(session, step, diagnosing.NUMBERS, diagnosing.of_numbers(latest, game, **spent, rate=rate, step=step, steps=session.last_step))
         signs, session.diagnosis.new = session.diagnosis.new, []
         session.run.append_metrics(row | speed | ({"signs": signs} if signs else {}))
+        if session.loggers:
+            session.loggers.numbers(step, row | speed)
         if watch.page_is_due():
             _write_page(session)
 
@@ -174,6 +176,8 @@ def _sample(session: Session, step: int) -> None:
         method, trainer = session.trainer.method, session.trainer
         rows, seen = (shown(method, trainer, batches, own_statistics=session.own_statistics) for batches in (session.shown, session.seen))
         save_picture(sample_sheet(rows), session.run.sample_file(step))
+        if session.loggers:
+            session.loggers.picture(step, session.run.sample_file(step))
         if step:
             _say(session, step, diagnosing.PICTURES, diagnosing.of_pictures(method, rows, seen, paired=session.recipe.method.paired))
         _write_page(session)

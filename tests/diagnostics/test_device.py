@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from transmute.diagnostics.device import check_numbers, has_kernels, require_working
+from transmute.settings import UserError
+
+
+@pytest.mark.parametrize(
+    ("capability", "built_for", "runs"),
+    [
+        ((8, 6), ["sm_70", "sm_75"], False),  # the black pictures of an RTX 30 under a build for older GPUs
+        ((8, 6), ["sm_80"], True),
+        ((8, 0), ["sm_86"], False),
+        ((8, 6), ["sm_70", "compute_70"], True),
+        ((7, 0), ["compute_75"], False),
+        ((9, 0), ["sm_80", "sm_90a"], True),
+        ((10, 0), ["sm_90a", "compute_90a"], False),
+        ((12, 0), ["sm_100", "sm_120"], True),
+        ((12, 1), ["sm_120"], True),
+        ((12, 0), ["sm_100"], False),
+        ((9, 0), ["gfx90a"], False),
+        ((9, 0), [], False),
+    ],
+)
+def test_a_build_runs_on_what_it_has_code_for(capability: tuple[int, int], built_for: list[str], runs: bool) -> None:
+    assert has_kernels(capability, built_for) is runs
+
+
+def test_this_machine_computes_what_it_should() -> None:
+    assert [check.well for check in check_numbers(torch.device("cpu"))] == [True, True, True]
+    require_working(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("wrong", [lambda y: torch.zeros_like(y), lambda y: y * float("nan"), lambda y: y * 1.1])
+def test_a_device_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch, wrong) -> None:
+    right = torch.nn.functional.conv2d
+    monkeypatch.setattr("torch.nn.functional.conv2d", lambda x, *rest: right(x, *rest) if x.dtype == torch.float64 else wrong(right(x, *rest)))
+    assert [(check.name, check.well) for check in check_numbers(torch.device("cpu"))] == [
+        ("convolution", False),
+        ("instance norm", True),
+        ("bfloat16", False),
+    ]
+    with pytest.raises(UserError, match=r"convolution: relative error .* computes this wrongly"):
+        require_working(torch.device("cpu"))
+
+
+def test_a_device_that_computes_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch.nn.functional.instance_norm
+
+    def no_kernel(x: torch.Tensor) -> torch.Tensor:
+        if x.dtype == torch.float64:
+            return right(x)
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+
+    monkeypatch.setattr("torch.nn.functional.instance_norm", no_kernel)
+    with pytest.raises(UserError, match="instance norm: CUDA error: no kernel image is available for execution on the device;"):
+        require_working(torch.device("cpu"))
