@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -332,3 +335,35 @@ def test_what_evaluations_lack_is_said_before_the_first_step(animals: Path, tmp_
     with pytest.raises(UserError, match=problem):
         evaluated(animals, tmp_path / "run", **changes)
     assert not Run(tmp_path / "run").checkpoints()
+
+
+def test_two_processes_decide_alike(animals: Path, tmp_path: Path) -> None:
+    words = [
+        "train",
+        str(animals),
+        "--run",
+        str(tmp_path / "run"),
+        "--devices",
+        "2",
+        "--device",
+        "cpu",
+        "--size",
+        "16",
+        "--batch",
+        "2",
+        "--steps",
+        "8",
+    ]
+    words += ["--method.generator.width", "2", "--method.generator.blocks", "1", "--method.discriminator", "pixel", "--optimizer.lr", "1e-12"]
+    words += ["--evaluate-every", "1", "--metrics.features", "texture", "--patience", "2", "--schedule", "plateau", "--schedule.patience", "0"]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        code = [sys.executable, "-m", "transmute", *words, *more]
+        return subprocess.run(code, capture_output=True, text=True, timeout=200, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    unmeasured = run("--best", "lpips")
+    assert unmeasured.returncode == 2
+    assert unmeasured.stderr == "transmute: --best lpips cannot be measured here: choose fid or cycle, or give what it needs (see --help)\n"
+    assert run("--best", "cycle").returncode == 0
+    assert [row["step"] for row in Run(tmp_path / "run").evaluations()] == [0, 1, 2, 3]
+    assert Run(tmp_path / "run").checkpoints() == [3]

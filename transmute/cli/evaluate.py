@@ -154,7 +154,7 @@ def _print(figures: dict[str, list[Figure]], about: dict[str, Any], said: Sequen
     from transmute.evaluation import ABOUT
     from transmute.metrics.config import FIGURES
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, 110))
     for direction, each in figures.items():
         console.print(about["directions"][direction], markup=False)
         table = Table("figure", "value", "95 % interval", "better", "pictures", "what it is", box=None, pad_edge=False)
@@ -162,7 +162,7 @@ def _print(figures: dict[str, list[Figure]], about: dict[str, Any], said: Sequen
             pictures = f"{figure.fake}" + (f" and {figure.real}" if figure.real else "")
             interval = f"{figure.low:.4g} to {figure.high:.4g}"
             table.add_row(figure.name, f"{figure.value:.4g}", interval, FIGURES.get(figure.name, ""), pictures, ABOUT[figure.name])
-        console.print(table, width=max(console.width, 110), crop=False)
+        console.print(table)
         for features in dict.fromkeys(figure.features for figure in each if figure.features):
             by = ", ".join(figure.name for figure in each if figure.features == features)
             console.print(f"  features of {by}: {features}", markup=False)

@@ -8,6 +8,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -154,23 +155,28 @@ def _sample(run: Run, step: int, address: str | None) -> dict[str, Any] | None:
     """A sheet of samples: where its picture is, or the picture itself, and where in it each cell lies."""
     path = run.sample_file(step)
     try:
-        if address is not None:
-            with Image.open(path) as file:
-                sheet = file.info.get("sheet")
-            return {"step": step, "source": address, "sheet": json.loads(sheet) if sheet else None}
-        with Image.open(path) as file:
-            sheet = file.info.get("sheet")
-        image, _ = open_picture(path)
+        source, layout = _sheet(path, path.stat().st_mtime_ns, address is None)
     except (OSError, ValueError, PictureError):  # half-written, or removed meanwhile: the next page will have it
         return None
+    return {"step": step, "source": address or source, "sheet": layout}
+
+
+@lru_cache(maxsize=256)
+def _sheet(path: Path, modified: int, embedded: bool) -> tuple[str, dict[str, Any] | None]:
+    """The picture of a sheet as an address that holds it, if wanted, and its layout; kept, since a page is written again and again."""
+    with Image.open(path) as file:
+        sheet = file.info.get("sheet")
     layout = json.loads(sheet) if sheet else None
+    if not embedded:
+        return "", layout
+    image, _ = open_picture(path)
     if image.width > _WIDEST:
         scale = _WIDEST / image.width
         image = image.resize((_WIDEST, round(scale * image.height)), Image.Resampling.LANCZOS)
         layout = layout and {key: _scaled(value, scale) for key, value in layout.items()}
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=88, subsampling=0)
-    return {"step": step, "source": f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}", "sheet": layout}
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}", layout
 
 
 def _scaled(value: Any, scale: float) -> Any:

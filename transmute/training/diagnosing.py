@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,11 +24,13 @@ class Diagnosis:
     """Says a sign when it has been seen in enough looks in a row, and again only after it was gone.
 
     Attributes:
+        rows: The latest reports.
         new: Signs since they were last taken, as rows of metrics.jsonl hold them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
         self._looks: Counter[tuple[str, str]] = Counter()
+        self.rows = deque(rows, maxlen=10)
         self.new: list[dict[str, Any]] = []
 
     def hear(self, kinds: Sequence[str], found: Sequence[Sign], *, progress: float) -> list[Sign]:
@@ -84,7 +86,7 @@ def of_numbers(
     found = [look_for.starving(waited, seconds), look_for.no_rate(rate, steps - step, steps)]
     if game.chance is not None:
         for where, names in _judges(rows[-1] if rows else {}).items():
-            losses = [sum(row[name] for name in names) for row in rows[-10:] if all(name in row for name in names)]
+            losses = [sum(row[name] for name in names) for row in rows if all(name in row for name in names)]
             found.append(look_for.out_of_balance(losses, game.chance, where))
     return [sign for sign in found if sign is not None]
 

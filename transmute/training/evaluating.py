@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from transmute.metrics.config import FIGURES
 from transmute.settings import UserError
@@ -21,21 +22,16 @@ def evaluate(session: Session, step: int) -> None:
     progress, processes = session.progress, session.processes
     if session.config.evaluate_every is None:
         return
-    name, value = session.config.best, 0.0
-    row = {"step": step, "best": {"name": name, "value": 0.0, "better": FIGURES[name]}, "figures": {}}
+    name, value, figures, problem = session.config.best, 0.0, {}, None
     if progress.evaluator is not None:
-        translators = {
-            direction: Translator.of(model_card(session, direction, step), ready(network, own_statistics=session.own_statistics), processes.device)
-            for direction, network in session.trainer.translators.items()
-        }
-        found = progress.evaluator.both_ways(translators, progress.a, progress.b, paired=session.recipe.method.paired)
-        row["figures"] = {direction: [asdict(figure) for figure in figures] for direction, figures in found.items()}
-        values = [figure.value for figures in found.values() for figure in figures if figure.name == name]
-        if not values:
-            measured = dict.fromkeys(figure.name for figures in found.values() for figure in figures if figure.name in FIGURES)
-            raise UserError(f"--best {name} cannot be measured here: choose {' or '.join(measured)}, or give what it needs (see --help)")
-        value = sum(values) / len(values)
-    row["best"]["value"] = processes.mean({"value": value})["value"] * processes.count  # of the first process, to all
+        try:
+            figures, value = _measured(session, step)
+        except UserError as error:  # all processes end together, and this one says why
+            problem = error
+    if processes.any(problem is not None):
+        raise problem or UserError("the first process could not evaluate")
+    value = processes.mean({"value": value})["value"] * processes.count  # of the first process, to all
+    row = {"step": step, "best": {"name": name, "value": value, "better": FIGURES[name]}, "figures": figures}
     progress.rows.append(row)
     if processes.first:
         session.run.append_evaluation(row)
@@ -43,6 +39,24 @@ def evaluate(session: Session, step: int) -> None:
         if best:
             save_models(session, step)
         if session.loggers:
-            numbers = {f"{direction} {one['name']}": one["value"] for direction, each in row["figures"].items() for one in each}
+            numbers = {f"{direction} {one['name']}": one["value"] for direction, each in figures.items() for one in each}
             session.loggers.numbers(step, numbers)
-        session.say(f"step {step}: {name} {row['best']['value']:.4g}{', the best so far' if best else ''}")
+        session.say(f"step {step}: {name} {value:.4g}{', the best so far' if best else ''}")
+
+
+def _measured(session: Session, step: int) -> tuple[dict[str, list[dict[str, Any]]], float]:
+    """All figures of each direction, and the mean of the one that decides."""
+    progress, name = session.progress, session.config.best
+    assert progress.evaluator is not None
+    translators = {
+        direction: Translator.of(
+            model_card(session, direction, step), ready(network, own_statistics=session.own_statistics), session.processes.device
+        )
+        for direction, network in session.trainer.translators.items()
+    }
+    found = progress.evaluator.both_ways(translators, progress.a, progress.b, paired=session.recipe.method.paired)
+    values = [figure.value for figures in found.values() for figure in figures if figure.name == name]
+    if not values:
+        measured = dict.fromkeys(figure.name for figures in found.values() for figure in figures if figure.name in FIGURES)
+        raise UserError(f"--best {name} cannot be measured here: choose {' or '.join(measured)}, or give what it needs (see --help)")
+    return {direction: [asdict(figure) for figure in figures] for direction, figures in found.items()}, sum(values) / len(values)

@@ -150,6 +150,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
     processes.wait()
     progress.rows = run.evaluations()
     if processes.first:
+        session.diagnosis = Diagnosis(run.metrics()[-10:])
         session.loggers = Loggers(config.log, run, recipe.model_dump(mode="json"), session.first_step, session.say)
         until_done.callback(session.loggers.close)
     _introduce(session, why)

@@ -161,7 +161,8 @@ def _report(session: Session, watch: Watch, step: int, means: dict[str, float]) 
         row = {"step": step, "pictures": step * session.recipe.batch, **means, "rate": rate}
         speed = {"pictures_per_second": round(watch.pictures_per_second, 3), "load_milliseconds": round(watch.load_milliseconds, 2)}
         game, spent = session.recipe.method.adversarial, {"waited": watch.waited, "seconds": watch.seconds}
-        latest = [*session.run.metrics()[-9:], row]
+        session.diagnosis.rows.append(row)
+        latest = session.diagnosis.rows
         _say(session, step, diagnosing.NUMBERS, diagnosing.of_numbers(latest, game, **spent, rate=rate, step=step, steps=session.last_step))
         signs, session.diagnosis.new = session.diagnosis.new, []
         session.run.append_metrics(row | speed | ({"signs": signs} if signs else {}))
