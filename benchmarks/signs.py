@@ -52,9 +52,7 @@ CASES = {
     "identity": Case("no change", demo(method={"fool": 0.0, "identity": 5.0})),
     "negatives": Case("inverted", demo(steps=400, method={"identity": 0.0, "generator": SMALL}), "negatives"),
     "one-target": Case("collapse", DEMO.replace(steps=400, method=FREE.replace(generator=UNetConfig(width=16, depth=5))), "one-target"),
-    "transposed": Case(
-        "checkerboard", demo(steps=100, method={"generator": ResNetConfig(width=16, blocks=2), "identity": 0.0}, optimizer=AdamConfig(lr=2e-3))
-    ),
+    "transposed": Case("checkerboard", demo(steps=400, method={"generator": ResNetConfig(width=16, blocks=2), "identity": 0.0})),
     "no-game": Case("discriminator ahead", demo(steps=600, method={"fool": 0.0}, schedule=ConstantConfig())),
     "blind-judge": Case("discriminator behind", demo(method={"discriminator": PixelGANConfig(width=1)}, optimizer=AdamConfig(lr=1e-6))),
     "no-cycle": Case("cycle ignored", DEMO.replace(steps=400, method=FREE)),

@@ -9,11 +9,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.test_report import made
 from transmute.app.watch import server
+from transmute.images import save_picture
 from transmute.report.page import page
 from transmute.run import Run
+from transmute.training.samples import sheet
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 
@@ -130,6 +133,34 @@ def test_nothing_is_wider_than_the_window(tmp_path: Path, width: int) -> None:
     runs = [made(tmp_path / name) for name in ("a-run-with-a-rather-long-name-that-goes-on-and-on", "another")]
     script = """requestAnimationFrame(() => document.documentElement.setAttribute("data-over", document.documentElement.scrollWidth > innerWidth));"""
     assert 'data-over="false"' in opened(page(runs, title="wide"), tmp_path, script, width=width)
+
+
+def test_runs_of_different_methods_and_odd_numbers_are_drawn(tmp_path: Path) -> None:
+    """One without the other's columns, with fewer pictures, a curve of one point, and evaluations that are no numbers or hardly differ."""
+    other = Run(tmp_path / "other")
+    save_picture(sheet([{name: Image.new("RGB", (20, 16), color) for name, color in (("input", "red"), ("output", "blue"))}]), other.sample_file(5))
+    other.append_metrics({"step": 5, "pictures": 5, "once": 1.0})
+    for step, value in ((1, 9000.0), (2, 9000.000000000002), (3, float("nan"))):
+        figure = {"name": "fid", "value": value, "low": value, "high": value, "features": "texture", "fake": 8, "real": 9}
+        other.append_evaluation(
+            {"step": step, "best": {"name": "fid", "features": "texture", "value": value, "better": "lower"}, "figures": {"a_to_b": [figure]}}
+        )
+    use = "document.querySelectorAll('#controls button')[1].click();"
+    document = opened(page([made(tmp_path / "run"), other], title="two"), tmp_path, use)
+    labels = re.findall(r'class="pair".*?<span[^>]*>([^<]*)</span><span[^>]*>([^<]*)</span>', document)
+    assert labels == [("real a", "a to b"), ("input", "output")]
+    assert "undefined" not in document.split("<script type")[0]
+    assert "<circle" in document.split('aria-label="once over steps"')[1].split("</figure>")[0]
+
+
+def test_the_step_slider_can_be_dragged(tmp_path: Path) -> None:
+    """It stays the same element while it is used: one that is made anew slips from under the hand."""
+    script = """
+    const slider = document.querySelector("#controls input");
+    for (const value of [20, 10, 3]) { slider.value = value; slider.dispatchEvent(new Event("input", { bubbles: true })); }
+    document.documentElement.setAttribute("data-same", slider === document.querySelector("#controls input"));
+    """
+    assert 'data-same="true"' in opened(page([made(tmp_path / "run")], title="run"), tmp_path, script)
 
 
 def test_an_empty_run_is_drawn_without_errors(tmp_path: Path) -> None:

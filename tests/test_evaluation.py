@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from transmute.images import save_picture
 from transmute.metrics.config import MetricsConfig
 from transmute.run import Run
 from transmute.settings import UserError
-from transmute.training.config import TrainConfig
+from transmute.training.config import AdamConfig, TrainConfig
 from transmute.training.train import train
+from transmute.weights import load_tensors
 
 SQUEEZENET = SHARED / "weights" / "squeezenet1_1_imagenet.safetensors"
 TEXTURE = MetricsConfig(features="texture", lpips="none")
@@ -79,8 +81,19 @@ def test_figures_of_pairs_are_their_formulas() -> None:
     found = by_name(evaluator().measure([Shown(fake, target=target)], [lambda: target]))
     assert found["l1"].value == pytest.approx(20 / 3)
     assert found["psnr"].value == pytest.approx(10 * np.log10(255**2 / (200 / 3)))
+    flat = by_name(
+        evaluator().measure([Shown(Image.new("RGB", (16, 16), (122,) * 3), target=Image.new("RGB", (16, 16), (134,) * 3))], [lambda: target])
+    )
+    # Wang et al. (2004), equation 13, where nothing varies: (2 m n + c1) / (m^2 + n^2 + c1), with m and n in 0..255
+    assert flat["ssim"].value == pytest.approx((2 * 122 * 134 + 2.55**2) / (122**2 + 134**2 + 2.55**2), rel=1e-6)
     assert (found["l1"].low, found["l1"].high, found["l1"].fake, found["l1"].real) == (found["l1"].value, found["l1"].value, 1, 0)
     assert "fid" not in found  # of one picture there is no covariance
+
+
+def test_gray_translations_are_compared_with_gray_pictures() -> None:
+    target = picture(0)
+    found = by_name(evaluator().measure([Shown(target.convert("L"), source=target, target=target, back=target.convert("L"))], [lambda: target]))
+    assert (found["l1"].value, found["psnr"].value, found["cycle"].value) == (0, 100, 0)
 
 
 def test_cycle_and_change_compare_with_the_input() -> None:
@@ -226,6 +239,7 @@ def test_training_evaluates_and_keeps_the_best_models(animals: Path, tmp_path: P
     assert [row["step"] for row in rows] == [0, 2, 4, 6, 8]
     assert rows[0]["best"] == {
         "name": "cycle",
+        "features": "",
         "value": pytest.approx(np.mean([row["value"] for each in rows[0]["figures"].values() for row in each if row["name"] == "cycle"])),
         "better": "lower",
     }
@@ -337,6 +351,64 @@ def test_what_evaluations_lack_is_said_before_the_first_step(animals: Path, tmp_
     assert not Run(tmp_path / "run").checkpoints()
 
 
+def test_a_training_that_dies_after_its_first_evaluation_can_be_continued(animals: Path, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    class Dying(Evaluator):
+        calls = 0
+
+        def both_ways(self, *given: Any, **named: Any) -> dict[str, list[Figure]]:
+            self.calls += 1
+            if self.calls == 3:  # before the first step, at step 2, and now at step 4
+                raise Killed
+            return super().both_ways(*given, **named)
+
+    config = TrainConfig(
+        folder=animals, run=tmp_path / "run", recipe=TINY_CYCLEGAN, device="cpu", evaluate_every=2, metrics=TEXTURE, best="cycle", save_every=100
+    )
+    with pytest.raises(Killed):
+        train(config, evaluator=Dying)
+    assert Run(tmp_path / "run").checkpoints() == [2]
+    train(config, evaluator=Evaluator)
+    whole = evaluated(animals, tmp_path / "whole")
+    assert Run(tmp_path / "run").evaluations() == whole.evaluations()
+    assert Run(tmp_path / "run").model_file("a_to_b").read_bytes() == whole.model_file("a_to_b").read_bytes()
+
+
+def test_figures_of_another_kind_are_not_compared(animals: Path, tmp_path: Path) -> None:
+    run = evaluated(animals, tmp_path / "run", recipe=TINY_CYCLEGAN.replace(steps=4), best="fid")
+    evaluated(animals, run.folder, best="cycle", extend=True)
+    by_cycle = [row for row in run.evaluations() if row["best"]["name"] == "cycle"]
+    best = run.best()
+    assert best is not None
+    assert best in by_cycle
+    assert {row["step"] for row in by_cycle} == {6, 8}
+
+
+def test_what_decides_over_a_training_cannot_be_changed_in_it(animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plateau = TINY_CYCLEGAN.replace(schedule={"name": "plateau"})
+    short = {"recipe": plateau.replace(steps=4), "best": "fid"}
+    run = evaluated(animals, tmp_path / "run", **short)
+    with pytest.raises(UserError, match="give --best fid"):
+        evaluated(animals, run.folder, recipe=plateau, best="cycle", extend=True)
+    (tmp_path / "mine.py").write_text(
+        "import torch\ndef mean():\n    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\n"
+    )
+    with pytest.raises(UserError, match="evaluated with texture features"):
+        evaluated(animals, run.folder, recipe=plateau, best="fid", metrics=TEXTURE.replace(features=f"{tmp_path}/mine.py:mean"), extend=True)
+    assert run.checkpoints() == [6]  # what was learned until the first evaluation is kept
+
+
+def test_weights_that_are_not_finite_are_never_the_best(animals: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not finite"):
+        evaluated(animals, tmp_path / "run", recipe=TINY_CYCLEGAN.replace(optimizer=AdamConfig(lr=1e30)), evaluate_every=1)
+    models = Run(tmp_path / "run").models()
+    assert models == [1]  # huge, but finite
+    for path in Run(tmp_path / "run").model_folder(1).iterdir():
+        assert all(torch.isfinite(tensor).all() for tensor in load_tensors(path)[0].values())
+
+
 def test_two_processes_decide_alike(animals: Path, tmp_path: Path) -> None:
     words = [
         "train",
@@ -366,4 +438,4 @@ def test_two_processes_decide_alike(animals: Path, tmp_path: Path) -> None:
     assert unmeasured.stderr == "transmute: --best lpips cannot be measured here: choose fid or cycle, or give what it needs (see --help)\n"
     assert run("--best", "cycle").returncode == 0
     assert [row["step"] for row in Run(tmp_path / "run").evaluations()] == [0, 1, 2, 3]
-    assert Run(tmp_path / "run").checkpoints() == [3]
+    assert Run(tmp_path / "run").checkpoints() == [1, 3]

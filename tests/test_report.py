@@ -32,7 +32,11 @@ def made(folder: Path, *, slope: float = 1.0, seed: int = 0) -> Run:
         value = 5 - slope * step / 100 + (4 if step == 300 else 0)
         figure = {"name": "fid", "value": value, "low": value - 1, "high": value + 1, "features": "texture", "fake": 8, "real": 9}
         run.append_evaluation(
-            {"step": step, "best": {"name": "fid", "value": value, "better": "lower"}, "figures": {"a_to_b": [figure], "b_to_a": [figure]}}
+            {
+                "step": step,
+                "best": {"name": "fid", "features": "texture", "value": value, "better": "lower"},
+                "figures": {"a_to_b": [figure], "b_to_a": [figure]},
+            }
         )
         (run.model_folder(step)).mkdir(parents=True)
     run.write_json(run.recipe_file, {"method": {"name": "cyclegan"}, "size": "64x64", "seed": seed})

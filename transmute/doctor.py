@@ -19,6 +19,7 @@ from transmute.diagnostics.device import Check, check_kernels, check_numbers
 from transmute.methods.config import CycleGANConfig
 from transmute.metrics.features import on_this_machine
 from transmute.networks.config import PatchGANConfig, ResNetConfig
+from transmute.settings import first_line
 from transmute.training.config import AdamConfig
 from transmute.training.trainer import Trainer
 
@@ -77,7 +78,7 @@ def check_step(device: torch.device) -> Check:
         try:
             found = losses(device, torch.float32)
         except RuntimeError as error:
-            return Check("training step", str(error).splitlines()[0], False, f"{device} cannot train: install another build of torch")
+            return Check("training step", first_line(error), False, f"{device} cannot train: install another build of torch")
     error = ((found - expected).abs() / expected.abs()).max().item()
     advice = f"trainings on {device} will go wrong: install another build of torch, or take --device cpu"
     return Check("training step", f"losses within {error:.1e} of the CPU's in float64", error < 2e-2, advice)

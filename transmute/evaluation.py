@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from transmute.images import normalize, to_tensor
-from transmute.metrics.config import FIGURES, MetricsConfig
+from transmute.metrics.config import MetricsConfig
 from transmute.metrics.distances import bootstrap, frechet_distance, kernel_distance
 from transmute.metrics.features import chosen_features, made, resized
 from transmute.metrics.labels import confusion, nearest_class, read_palette, scores
@@ -40,7 +40,7 @@ class Figure:
     Attributes:
         name: See `ABOUT`.
         value: Over all pictures.
-        low, high: The 95 % interval of it; of KID, two standard deviations over random halves.
+        low, high: The 95 % interval of it, by drawing pictures anew; of KID, from its spread over random subsets.
         features: The network that it stands on; "" where it stands on pixels.
         fake, real: How many translations, and how many real pictures (0: none are needed) it is of.
     """
@@ -154,7 +154,7 @@ class Evaluator:
         real = self._features_of(reals, mode)
         figures = self._of_sets(fake, real)
         if self.lpips is not None:
-            opened = (opener() for opener in reals[: len(fake)])
+            opened = (opener().convert(mode) for opener in reals[: len(fake)])
             values |= {"diversity_real": found} if (found := [self._lpips(one, two) for one, two in pairwise(opened)]) else {}
         lpips = self.lpips.name if self.lpips is not None else ""
         of_pixels = ("cycle", "l1", "psnr", "ssim")
@@ -181,7 +181,9 @@ class Evaluator:
             figures.append(Figure("fid", frechet_distance(fake, real), max(0.0, low), high, name, *counts))
         if min(counts) > 3:
             mean, spread = kernel_distance(fake, real)
-            figures.append(Figure("kid", mean, mean - 2 * spread, mean + 2 * spread, name, *counts))
+            subset = min(1000, min(counts) // 2)
+            error = 1.96 * spread * (subset / (min(counts) - subset)) ** 0.5  # the spread is that of halves; smaller subsets vary more than the whole
+            figures.append(Figure("kid", mean, mean - error, mean + error, name, *counts))
         return figures
 
     @torch.inference_mode()
@@ -200,7 +202,8 @@ class Evaluator:
             found["l1"] = _levels(fake - target).abs().mean().item()
             found["psnr"] = -20 * np.log10(max(1e-5, _levels(fake - target).square().mean().sqrt().item() / 255))  # equal pictures have 100
             if min(fake.shape[2:]) > 10:  # its window
-                found["ssim"] = structural_similarity_index_measure(fake, target, data_range=2.0).item()  # pyright: ignore[reportAttributeAccessIssue]
+                pair = [(images.double() + 1) / 2 for images in (fake, target)]  # its constants are meant for values from 0
+                found["ssim"] = float(structural_similarity_index_measure(pair[0], pair[1], data_range=1.0))  # pyright: ignore[reportArgumentType]
             if self.lpips is not None:
                 found["lpips"] = self.lpips(fake, target).item()
         return found
@@ -233,10 +236,10 @@ class Evaluator:
         return _levels(images - nearest).abs().amax(1).median().item() < 24
 
     def _tensor(self, picture: Image.Image, *, like: Image.Image | None = None, resample: str = "bicubic") -> Images:
-        picture = picture.convert("RGB")
-        if like is not None and picture.size != like.size:
-            picture = picture.resize(like.size, Image.Resampling[resample.upper()])
-        return to_tensor(picture).to(self.device)
+        if like is not None:
+            picture = picture.convert(like.mode)  # beside gray, colors do not count
+            picture = picture if picture.size == like.size else picture.resize(like.size, Image.Resampling[resample.upper()])
+        return to_tensor(picture.convert("RGB")).to(self.device)
 
 
 def _translated(translate: Translator, back: Translator | None, sources: Sequence[Opener], targets: Sequence[Opener] | None) -> Iterator[Shown]:
@@ -285,13 +288,6 @@ def warnings(figures: Mapping[str, Sequence[Figure]]) -> list[str]:
     if any(figure.features == "texture" for each in figures.values() for figure in each):
         said.append("texture features see colors and edges, not things: give --features inception for figures to compare with others")
     return said
-
-
-def watched(figures: Mapping[str, Sequence[Figure]], name: str) -> float | None:
-    """The mean of a figure over the directions, by which models are compared; None where it was not measured."""
-    assert name in FIGURES
-    found = [figure.value for each in figures.values() for figure in each if figure.name == name]
-    return float(np.mean(found)) if found else None
 
 
 def _groups(things: Iterable[Thing], size: int = 16) -> Iterator[list[Thing]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps, PngImagePlugin
 
-from transmute.settings import UserError
+from transmute.settings import OwnError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # large pictures are what this is for
 
 
-class PictureError(UserError):
+class PictureError(OwnError):
     """A picture that cannot be read, and why."""
 
 

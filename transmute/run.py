@@ -77,8 +77,9 @@ class Run:
 
     def best(self) -> dict[str, Any] | None:
         """The evaluation that found the best models, of those that are still there; None if there is none."""
-        rows = [row for row in self.evaluations() if row["step"] in self.models()]
-        return min(rows, key=lambda row: row["best"]["value"] * (1 if row["best"]["better"] == "lower" else -1), default=None)
+        rows, models = self.evaluations(), self.models()
+        alike = [row for row in rows if row["step"] in models and _measure(row) == _measure(rows[-1])]
+        return min(alike, key=lambda row: row["best"]["value"] * (1 if row["best"]["better"] == "lower" else -1), default=None)
 
     def models_at(self, step: int | str = "newest") -> Path:
         """The folder of the models of a step, of the newest or of the best.
@@ -140,7 +141,7 @@ class Run:
         return _rows(self.metrics_file)
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """The rows of evaluations.jsonl: `{"step", "best": {"name", "value", "better"}, "figures": {direction: [figure, ...]}}`."""
+        """The rows of evaluations.jsonl: `{"step", "best": {"name", "features", "value", "better"}, "figures": {direction: [figure, ...]}}`."""
         return [row for row in _rows(self.evaluations_file) if isinstance(row.get("best"), dict) and isinstance(row.get("figures"), dict)]
 
     def append_metrics(self, row: dict[str, Any]) -> None:
@@ -187,22 +188,19 @@ class Run:
             finally:
                 path.unlink(missing_ok=True)
 
-    def in_training(self) -> bool:
-        """Whether a process seems to train into it now; one that was killed may leave that impression."""
-        return (self.folder / ".lock").exists()
-
     def set_aside(self, step: int) -> None:
         """Renames a damaged checkpoint, so that it no longer counts but is not lost."""
         path = self.checkpoint_file(step)
         path.replace(path.with_name(f"{path.name}.damaged"))
 
     def keep_newest(self, count: int, every: int | None = None) -> None:
-        """Removes all but the newest checkpoints and models; the best models stay, and those of a step that is a multiple of `every`."""
+        """Removes all but the newest checkpoints and models without one; the best models stay, and those of a multiple of `every`."""
         best = self.best()
         for step in self.checkpoints()[:-count]:
             self._remove_checkpoint(step)
-        for step in self.models()[:-count]:
-            if (not every or step % every) and (best is None or step != best["step"]):
+        stay = {*self.checkpoints(), best["step"] if best else None}
+        for step in self.models():
+            if (not every or step % every) and step not in stay:
                 shutil.rmtree(self.model_folder(step))
 
     def _remove_checkpoint(self, step: int) -> None:
@@ -222,6 +220,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             if isinstance(row, dict) and isinstance(row.get("step"), int):
                 rows.append(row)
     return rows
+
+
+def _measure(row: dict[str, Any]) -> tuple[str, str]:
+    """By what an evaluation says which models are the best: the figure, and the features that it stands on."""
+    return row["best"]["name"], row["best"].get("features", "")
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

@@ -14,6 +14,10 @@ class UserError(ValueError):
     """What a user can mend: one sentence that says what was wrong, what was expected and what to do."""
 
 
+class OwnError(UserError):
+    """What one of several processes may meet alone, so that it must say so itself."""
+
+
 class Settings(BaseModel):
     """Frozen settings: unknown keys are refused, and the text under a field becomes its `--help`."""
 

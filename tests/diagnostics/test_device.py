@@ -20,7 +20,7 @@ from transmute.settings import UserError
         ((12, 0), ["sm_100", "sm_120"], True),
         ((12, 1), ["sm_120"], True),
         ((12, 0), ["sm_100"], False),
-        ((9, 0), ["gfx90a"], False),
+        ((10, 3), ["sm_100f"], True),
         ((9, 0), [], False),
     ],
 )

@@ -112,6 +112,8 @@ def test_the_balance_of_the_game(shares: list[float], name: str | None) -> None:
 def test_waiting_for_pictures() -> None:
     assert signs.starving(6, 10) is not None
     assert signs.starving(3, 10) is None
+    assert signs.starving(6, 10, ahead=True) is None  # a host that runs ahead of a busy device waits too
+    assert signs.starving(9.5, 10, ahead=True) is not None
     assert signs.starving(0.6, 0.9) is None  # too short a time to say
 
 

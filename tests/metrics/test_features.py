@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -63,6 +64,71 @@ def test_inception_has_the_keys_and_the_bytes_of_the_published_file() -> None:
     assert keys <= state.keys()
     with torch.inference_mode():
         assert network(noise(299)).shape == (1, 2048)
+
+
+def test_inception_s_blocks_are_the_published_ones() -> None:
+    """Each block once more, written out with torch's functions on the weights by their published names."""
+    torch.manual_seed(0)
+    network = Inception().eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # else its place could not be seen
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.bias.data.uniform_(-0.5, 0.5)
+            module.running_mean.uniform_(-0.1, 0.1)  # pyright: ignore[reportOptionalMemberAccess]
+    weights = network.state_dict()
+
+    def conv(name: str, x: torch.Tensor, stride: int = 1, padding: int | tuple[int, int] = 0) -> torch.Tensor:
+        norm = (weights[f"{name}.bn.{key}"] for key in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(F.conv2d(x, weights[f"{name}.conv.weight"], None, stride, padding), *norm, eps=0.001).relu()
+
+    def chain(block: str, x: torch.Tensor, *links: tuple[str, int | tuple[int, int]]) -> torch.Tensor:
+        for link, padding in links:
+            x = conv(f"{block}.{link}", x, 1, padding)
+        return x
+
+    def a(block: str, x: torch.Tensor) -> torch.Tensor:
+        five = chain(block, x, ("branch5x5_1", 0), ("branch5x5_2", 2))
+        double = chain(block, x, ("branch3x3dbl_1", 0), ("branch3x3dbl_2", 1), ("branch3x3dbl_3", 1))
+        pool = conv(f"{block}.branch_pool", F.avg_pool2d(x, 3, 1, 1, count_include_pad=False))
+        return torch.cat([conv(f"{block}.branch1x1", x), five, double, pool], 1)
+
+    def b(block: str, x: torch.Tensor) -> torch.Tensor:
+        double = conv(f"{block}.branch3x3dbl_3", chain(block, x, ("branch3x3dbl_1", 0), ("branch3x3dbl_2", 1)), 2)
+        return torch.cat([conv(f"{block}.branch3x3", x, 2), double, F.max_pool2d(x, 3, 2)], 1)
+
+    def c(block: str, x: torch.Tensor) -> torch.Tensor:
+        row, column = (0, 3), (3, 0)
+        seven = chain(block, x, ("branch7x7_1", 0), ("branch7x7_2", row), ("branch7x7_3", column))
+        names = [f"branch7x7dbl_{place}" for place in range(1, 6)]
+        double = chain(block, x, *zip(names, (0, column, row, column, row), strict=True))
+        pool = conv(f"{block}.branch_pool", F.avg_pool2d(x, 3, 1, 1, count_include_pad=False))
+        return torch.cat([conv(f"{block}.branch1x1", x), seven, double, pool], 1)
+
+    def d(block: str, x: torch.Tensor) -> torch.Tensor:
+        three = conv(f"{block}.branch3x3_2", conv(f"{block}.branch3x3_1", x), 2)
+        seven = chain(block, x, ("branch7x7x3_1", 0), ("branch7x7x3_2", (0, 3)), ("branch7x7x3_3", (3, 0)))
+        return torch.cat([three, conv(f"{block}.branch7x7x3_4", seven, 2), F.max_pool2d(x, 3, 2)], 1)
+
+    def e(block: str, x: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
+        three = conv(f"{block}.branch3x3_1", x)
+        double = chain(block, x, ("branch3x3dbl_1", 0), ("branch3x3dbl_2", 1))
+        forks = [
+            conv(f"{block}.{name}{letter}", y, 1, padding)
+            for y, name in ((three, "branch3x3_2"), (double, "branch3x3dbl_3"))
+            for letter, padding in (("a", (0, 1)), ("b", (1, 0)))
+        ]
+        return torch.cat([conv(f"{block}.branch1x1", x), *forks, conv(f"{block}.branch_pool", pool)], 1)
+
+    with torch.no_grad():
+        x = conv("Conv2d_1a_3x3", ((noise(299) + 1) * 127.5 - 128) / 128, 2)
+        x = F.max_pool2d(conv("Conv2d_2b_3x3", conv("Conv2d_2a_3x3", x), 1, 1), 3, 2)
+        x = F.max_pool2d(conv("Conv2d_4a_3x3", conv("Conv2d_3b_1x1", x)), 3, 2)
+        x = b("Mixed_6a", a("Mixed_5d", a("Mixed_5c", a("Mixed_5b", x))))
+        x = d("Mixed_7a", c("Mixed_6e", c("Mixed_6d", c("Mixed_6c", c("Mixed_6b", x)))))
+        x = e("Mixed_7b", x, F.avg_pool2d(x, 3, 1, 1, count_include_pad=False))
+        x = e("Mixed_7c", x, F.max_pool2d(x, 3, 1, 1))
+        # float32 through 94 layers, in another order of sums
+        torch.testing.assert_close(network(noise(299)), x.mean((2, 3)), rtol=1e-4, atol=1e-5)
 
 
 def test_inception_s_pools_do_not_count_the_padding() -> None:

@@ -24,16 +24,16 @@ from transmute.training.train import train
 def test_a_sign_is_said_once_when_it_has_stayed_and_again_only_after_it_was_gone() -> None:
     diagnosis, sign, early = Diagnosis(), Sign("collapse", "a to b", {}, "x", "y"), Sign("black", "", {}, "x", "y", early=True, looks=1)
 
-    def hear(*found: Sign, progress: float = 0.5) -> list[str]:
-        return [one.name for one in diagnosis.hear(("collapse", "black"), found, progress=progress)]
+    def hear(*found: Sign, step: int = 600) -> list[str]:
+        return [one.name for one in diagnosis.hear(("collapse", "black"), found, step=step, steps=2000)]
 
-    assert hear(sign, early, progress=0.05) == ["black"]  # a translator that has learned nothing may look like that
+    assert hear(sign, early, step=500) == ["black"]  # a translator that has learned nothing may look like that
     assert hear(sign) == []
     assert hear(sign) == ["collapse"]
     assert hear(sign) == []
     assert hear() == []
     assert [hear(sign), hear(sign)] == [[], ["collapse"]]
-    diagnosis.hear(("starving",), [], progress=0.6)  # who looks for other signs forgets none of these
+    diagnosis.hear(("starving",), [], step=700, steps=2000)  # who looks for other signs forgets none of these
     assert hear(sign) == []
     assert [one["name"] for one in diagnosis.new] == ["black", "collapse", "collapse"]
 
@@ -100,13 +100,16 @@ def test_a_judge_by_heart_is_found_by_its_scores() -> None:
 
 
 def test_signs_are_found_in_reports() -> None:
-    common: dict[str, Any] = {"waited": 0.0, "seconds": 10.0, "rate": 1.0, "step": 100, "steps": 1000}
+    common: dict[str, Any] = {"waiting": (0.0, 10.0), "rate": 1.0, "step": 100, "steps": 1000}
     one_domain = [{"step": step, "discriminate_a": 0.1, "discriminate_b": 0.001} for step in range(10)]
     assert [(sign.name, sign.where) for sign in of_numbers(one_domain, LeastSquaresConfig(), **common)] == [("discriminator ahead", "of b")]
     assert of_numbers(one_domain, WGANGPConfig(), **common) == []  # its scores have no scale
     two_parts = [{"step": step, "discriminate_real": 0.125, "discriminate_fake": 0.125} for step in range(10)]
     assert [(sign.name, sign.where) for sign in of_numbers(two_parts, LeastSquaresConfig(), **common)] == [("discriminator behind", "")]
-    assert [sign.name for sign in of_numbers([], LeastSquaresConfig(), **{**common, "waited": 9.0, "rate": 0.0})] == ["starving", "no learning rate"]
+    assert [sign.name for sign in of_numbers([], LeastSquaresConfig(), **{**common, "waiting": (9.0, 10.0), "rate": 0.0})] == [
+        "starving",
+        "no learning rate",
+    ]
 
 
 def test_a_training_says_its_signs_on_the_console_in_its_rows_and_on_its_page(animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -116,9 +119,9 @@ def test_a_training_says_its_signs_on_the_console_in_its_rows_and_on_its_page(an
     train(TrainConfig(folder=animals, run=tmp_path / "run", recipe=still, device="cpu", sample_every=2, report_every=4))
     run = Run(tmp_path / "run")
     found = [(row["step"], sign["name"], sign["where"]) for row in run.metrics() for sign in row.get("signs", [])]
-    assert [one for one in found if one[1] == "no change"] == [(4, "no change", "a to b"), (4, "no change", "b to a")]
+    assert [one for one in found if one[1] == "no change"] == [(12, "no change", "a to b"), (12, "no change", "b to a")]
     said = capsys.readouterr().out
-    assert "warning at step 4: translations a to b are their inputs" in said
+    assert "warning at step 10: translations a to b are their inputs" in said
     assert "lower --method.identity" in said
     assert "no change" in run.report_file.read_text()
 

@@ -16,11 +16,11 @@ _POLICY = "default-src 'none'; img-src 'self' data: blob:; style-src 'unsafe-inl
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """The run that a folder is, or those in it and in its folders, the one that was written to last first."""
+    """The run that a folder is, or those in it and in its folders, by name."""
     if Run(folder).exists():
         return [Run(folder)]
     found = [Run(path.parent) for path in (*folder.glob("*/recipe.json"), *folder.glob("*/*/recipe.json"))]
-    return sorted(found, key=lambda run: (-max(file.stat().st_mtime for file in run.folder.iterdir()), run.folder.as_posix()))
+    return sorted(found, key=lambda run: run.folder.as_posix())
 
 
 def server(folder: Path, *, port: int = 8765) -> ThreadingHTTPServer:

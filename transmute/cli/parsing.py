@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from transmute.settings import Settings, UserError
+from transmute.settings import OwnError, Settings, UserError
 
 Arguments = TypeVar("Arguments", bound=Settings)
 
@@ -23,9 +23,7 @@ def finished(command: Callable[[], int]) -> NoReturn:
     try:
         sys.exit(command())
     except UserError as error:
-        from transmute.images import PictureError  # not above: it loads numpy, and --help must be quick
-
-        if os.environ.get("RANK", "0") == "0" or isinstance(error, PictureError):  # to others all processes of torchrun come together
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, OwnError):  # to others all processes of torchrun come together
             print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # no permission, no space left, ...

@@ -26,7 +26,7 @@ class Sign:
         evidence: The figures that it was judged by.
         sentence: What is seen.
         change: What to try first.
-        early: May be seen in the first tenth of a training, when translators have learned nothing yet.
+        early: Counts also while translators have not learned much yet.
         looks: In how many looks in a row it must be seen before it counts.
     """
 
@@ -168,15 +168,17 @@ def out_of_balance(losses: Sequence[float], chance: float, where: str) -> Sign |
 AHEAD = "lower its --method.discriminator.width or layers, add pictures, or take --method.adversarial hinge"
 
 
-def starving(waited: float, seconds: float) -> Sign | None:
+def starving(waited: float, seconds: float, *, ahead: bool = False) -> Sign | None:
     """Steps that wait for pictures.
 
     Args:
+        ahead: The host gives work to a device and runs ahead of it: it then waits for pictures also while the device is busy, and only
+            one that does nothing else holds it up.
         waited: Seconds of the latest steps in which the next batch was not there yet.
         seconds: What they took altogether.
     """
     share = waited / max(seconds, 1e-9)
-    if share < 0.4 or seconds < 1:
+    if share < (0.9 if ahead else 0.4) or seconds < 1:
         return None
     change = "keep pictures in memory with --data.cache, raise --data.workers, or make them smaller once with 'transmute data resize'"
     return Sign("starving", "", {"share": share}, f"{share:.0%} of the time goes into waiting for pictures", change, early=True)

@@ -51,8 +51,8 @@ def kernel_distance(one: Tensor, two: Tensor, *, subsets: int = 100, most: int =
 def bootstrap(figure: Callable[[np.ndarray, np.ndarray], float], counts: tuple[int, int], *, times: int = 100, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of a figure, by computing it anew of pictures drawn with replacement (Efron 1979).
 
-    Drawing some pictures twice biases a distance between sets (it sees fewer); the interval is that of the deviations from
-    their own mean, laid around the figure itself.
+    1.96 of their standard deviations to either side of the figure itself: drawing some pictures twice biases a distance between sets,
+    which then sees fewer, but not its spread.
 
     Args:
         figure: Of the places of the pictures drawn from either set.
@@ -60,6 +60,6 @@ def bootstrap(figure: Callable[[np.ndarray, np.ndarray], float], counts: tuple[i
     """
     random = np.random.default_rng(seed)
     found = np.array([figure(*(random.integers(count, size=count) for count in counts)) for _ in range(times)])
-    low, high = np.percentile(found - found.mean(), [2.5, 97.5])
+    error = 1.96 * float(found.std(ddof=1))
     center = figure(*(np.arange(count) for count in counts))
-    return center + float(low), center + float(high)
+    return center - error, center + error

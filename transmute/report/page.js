@@ -4,7 +4,7 @@ let data = JSON.parse(document.getElementById("data").textContent);
 const store = "transmute " + data.title;
 const state = Object.assign({ smooth: 0.8, zoom: null, step: null, picture: 0, column: null, split: 50, hidden: [] }, recalled());
 const color = (place) => `var(--c${place % 8})`;
-const format = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3 ? value.toExponential(2) : String(+value.toPrecision(4)));
+const format = (value) => (value === null ? "none" : value === 0 ? "0" : Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3 ? value.toExponential(2) : String(+value.toPrecision(4)));
 const images = new Map();
 let charts = [];
 
@@ -34,6 +34,8 @@ function fill(id, ...children) {
   if (section) section.hidden = place.childElementCount === 0;
 }
 
+const least = (values) => values.reduce((one, other) => Math.min(one, other), Infinity);
+const most = (values) => values.reduce((one, other) => Math.max(one, other), -Infinity);
 const shown = () => data.runs.filter((run) => !state.hidden.includes(run.name));
 
 // Curves
@@ -46,22 +48,22 @@ function smoothed(points, share) {
 function nice(low, high, count) {
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].find((one) => one * power >= raw) * power;
-  const ticks = [];
-  for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + step * 1e-6; tick += step) ticks.push(Math.abs(tick) < step * 1e-6 ? 0 : tick);
-  return ticks;
+  const first = Math.ceil(low / step - 1e-9), number = Math.min(10, Math.floor(high / step + 1e-6) - first + 1);
+  return Array.from({ length: Math.max(0, number) }, (_, nth) => (first + nth) * step);
 }
 
 function chart(name, series, { smooth = true } = {}) {
   const width = 360, height = 200, left = 46, right = 8, top = 8, bottom = 22;
+  series = series.map((one) => Object.assign({}, one, { points: one.points.filter((point) => point.every((value) => value !== null)) }));
   const all = series.flatMap((one) => one.points.map(([x]) => x));
-  const [first, last] = state.zoom || [Math.min(...all), Math.max(...all)];
+  const [first, last] = state.zoom || (all.length ? [least(all), most(all)] : [0, 1]);
   const inside = ([x]) => x >= first && x <= last;
   const lines = series.map((one) => Object.assign({}, one, { line: smooth ? smoothed(one.points, state.smooth).filter(inside) : one.points.filter(inside) }));
   const values = series.flatMap((one) => one.points.filter(inside).flatMap(([, y, low, high]) => (low === undefined ? [y] : [y, low, high])));
-  let low = Math.min(...values), high = Math.max(...values);
+  let low = least(values), high = most(values);
   if (!values.length) [low, high] = [0, 1];
   if (low > 0 && low < 0.7 * high) low = 0;
-  if (high - low < 1e-12) [low, high] = [low - 0.5 * Math.abs(low) - 1e-6, high + 0.5 * Math.abs(high) + 1e-6];
+  if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high))) [low, high] = [low - 0.5 * Math.abs(low) - 1e-6, high + 0.5 * Math.abs(high) + 1e-6];
   const x = (step) => left + ((width - left - right) * (step - first)) / Math.max(last - first, 1e-9);
   const y = (value) => top + ((height - top - bottom) * (high - value)) / (high - low);
   const path = (points) => points.map(([step, value], place) => `${place ? "L" : "M"}${x(step).toFixed(1)},${y(value).toFixed(1)}`).join("");
@@ -78,7 +80,8 @@ function chart(name, series, { smooth = true } = {}) {
       const edge = [...inner.map(([step, , , upper]) => [step, upper]), ...inner.map(([step, , lower]) => [step, lower]).reverse()];
       plot.append(make("polygon", { points: edge.map(([step, value]) => `${x(step)},${y(value)}`).join(" "), style: `fill:${one.color}`, "fill-opacity": 0.15 }));
       for (const [step, value] of inner) plot.append(make("circle", { cx: x(step), cy: y(value), r: 2.5, style: `fill:${one.color}` }));
-    } else if (smooth) plot.append(make("path", { d: path(inner), fill: "none", style: `stroke:${one.color}`, "stroke-opacity": 0.25 }));
+    } else if (inner.length === 1) plot.append(make("circle", { cx: x(inner[0][0]), cy: y(inner[0][1]), r: 2.5, style: `fill:${one.color}` }));
+    else if (smooth) plot.append(make("path", { d: path(inner), fill: "none", style: `stroke:${one.color}`, "stroke-opacity": 0.25 }));
     plot.append(make("path", { d: path(one.line), fill: "none", style: `stroke:${one.color}`, "stroke-width": 1.8, "stroke-dasharray": one.dash || null }));
   }
   const cross = make("line", { y1: top, y2: height - bottom, stroke: "var(--dim)", "stroke-dasharray": "3 3", visibility: "hidden" });
@@ -202,8 +205,10 @@ async function drawCell(canvas, sample, row, column) {
 }
 
 const isInput = (column) => /^(real|input)/.test(column);
+const outputsOf = (sheet) => (sheet ? sheet.columns.filter((column) => !isInput(column)) : []);
 
 function inputOf(columns, column) {
+  if (column === "identity" && columns.includes("target")) return "target";
   return columns.slice(0, columns.indexOf(column) + 1).reverse().find(isInput) || columns[0];
 }
 
@@ -214,31 +219,35 @@ function nearest(samples, step) {
 function drawSamples() {
   const runs = shown().filter((run) => run.samples.length);
   if (!runs.length) return fill("samples");
-  const sheet = runs.map((run) => run.samples[run.samples.length - 1].sheet).find(Boolean);
   const steps = [...new Set(runs.flatMap((run) => run.samples.map((one) => one.step)))].sort((one, other) => one - other);
-  const current = state.step === null ? steps.length - 1 : steps.reduce((best, step, nth) => (Math.abs(step - state.step) < Math.abs(steps[best] - state.step) ? nth : best), 0);
-  const outputs = sheet ? sheet.columns.filter((column) => !isInput(column)) : [];
+  const place = () => (state.step === null ? steps.length - 1 : steps.reduce((best, step, nth) => (Math.abs(step - state.step) < Math.abs(steps[best] - state.step) ? nth : best), 0));
+  const sheets = runs.map((run) => run.samples[run.samples.length - 1].sheet);
+  const outputs = [...new Set(sheets.flatMap(outputsOf))];
+  const rows = most(sheets.map((sheet) => (sheet ? sheet.tops.length : 0)));
   const column = outputs.includes(state.column) ? state.column : outputs[0];
-  const row = sheet ? Math.min(state.picture, sheet.tops.length - 1) : 0;
+  const told = make("output", {}, String(steps[place()]));
+  const panels = () => {
+    told.textContent = String(steps[place()]);
+    fill("samples", runs.map((run) => runSamples(run, steps[place()], state.picture, column)));
+  };
   const change = (values) => { Object.assign(state, values); remember(); drawSamples(); };
-  const slider = make("input", { type: "range", min: 0, max: steps.length - 1, value: current, "aria-label": "step of the samples",
-    input: (event) => change({ step: +event.target.value === steps.length - 1 ? null : steps[+event.target.value] }) });
-  const controls = [make("label", { class: "wide" }, "step", slider, make("output", {}, String(steps[current])))];
-  if (sheet) {
-    controls.push(make("span", {}, "picture ", ...sheet.tops.map((_, nth) => make("button", { "aria-pressed": nth === row, click: () => change({ picture: nth }) }, String(nth + 1)))));
-    controls.push(make("label", {}, "show", make("select", { change: (event) => change({ column: event.target.value }) },
-      ...outputs.map((one) => make("option", { value: one, selected: one === column ? "" : null }, one)))));
+  const slider = make("input", { type: "range", min: 0, max: steps.length - 1, value: place(), "aria-label": "step of the samples",
+    input: (event) => { state.step = +event.target.value === steps.length - 1 ? null : steps[+event.target.value]; remember(); panels(); } });
+  const controls = [make("label", { class: "wide" }, "step", slider, told)];
+  if (outputs.length) {
+    const pictures = Array.from({ length: rows }, (_, nth) => make("button", { "aria-pressed": nth === Math.min(state.picture, rows - 1), click: () => change({ picture: nth }) }, String(nth + 1)));
+    const choices = outputs.map((one) => make("option", { value: one, selected: one === column ? "" : null }, one));
+    controls.push(make("span", {}, "picture ", ...pictures), make("label", {}, "show", make("select", { change: (event) => change({ column: event.target.value }) }, ...choices)));
   }
-  const focused = document.activeElement === document.querySelector("#controls input[type=range]");
   fill("controls", controls);
-  if (focused) slider.focus();
-  fill("samples", runs.map((run) => runSamples(run, steps[current], row, column, sheet)));
+  panels();
 }
 
-function runSamples(run, step, row, column, sheet) {
-  const sample = nearest(run.samples, step);
+function runSamples(run, step, picture, wanted) {
+  const sample = nearest(run.samples, step), outputs = outputsOf(sample.sheet);
+  const column = outputs.includes(wanted) ? wanted : outputs[0], row = sample.sheet ? Math.min(picture, sample.sheet.tops.length - 1) : 0;
   const panel = make("div", { class: "panel" }, make("h3", {}, data.runs.length > 1 ? `${run.name}, step ${sample.step}` : `step ${sample.step}`));
-  if (sheet && sample.sheet) {
+  if (outputs.length) {
     const before = inputOf(sample.sheet.columns, column);
     const canvases = [make("canvas"), make("canvas", { class: "after" })];
     const bar = make("i");
@@ -265,7 +274,7 @@ function runSamples(run, step, row, column, sheet) {
       const frame = make("canvas");
       drawCell(frame, one, row, column);
       const button = make("button", { "aria-pressed": one === sample, "aria-label": `step ${one.step}`,
-        click: () => { state.step = one.step; remember(); drawSamples(); } }, frame, String(one.step));
+        click: () => { state.step = one === run.samples[run.samples.length - 1] ? null : one.step; remember(); drawSamples(); } }, frame, String(one.step));
       strip.append(button);
       if (one === sample) requestAnimationFrame(() => { strip.scrollLeft = button.offsetLeft - strip.offsetLeft - strip.clientWidth / 2 + button.clientWidth / 2; });
     }
@@ -312,7 +321,7 @@ draw();
 
 if (data.live) {
   setInterval(async () => {
-    if (document.hidden) return;
+    if (document.hidden || document.querySelector(":active, select:focus")) return; // not from under a hand
     try {
       const answer = await fetch("data.json");
       const text = await answer.text();

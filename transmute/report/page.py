@@ -99,7 +99,7 @@ def _run(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
     recipe = _json(run, run.recipe_file)
     return {
         "name": name,
-        "running": running or (live and run.in_training()),
+        "running": running,
         "summary": _summary(rows, now, last_step),
         "curves": _curves(rows),
         "signs": [sign | {"step": row["step"]} for row in rows for sign in row.get("signs", [])],

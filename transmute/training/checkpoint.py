@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transmute.training.session import Session
+    from transmute.training.trainer import Trainer
 
 
 def save(session: Session, step: int) -> None:
@@ -27,11 +28,7 @@ def save(session: Session, step: int) -> None:
         UserError: If a weight is not finite; nothing is written then.
     """
     run, trainer, processes = session.run, session.trainer, session.processes
-    if (name := trainer.non_finite()) is not None:
-        raise UserError(
-            f"the weight {name} is not finite at step {step}: an earlier checkpoint is kept; "
-            "try a lower --optimizer.lr, --optimizer.clip 1, or --precision float32"
-        )
+    require_finite_weights(trainer, step)
     header = {"step": step, "processes": processes.count}
     if not processes.first:
         save_tensors(run.checkpoint_file(step, processes.rank), _own_state(session), header)
@@ -41,6 +38,19 @@ def save(session: Session, step: int) -> None:
         save_models(session, step)
         run.keep_newest(session.config.keep, session.config.keep_every)
     processes.wait()
+
+
+def require_finite_weights(trainer: Trainer, step: int) -> None:
+    """Keeps what has gone wrong from being saved or measured.
+
+    Raises:
+        UserError: With the name of the first weight that is not finite.
+    """
+    if (name := trainer.non_finite()) is not None:
+        raise UserError(
+            f"the weight {name} is not finite at step {step}: an earlier checkpoint is kept; "
+            "try a lower --optimizer.lr, --optimizer.clip 1, or --precision float32"
+        )
 
 
 def _own_state(session: Session) -> dict[str, Tensor]:

@@ -33,15 +33,17 @@ class Diagnosis:
         self.rows = deque(rows, maxlen=10)
         self.new: list[dict[str, Any]] = []
 
-    def hear(self, kinds: Sequence[str], found: Sequence[Sign], *, progress: float) -> list[Sign]:
+    def hear(self, kinds: Sequence[str], found: Sequence[Sign], *, step: int, steps: int) -> list[Sign]:
         """Counts what was seen in one look, and gives what is to be said now.
 
         Args:
             kinds: Names of all signs that were looked for.
             found: Those that were seen.
-            progress: Share of the training that is done.
+            step, steps: Where the training is, and its length.
         """
-        seen = {(sign.name, sign.where): sign for sign in found if sign.early or progress > 0.1}
+        # What translators make before they have learned much is no sign: for a tenth of a training, at least 500 steps, at most half of it.
+        learning = step <= max(0.1 * steps, min(500, 0.5 * steps))
+        seen = {(sign.name, sign.where): sign for sign in found if sign.early or not learning}
         for key in [key for key in self._looks if key[0] in kinds and key not in seen]:
             del self._looks[key]
         self._looks.update(seen.keys())
@@ -80,10 +82,17 @@ def of_pictures(method: Method, held_out: Sequence[Shown], seen: Sequence[Shown]
 
 
 def of_numbers(
-    rows: Sequence[Mapping[str, Any]], game: AdversarialConfig, *, waited: float, seconds: float, rate: float, step: int, steps: int
+    rows: Sequence[Mapping[str, Any]],
+    game: AdversarialConfig,
+    *,
+    waiting: tuple[float, float],
+    rate: float,
+    step: int,
+    steps: int,
+    ahead: bool = False,
 ) -> list[Sign]:
     """What the latest reports show; see the functions of `transmute.diagnostics.signs`."""
-    found = [look_for.starving(waited, seconds), look_for.no_rate(rate, steps - step, steps)]
+    found = [look_for.starving(*waiting, ahead=ahead), look_for.no_rate(rate, steps - step, steps)]
     if game.chance is not None:
         for where, names in _judges(rows[-1] if rows else {}).items():
             losses = [sum(row[name] for name in names) for row in rows if all(name in row for name in names)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,8 +49,16 @@ class WandB:
         import wandb  # pyright: ignore[reportMissingImports]
 
         folder = run.folder.resolve()
+        began = run.sessions()[0]["began"]
         self._wandb = wandb
-        self._run = wandb.init(project="transmute", name=folder.name, id=run.address, dir=str(folder), config=dict(recipe), resume="allow")
+        self._run = wandb.init(
+            project="transmute",
+            name=folder.name,
+            id=hashlib.sha256(f"{folder} {began}".encode()).hexdigest()[:16],
+            dir=str(folder),
+            config=dict(recipe),
+            resume="allow",
+        )
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -77,7 +78,8 @@ def joined(device: str) -> Iterator[Processes]:
     place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    # The first process alone measures and writes, for which the others wait: longer than the ten minutes that NCCL would allow.
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timedelta(hours=3))
     try:
         yield Processes(place, dist.get_rank(), dist.get_world_size())
         dist.barrier()  # without it, gloo may abort the slower processes

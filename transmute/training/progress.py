@@ -92,7 +92,23 @@ class Progress:
 
     @property
     def _deciding(self) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["step"] and row["best"]["name"] == self.config.best]
+        """Evaluations that can be compared with the latest: of one figure with one kind of features."""
+        alike = [row for row in self.rows if row["best"]["name"] == self.config.best]
+        return [row for row in alike if row["step"] and row["best"]["features"] == alike[-1]["best"]["features"]]
+
+    def require_continuity(self, name: str, features: str | None = None) -> None:
+        """Where evaluations decide over rate or length, a continued run must measure as it has.
+
+        Raises:
+            UserError: If it measures by another figure, or with other features.
+        """
+        if not self.rows or not (self.config.patience or isinstance(self.config.recipe.schedule, PlateauConfig)):
+            return
+        before = self.rows[-1]["best"]
+        if before["name"] != name:
+            raise UserError(f"this run has been evaluated by {before['name']}, on which its rate or length depends: give --best {before['name']}")
+        if features is not None and before["features"] != features:
+            raise UserError(f"this run has been evaluated with {before['features']} features, now with {features}: give the same --metrics.features")
 
     @property
     def over(self) -> bool:

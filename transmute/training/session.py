@@ -20,6 +20,7 @@ from transmute.data.check import checked
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Order, Stream, fixed_batches, readers
+from transmute.devices import chosen_precision
 from transmute.diagnostics.device import require_working
 from transmute.methods.base import Method
 from transmute.run import Run
@@ -97,7 +98,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
         UserError: If anything that was given does not fit; the run folder is as it was.
     """
     assert config.run is not None
-    require_working(processes.device)
+    require_working(processes.device, bfloat16=chosen_precision(config.precision, processes.device)[0] == "bfloat16")
     recipe, run = config.recipe, Run(config.run)
     console = Console(quiet=not processes.first, highlight=False, soft_wrap=True)
     say = partial(console.print, markup=False)
@@ -132,6 +133,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
         session.first_step = first_step = resume(session)
         if processes.first:
             run.rewind(first_step)
+            progress.rows = run.evaluations()
             if first_step and first_step not in run.models():  # it died between its checkpoint and its models
                 save_models(session, first_step)
     if processes.first:
@@ -149,6 +151,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
         run.write_json(run.environment_file, {"domains": list(data.names), "sessions": [*sessions, facts]})
     processes.wait()
     progress.rows = run.evaluations()
+    progress.require_continuity(config.best)
     if processes.first:
         session.diagnosis = Diagnosis(run.metrics()[-10:])
         session.loggers = Loggers(config.log, run, recipe.model_dump(mode="json"), session.first_step, session.say)
@@ -163,7 +166,9 @@ def _introduce(session: Session, speed: str) -> None:
     session.say(f"device: {f'{processes.count} x ' if processes.count > 1 else ''}{kind}, {speed}")
     if processes.count > 1:
         session.say(f"each process has an image history{'' if session.config.sync_batch_norm else ' and batch-norm statistics'} of its own")
-    if first < last:
+    if session.progress.over:
+        session.say(f"{run.folder} has ended at step {first} of {last}, since evaluations got no better: a larger --patience, or none, goes on")
+    elif first < last:
         session.say(f"run: {run.folder}, {'continued at' if first else 'from'} step {first} of {last}")
     else:
         session.say(f"{run.folder} is finished: {first} of {last} steps; use it with: transmute translate PICTURES --model {run.folder}")

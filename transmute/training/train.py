@@ -14,10 +14,10 @@ import torch
 from transmute.batch import Batch
 from transmute.devices import chosen_device
 from transmute.diagnostics.signs import Sign, not_finite
-from transmute.images import PictureError, normalize, save_picture
+from transmute.images import normalize, save_picture
 from transmute.report.page import write_report
 from transmute.run import Run
-from transmute.settings import UserError
+from transmute.settings import OwnError, UserError
 from transmute.training import diagnosing
 from transmute.training.checkpoint import save
 from transmute.training.config import TrainConfig
@@ -68,7 +68,7 @@ def _train_as_child(config: TrainConfig, after_save: AfterSave | None, evaluator
     try:
         stopped_by = train(config, after_save, evaluator)
     except UserError as error:
-        if first_of_all() or isinstance(error, PictureError):  # to others all processes come together
+        if first_of_all() or isinstance(error, OwnError):  # to others all processes come together
             print(f"transmute: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception:  # the launcher would swallow it
@@ -115,6 +115,7 @@ def _loop(session: Session, after_save: AfterSave | None) -> int | None:
                     evaluate(session, step)
             ending = step == last or session.progress.over
             saving = step % config.save_every == 0 or step % (config.keep_every or last) == 0 or ending or stopping
+            saving |= step == config.evaluate_every  # models without any checkpoint could not be continued
             reporting = step % config.report_every == 0 or ending
             if step % config.sample_every == 0 or ending:
                 _sample(session, step)
@@ -160,10 +161,17 @@ def _report(session: Session, watch: Watch, step: int, means: dict[str, float]) 
         rate = session.rate(step)
         row = {"step": step, "pictures": step * session.recipe.batch, **means, "rate": rate}
         speed = {"pictures_per_second": round(watch.pictures_per_second, 3), "load_milliseconds": round(watch.load_milliseconds, 2)}
-        game, spent = session.recipe.method.adversarial, {"waited": watch.waited, "seconds": watch.seconds}
+        game, spent = session.recipe.method.adversarial, watch.waiting()
         session.diagnosis.rows.append(row)
         latest = session.diagnosis.rows
-        _say(session, step, diagnosing.NUMBERS, diagnosing.of_numbers(latest, game, **spent, rate=rate, step=step, steps=session.last_step))
+        _say(
+            session,
+            step,
+            diagnosing.NUMBERS,
+            diagnosing.of_numbers(
+                latest, game, waiting=spent, rate=rate, step=step, steps=session.last_step, ahead=session.processes.device.type == "cuda"
+            ),
+        )
         signs, session.diagnosis.new = session.diagnosis.new, []
         session.run.append_metrics(row | speed | ({"signs": signs} if signs else {}))
         if session.loggers:
@@ -185,7 +193,7 @@ def _sample(session: Session, step: int) -> None:
 
 
 def _say(session: Session, step: int, kinds: Sequence[str], signs: Sequence[Sign]) -> None:
-    for sign in session.diagnosis.hear(kinds, signs, progress=step / session.last_step):
+    for sign in session.diagnosis.hear(kinds, signs, step=step, steps=session.last_step):
         session.say(f"warning at step {step}: {sign.sentence}; {sign.change} (docs/reading-a-run.md, {sign.name})")
 
 

@@ -32,7 +32,7 @@ class Watch:
         self.last_step = last_step
         self._ends: deque[float] = deque([time.perf_counter()], maxlen=50)
         self._load_seconds: deque[float] = deque(maxlen=50)
-        self._waits: deque[float] = deque(maxlen=50)
+        self._waited, self._asked = 0.0, time.perf_counter()
         self._page_written = time.perf_counter()
         self._losses = ""
         self._bar = Progress(
@@ -67,21 +67,18 @@ class Watch:
         """Mean time to load one picture, over the last 50 steps, wherever it was loaded."""
         return 1000 * sum(self._load_seconds) / max(len(self._load_seconds), 1)
 
-    @property
-    def seconds(self) -> float:
-        """What the last 50 steps took."""
-        return self._ends[-1] - self._ends[0]
-
-    @property
-    def waited(self) -> float:
-        """Seconds of the last 50 steps in which the next batch was not there yet."""
-        return sum(self._waits)
+    def waiting(self) -> tuple[float, float]:
+        """Seconds since the last call in which the next batch was not there yet, and all seconds since then; ask when the device is done."""
+        now = time.perf_counter()
+        found = self._waited, now - self._asked
+        self._waited, self._asked = 0.0, now
+        return found
 
     def next_of(self, batches: Iterator[Loaded]) -> Loaded:
         """The next batch; notes how long it was waited for."""
         start = time.perf_counter()
         batch = next(batches)
-        self._waits.append(time.perf_counter() - start)
+        self._waited += time.perf_counter() - start
         return batch
 
     def estimate(self, step: int) -> None:
@@ -92,7 +89,7 @@ class Watch:
     def restart(self) -> None:
         """Forgets how long the steps so far have taken."""
         self._ends.clear()
-        self._waits.clear()
+        self._waited, self._asked = 0.0, self._ends[0]
         self._ends.append(time.perf_counter())
 
     @contextmanager
@@ -100,7 +97,9 @@ class Watch:
         """What is done meanwhile does not count as time of the steps."""
         start = time.perf_counter()
         yield
-        self._ends = deque((end + time.perf_counter() - start for end in self._ends), maxlen=self._ends.maxlen)
+        passed = time.perf_counter() - start
+        self._ends = deque((end + passed for end in self._ends), maxlen=self._ends.maxlen)
+        self._asked += passed
 
     def page_is_due(self, every: float = 20.0) -> bool:
         """Whether the report is to be written again: at most once in so many seconds, since it holds pictures."""
