@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -43,6 +44,32 @@ def openers(count: int, *, first: int = 0, striped: bool = False) -> list[partia
 
 def by_name(figures: list[Figure]) -> dict[str, Figure]:
     return {figure.name: figure for figure in figures}
+
+
+MINE = """
+import sys
+from dataclasses import dataclass
+import torch
+
+@dataclass
+class Layer(torch.nn.Module):
+    does: "str"
+    def __post_init__(self):
+        super().__init__()
+    def __hash__(self):
+        return id(self)
+    def forward(self, x):
+        if self.does == "breaks":
+            raise RuntimeError("broken")
+        return {"one_row": x.mean((0, 2, 3))[None], "no_numbers": x.mean((2, 3)) / 0 * 0, "fine": x.mean((2, 3))}[self.does]
+
+def fails(): raise ValueError("no")
+def leaves(): sys.exit(7)
+def one_row(): return Layer("one_row")
+def no_numbers(): return Layer("no_numbers")
+def breaks(): return Layer("breaks")
+def fine(): return Layer("fine")
+"""
 
 
 @pytest.fixture
@@ -150,7 +177,7 @@ def test_a_model_is_evaluated_both_ways(run: Path, animals: Path, tmp_path: Path
     out = tmp_path / "figures.json"
     assert run_command(["evaluate", "--model", str(run), "--data", str(animals), "--features", "texture", "--device", "cpu", "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    for part in ("plain to striped", "striped to plain", "Fréchet", "fewer than 1,000 pictures (2 here)", "colors and edges"):
+    for part in ("plain to striped", "striped to plain", "Frechet", "fewer than 1,000 pictures (2 here)", "colors and edges"):
         assert part in said
     found = json.loads(out.read_text())
     assert (found["step"], found["split"]) == (1, "test")
@@ -209,13 +236,72 @@ def test_paired_models_are_compared_pair_by_pair(folders: Path, tmp_path: Path, 
         (["--real", "plain", "--fake", "striped", "--max-pictures", "1"], "max_pictures"),
         (["--model", "none", "--data", "plain"], "no run folder or model file"),
         (["--model", "none", "--data", "plain", "--step", "last"], "newest, best or a number"),
+        (["--real", "plain", "--fake", "striped", "--step", "3"], "belong to --model"),
+        (["--real", "plain", "--fake", "striped", "--size", "9" * 20], "more than any picture has"),
+        (["--real", "plain", "--fake", "striped", "--out", "plain/00.png"], "ends in .json"),
+        (["--real", "plain", "--fake", "striped", "--out", "recipe.json"], "one of figures"),
+        (["--real", "plain", "--fake", "fewer", "--paired"], "add --skip-bad"),
+        (["--real", "plain", "--fake", "striped", "--features", "mine.py:fails"], "mine.py:fails failed: ValueError: no"),
+        (["--real", "plain", "--fake", "striped", "--features", "mine.py:leaves"], "mine.py:leaves failed: SystemExit"),
+        (["--real", "plain", "--fake", "striped", "--features", "mine.py:one_row"], r"gives \(1, 3\) for 12 pictures"),
+        (["--real", "plain", "--fake", "striped", "--features", "mine.py:no_numbers"], "not finite"),
+        (["--real", "plain", "--fake", "striped", "--features", "mine.py:breaks"], "failed on pictures of shape .* RuntimeError: broken"),
+        (["--real", "plain", "--fake", "striped", "--features", "mine.py"], "FILE.py:NAME"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(folders: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], problem: str) -> None:
     monkeypatch.chdir(folders)
     (folders / "empty").mkdir()
+    (folders / "recipe.json").write_text("{}")
+    shutil.copytree(folders / "plain", folders / "fewer")
+    (folders / "fewer" / "00.png").unlink()
+    (folders / "mine.py").write_text(MINE)
     with pytest.raises(UserError, match=problem):
         run_command(["evaluate", *(["--features", "texture"] if "--features" not in arguments else []), *arguments])
+
+
+def test_what_is_left_out_is_said(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (folders / "two").mkdir()
+    for name in ("00.png", "01.png"):
+        shutil.copy(folders / "plain" / name, folders / "two" / name)
+    (tmp_path / "palette.yaml").write_text('0: "#000000"\n1: "#ff00ff"\n')
+    given = ["evaluate", "--real", str(folders / "plain"), "--fake", str(folders / "two"), "--features", "texture", "--lpips", "none"]
+    assert run_command([*given, "--palette", str(tmp_path / "palette.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert "KID four, but there are 2 and 12" in said
+    assert "no label map was compared" in said
+
+
+def test_pictures_too_small_for_lpips_are_left_out() -> None:
+    if not SQUEEZENET.is_file():
+        pytest.skip("the SqueezeNet weights to test with are not here")
+    judge = evaluator(MetricsConfig(features=str(SQUEEZENET)))
+    found = by_name(
+        judge.measure([Shown(picture(seed, size=size), picture(seed, size=size)) for seed, size in ((0, 16), (1, 64), (2, 64))], openers(2))
+    )
+    assert found["change"].fake == 2
+    assert found["structure"].fake == 3
+    assert any("below 32 pixels" in note for note in judge.notes)
+
+
+def test_a_folder_inside_the_other_counts_once(folders: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copytree(folders / "striped", folders / "plain" / "translated")
+    run_command(["evaluate", "--real", str(folders / "plain"), "--fake", str(folders / "plain" / "translated"), "--features", "texture", "--json"])
+    fid = json.loads(capsys.readouterr().out)["figures"]["fake"][0]
+    assert (fid["fake"], fid["real"]) == (12, 12)
+
+
+def test_exchanged_domains_are_noticed(run: Path, animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    exchanged = tmp_path / "striped2plain"
+    for phase in ("train", "test"):
+        for domain, other in ("AB", "BA"):
+            shutil.copytree(animals / f"{phase}{domain}", exchanged / f"{phase}{other}")
+    given = ["evaluate", "--model", str(run), "--features", "texture", "--json", "--data"]
+    with pytest.raises(UserError, match="exchange them with --swap"):
+        run_command([*given, str(exchanged)])
+    assert run_command([*given, str(exchanged), "--swap"]) == run_command([*given, str(animals)]) == 0
+    first, second = (json.loads(text + "}")["figures"] for text in capsys.readouterr().out.split("\n}\n")[:2])
+    assert first == second
 
 
 def test_few_pictures_are_named_in_a_warning() -> None:
@@ -348,11 +434,11 @@ def test_a_resumed_training_remembers_its_evaluations(animals: Path, tmp_path: P
 def test_what_evaluations_lack_is_said_before_the_first_step(animals: Path, tmp_path: Path, changes: dict, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         evaluated(animals, tmp_path / "run", **changes)
-    assert not Run(tmp_path / "run").checkpoints()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_training_that_dies_after_its_first_evaluation_can_be_continued(animals: Path, tmp_path: Path) -> None:
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
     class Dying(Evaluator):
@@ -435,7 +521,10 @@ def test_two_processes_decide_alike(animals: Path, tmp_path: Path) -> None:
 
     unmeasured = run("--best", "lpips")
     assert unmeasured.returncode == 2
-    assert unmeasured.stderr == "transmute: --best lpips cannot be measured here: choose fid or cycle, or give what it needs (see --help)\n"
+    assert (
+        unmeasured.stderr
+        == "transmute: --best lpips cannot be measured on 2 and 2 pictures here: choose fid or cycle, or give what it needs (see --help)\n"
+    )
     assert run("--best", "cycle").returncode == 0
     assert [row["step"] for row in Run(tmp_path / "run").evaluations()] == [0, 1, 2, 3]
     assert Run(tmp_path / "run").checkpoints() == [1, 3]

@@ -152,6 +152,11 @@ def test_several_runs_stand_beside_each_other(run: Run, tmp_path: Path, monkeypa
     told = data_of(Path("compare.html").read_text())["runs"]
     assert [one["name"] for one in told] == [f"{tmp_path.name}/<horse> & zebra", "one/same", "two/same"]
     assert [one["settings"]["seed"] for one in told] == ["0", "3", "3"]
-    for wrong, problem in (([], "name one run"), ([str(tmp_path / "none")], "no run folder"), ([str(run.folder), "--out", "one"], "is a folder")):
+    for wrong, problem in (
+        ([], "name one run"),
+        ([str(tmp_path / "none")], "no run folder"),
+        ([str(run.folder), "--out", "one"], "ends in .html"),
+        ([str(run.folder), "--out", str(run.recipe_file)], "ends in .html"),
+    ):
         with pytest.raises(UserError, match=problem):
             run_command(["report", *wrong])

@@ -18,7 +18,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from transmute.images import normalize, to_tensor
 from transmute.metrics.config import MetricsConfig
 from transmute.metrics.distances import bootstrap, frechet_distance, kernel_distance
-from transmute.metrics.features import chosen_features, made, resized
+from transmute.metrics.features import called, chosen_features, made, resized
 from transmute.metrics.labels import confusion, nearest_class, read_palette, scores
 from transmute.metrics.perceptual import structure_distance
 from transmute.settings import UserError
@@ -55,7 +55,7 @@ class Figure:
 
 
 ABOUT = {
-    "fid": "Fréchet distance to real pictures",
+    "fid": "Frechet distance to real pictures",
     "kid": "kernel distance to real pictures",
     "diversity": "LPIPS between translations",
     "diversity_real": "LPIPS between real pictures",
@@ -111,6 +111,7 @@ class Evaluator:
         for network in (self.features.network, self.lpips):
             if network is not None:
                 network.to(device)
+        self.notes: dict[str, None] = {}  # what is left out, and why
         self._real: dict[tuple[str, tuple[Opener, ...]], Tensor] = {}
 
     def chosen(self, pictures: Sequence[Opener]) -> Sequence[Opener]:
@@ -146,7 +147,7 @@ class Evaluator:
             for shown in some:
                 for name, value in self._of_one(shown).items():
                     values[name].append(value)
-                if self.lpips is not None and previous is not None:
+                if previous is not None and self._sees(shown.fake, previous):
                     values["diversity"].append(self._lpips(shown.fake, previous))
                 counts += self._labels(shown)
                 previous = shown.fake
@@ -155,13 +156,24 @@ class Evaluator:
         figures = self._of_sets(fake, real)
         if self.lpips is not None:
             opened = (opener().convert(mode) for opener in reals[: len(fake)])
-            values |= {"diversity_real": found} if (found := [self._lpips(one, two) for one, two in pairwise(opened)]) else {}
+            found = [self._lpips(one, two) for one, two in pairwise(opened) if self._sees(one, two)]
+            values |= {"diversity_real": found} if found else {}
         lpips = self.lpips.name if self.lpips is not None else ""
         of_pixels = ("cycle", "l1", "psnr", "ssim")
         for name, each in values.items():
-            figures.append(_mean(name, np.array(each), "" if name in of_pixels else lpips, len(fake), len(real) if name == "diversity_real" else 0))
+            figures.append(
+                _mean(
+                    name,
+                    np.array(each),
+                    "" if name in of_pixels else lpips,
+                    len(fake) if "diversity" in name else len(each),
+                    len(real) if name == "diversity_real" else 0,
+                )
+            )
         if counts:
             figures += _of_labels(torch.stack(counts))
+        elif self.palette is not None:
+            self.notes["no label map was compared: the palette fits neither the inputs nor, in pairs, the true pictures (see --segmenter)"] = None
         return sorted(figures, key=lambda figure: list(ABOUT).index(figure.name))
 
     def _features_of(self, pictures: Sequence[Opener], mode: str) -> Tensor:
@@ -175,6 +187,8 @@ class Evaluator:
     def _of_sets(self, fake: Tensor, real: Tensor) -> list[Figure]:
         counts, name = (len(fake), len(real)), self.features.name
         figures = []
+        if min(counts) < 4:
+            self.notes[f"FID needs two pictures of either side and KID four, but there are {counts[0]} and {counts[1]}"] = None
         if min(counts) > 1:
             times = min(100, max(10, 40_000 // max(counts)))  # with thousands of pictures, each takes seconds, and they hardly differ
             low, high = bootstrap(lambda one, two: frechet_distance(fake[one], real[two]), counts, times=times)
@@ -191,8 +205,8 @@ class Evaluator:
         found: dict[str, float] = {}
         fake = self._tensor(shown.fake)
         if shown.source is not None and self.lpips is not None:
-            source = self._tensor(shown.source, like=shown.fake)
-            found["change"] = self.lpips(source, fake).item()
+            if self._sees(shown.fake):
+                found["change"] = self.lpips(self._tensor(shown.source, like=shown.fake), fake).item()
             both = (resized(picture, 224).to(self.device) for picture in (shown.source, shown.fake))
             found["structure"] = structure_distance(self.lpips.backbone, *both).item()
         if shown.back is not None and shown.source is not None:
@@ -204,9 +218,29 @@ class Evaluator:
             if min(fake.shape[2:]) > 10:  # its window
                 pair = [(images.double() + 1) / 2 for images in (fake, target)]  # its constants are meant for values from 0
                 found["ssim"] = float(structural_similarity_index_measure(pair[0], pair[1], data_range=1.0))  # pyright: ignore[reportArgumentType]
-            if self.lpips is not None:
+            if self.lpips is not None and self._sees(shown.fake):
                 found["lpips"] = self.lpips(fake, target).item()
         return found
+
+    def _sees(self, *pictures: Image.Image) -> bool:
+        """Whether LPIPS can be told of pictures: its networks halve them five times."""
+        if self.lpips is None:
+            return False
+        large = all(min(picture.size) >= 32 for picture in pictures)
+        if not large:
+            self.notes["LPIPS is left out where a side is below 32 pixels, which its network needs"] = None
+        return large
+
+    def measurable(self, *, paired: bool, both_ways: bool, counts: tuple[int, int]) -> set[str]:
+        """The figures by which models can be compared, of as many pictures of a and of b."""
+        fewest = min(counts) if self.config.max_pictures is None else min(*counts, self.config.max_pictures)
+        found = {"fid"} if fewest > 1 else set()
+        found |= {"kid"} if fewest > 3 else set()
+        found |= {"cycle"} if both_ways else set()
+        found |= {"l1", "psnr", "ssim"} if paired else set()
+        found |= {"structure"} if self.lpips is not None else set()
+        found |= {"lpips"} if self.lpips is not None and paired else set()
+        return found | ({"pixel_accuracy", "class_accuracy", "iou"} if self.palette is not None and (paired or self.segmenter is not None) else set())
 
     @torch.inference_mode()
     def _lpips(self, one: Image.Image, two: Image.Image) -> float:
@@ -265,7 +299,7 @@ def _of_labels(counts: Tensor) -> list[Figure]:
 
 
 def _segmented(segmenter: nn.Module, images: Images, classes: int, size: Sequence[int]) -> Tensor:
-    logits = segmenter(images)
+    logits = called(segmenter, images, "the segmenter")
     if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[1] != classes:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"the segmenter gives {shape}: expected (pictures, {classes}, height, width), a score for each class of the palette")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ class Run:
     @property
     def address(self) -> str:
         """A short name that stays its own while other runs come and go, for addresses of pages."""
-        return hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]
+        return hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:12]
 
     def exists(self) -> bool:
         """Whether a training has begun here."""
@@ -142,7 +143,7 @@ class Run:
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The rows of evaluations.jsonl: `{"step", "best": {"name", "features", "value", "better"}, "figures": {direction: [figure, ...]}}`."""
-        return [row for row in _rows(self.evaluations_file) if isinstance(row.get("best"), dict) and isinstance(row.get("figures"), dict)]
+        return [row for row in _rows(self.evaluations_file) if _is_evaluation(row)]
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         _append(self.metrics_file, row)
@@ -225,6 +226,18 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _measure(row: dict[str, Any]) -> tuple[str, str]:
     """By what an evaluation says which models are the best: the figure, and the features that it stands on."""
     return row["best"]["name"], row["best"].get("features", "")
+
+
+def _is_evaluation(row: dict[str, Any]) -> bool:
+    """Whether a row is whole: such files are edited by hand too."""
+    best, figures = row.get("best"), row.get("figures")
+    if not isinstance(best, dict) or not isinstance(best.get("name"), str) or best.get("better") not in ("lower", "higher"):
+        return False
+    if not isinstance(best.get("value"), (int, float)) or not math.isfinite(best["value"]) or not isinstance(figures, dict):
+        return False
+    return all(
+        isinstance(each, list) and all(isinstance(one, dict) and "name" in one and "value" in one for one in each) for each in figures.values()
+    )
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

@@ -111,6 +111,8 @@ def _normalized_size(value: object) -> str:
     match = re.fullmatch(r"\s*(\d+)(?:\s*[xX]\s*(\d+))?\s*", str(value))
     if not match or 0 in (int(match[1]), int(match[2] or match[1])):
         raise UserError(f"a size is N or WIDTHxHEIGHT in pixels (256, 512x256), but this is {value!r}")
+    if len(match[1]) > 5 or len(match[2] or "") > 5:
+        raise UserError(f"a side of {max(match[1], match[2] or '', key=len)} pixels is more than any picture has: give up to five digits")
     return f"{int(match[1])}x{int(match[2] or match[1])}"
 
 

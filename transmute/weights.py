@@ -78,15 +78,13 @@ def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> int:
     return checksum
 
 
-def load_pickled(path: Path) -> Any:
-    """What `torch.save` wrote to a file, on the CPU, as long as it is tensors and plain values: nothing in it is executed.
+def require_no_impostor(path: Path) -> bytes:
+    """The first bytes of a file, which may not be those of a Git LFS pointer or a web page in its place.
 
     Raises:
-        WeightsError: If the file is missing, truncated, no such file, or holds other objects (a whole pickled module, say).
+        WeightsError: If they are.
         UnreadableError: If the system does not let us read it.
     """
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
     try:
         with path.open("rb") as file:
             start = file.read(200)
@@ -96,6 +94,19 @@ def load_pickled(path: Path) -> Any:
         raise WeightsError(f"{path} is only a Git LFS pointer to the file: fetch the file itself with 'git lfs pull'")
     if start.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         raise WeightsError(f"{path} is a web page, not a file of weights: the download answered with an error page, so fetch it again")
+    return start
+
+
+def load_pickled(path: Path) -> Any:
+    """What `torch.save` wrote to a file, on the CPU, as long as it is tensors and plain values: nothing in it is executed.
+
+    Raises:
+        WeightsError: If the file is missing, truncated, no such file, or holds other objects (a whole pickled module, say).
+        UnreadableError: If the system does not let us read it.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    start = require_no_impostor(path)
     if start[8:10] == b'{"':
         raise WeightsError(f"{path} is a safetensors file, not one of torch.save: if Transmute wrote it, it is a model file already")
     damaged = WeightsError(f"{path} is truncated or damaged, or no file of weights that torch.save wrote")

@@ -7,6 +7,7 @@ import re
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from transmute.report.page import facts, page
 from transmute.run import Run
@@ -36,9 +37,16 @@ def server(folder: Path, *, port: int = 8765) -> ThreadingHTTPServer:
         runs = folder
 
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        return _Server(("127.0.0.1", port), Handler)
     except OSError as error:
         raise UserError(f"port {port} of 127.0.0.1 cannot be used ({error.strerror}): choose another --port") from None
+
+
+class _Server(ThreadingHTTPServer):
+    """One whose visitors may leave in the midst of an answer."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: the console belongs to the user."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -56,10 +64,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         title = self.runs.resolve().name
         if path == "/":
-            return self._answer(page(find_runs(self.runs), title=title, live=True).encode(), "text/html; charset=utf-8")
+            return self._answer(page(find_runs(self.runs), title=title, live=True).encode("utf-8", "replace"), "text/html; charset=utf-8")
         if path == "/data.json":
             return self._answer(json.dumps(facts(find_runs(self.runs), title=title, live=True)).encode(), "application/json")
-        if sample := re.fullmatch(r"/samples/(.+)/(\d+)\.png", path):
+        if sample := re.fullmatch(r"/samples/(\w+)/(\d{1,12})\.png", path):
             run = next((run for run in find_runs(self.runs) if run.address == sample[1]), None)
             file = run.sample_file(int(sample[2])) if run else None
             if file and file.is_file():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from transmute.data.layout import Source
-    from transmute.evaluation import Figure
+    from transmute.evaluation import Evaluator, Figure
 
 
 class EvaluateArguments(Settings):
@@ -40,6 +40,10 @@ class EvaluateArguments(Settings):
     """Folder of finished translations."""
     paired: bool = False
     """Pictures belong together in pairs, matched by name, and can be compared one by one; always so for models of paired methods."""
+    swap: bool = False
+    """Exchange the domains of --data, for a model that was trained with --data.swap."""
+    skip_bad: bool = False
+    """Leave out pictures without a partner in the other folder of a pair, in place of stopping."""
     split: Literal["test", "train"] = "test"
     """Which pictures of the data set."""
     step: Annotated[str, tyro.conf.arg(metavar="newest|best|N")] = "newest"
@@ -67,18 +71,22 @@ def evaluate(arguments: list[str]) -> int:
     from transmute.evaluation import Evaluator, warnings
 
     device = torch.device(chosen_device(given.device))
-    figures, about = (_of_model if given.model else _of_folders)(given, partial(Evaluator, given.metrics, device))
-    said = warnings(figures)
+    evaluator = Evaluator(given.metrics, device)
+    try:
+        figures, about = (_of_model if given.model else _of_folders)(given, evaluator)
+    except UserError as error:  # of training's flags, those that are called otherwise here
+        raise type(error)(str(error).replace("--data.skip-bad", "--skip-bad").replace(", or two folders with --data.a and --data.b", "")) from None
+    said = [*warnings(figures), *evaluator.notes]
     found = about | {"figures": {way: [asdict(figure) for figure in each] for way, each in figures.items()}, "warnings": said}
     text = json.dumps(found, indent=2)
-    if given.out:
-        from transmute.run import write_atomically
-
-        write_atomically(given.out, text + "\n")
     if given.json_:
         print(text)
     else:
         _print(figures, about, said)
+    if given.out:
+        from transmute.run import write_atomically
+
+        write_atomically(given.out.resolve(), text + "\n")
     return 0
 
 
@@ -92,11 +100,21 @@ def _require_one_way(given: EvaluateArguments) -> None:
         raise UserError("--size training is known of a --model only: give the size in pixels")
     if given.step not in ("newest", "best") and not given.step.isdecimal():
         raise UserError(f"--step should be newest, best or a number, but is {given.step!r}")
-    if given.out and given.out.is_dir():
-        raise UserError(f"--out {given.out} is a folder: name a JSON file")
+    if given.real and (given.step != "newest" or given.split != "test" or given.swap):
+        raise UserError("--step, --split and --swap belong to --model and --data, not to --real and --fake")
+    if given.out and (given.out.suffix != ".json" or (given.out.exists() and not _is_ours(given.out))):
+        raise UserError(f"--out {given.out} should be a new file that ends in .json, or one of figures, which is then replaced")
 
 
-def _of_model(given: EvaluateArguments, evaluator: Any) -> tuple[dict[str, list[Figure]], dict[str, Any]]:
+def _is_ours(path: Path) -> bool:
+    """Whether a file that exists is one of figures, and may be replaced."""
+    try:
+        return path.is_file() and "figures" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _of_model(given: EvaluateArguments, evaluator: Evaluator) -> tuple[dict[str, list[Figure]], dict[str, Any]]:
     from transmute.data.config import SourceConfig
     from transmute.data.layout import recognize
     from transmute.translation.translator import translators
@@ -105,19 +123,24 @@ def _of_model(given: EvaluateArguments, evaluator: Any) -> tuple[dict[str, list[
     found = translators(given.model, step=given.step, device=given.device)
     card = next(iter(found.values())).card
     paired = given.paired or card.method in ("pix2pix", "colorization")
-    data = recognize(given.data, SourceConfig(), paired=paired, one_domain=card.colors == "lab")
+    data = recognize(given.data, SourceConfig(swap=given.swap, skip_bad=given.skip_bad), paired=paired, one_domain=card.colors == "lab")
+    names = (card.source, card.target) if card.direction == "a_to_b" else (card.target, card.source)
+    if names[0] != names[1] and names == data.names[::-1]:
+        raise UserError(
+            f"the model's domains are {' and '.join(names)}, but those of {given.data} {' and '.join(data.names)}: exchange them with --swap"
+        )
     sides = data.test if given.split == "test" else data.train
     if not sides[0]:
         raise UserError(f"{given.data} holds no pictures to test with: measure on those it was trained with by --split train")
     size = card.size if given.size == "training" else given.size
     a, b = ([partial(_opened, source, size, card.preprocess.background) for source in side] for side in sides)
-    figures = evaluator().both_ways(found, a, b, paired=paired)
+    figures = evaluator.both_ways(found, a, b, paired=paired)
     ways = {direction: f"{translate.card.source} to {translate.card.target}" for direction, translate in found.items()}
     about = {"model": str(given.model), "step": card.step, "data": str(given.data), "split": given.split, "size": size, "directions": ways}
     return figures, about
 
 
-def _of_folders(given: EvaluateArguments, evaluator: Any) -> tuple[dict[str, list[Figure]], dict[str, Any]]:
+def _of_folders(given: EvaluateArguments, evaluator: Evaluator) -> tuple[dict[str, list[Figure]], dict[str, Any]]:
     from transmute.data.config import SourceConfig
     from transmute.data.layout import Source, recognize
     from transmute.evaluation import Shown
@@ -125,17 +148,21 @@ def _of_folders(given: EvaluateArguments, evaluator: Any) -> tuple[dict[str, lis
 
     assert given.real is not None and given.fake is not None  # noqa: PT018
     if given.paired:
-        matched = recognize(None, SourceConfig(a=given.real, b=given.fake), paired=True).train
+        matched = recognize(None, SourceConfig(a=given.real, b=given.fake, skip_bad=given.skip_bad), paired=True).train
     else:
-        matched = [[Source(path) for path in find_pictures(folder)] for folder in (given.real, given.fake)]
+        matched = [
+            [
+                Source(path) for path in find_pictures(folder) if folder not in other.parents or other not in path.parents
+            ]  # what lies in both counts once
+            for folder, other in ((given.real, given.fake), (given.fake, given.real))
+        ]
         for folder, sources in zip((given.real, given.fake), matched, strict=True):
             if not sources:
                 raise UserError(f"{folder} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
-    evaluate = evaluator()
-    real, fake = (evaluate.chosen([partial(_opened, source, given.size, "white") for source in sources]) for sources in matched)
+    real, fake = (evaluator.chosen([partial(_opened, source, given.size, "white") for source in sources]) for sources in matched)
     shown = (Shown(opener(), target=real[place]() if given.paired else None) for place, opener in enumerate(fake))
     about = {"real": str(given.real), "fake": str(given.fake), "size": given.size, "directions": {"fake": f"{given.fake} beside {given.real}"}}
-    return {"fake": evaluate.measure(shown, real)}, about
+    return {"fake": evaluator.measure(shown, real)}, about
 
 
 def _opened(source: Source, size: str | None, background: str) -> Image.Image:

@@ -36,10 +36,10 @@ def report(arguments: list[str]) -> int:
             raise UserError(f"{run.folder} is no run folder: it has no recipe.json")
     several = len(runs) > 1
     out = given.out or (Path("compare.html") if several else runs[0].report_file)
-    if out.is_dir():
-        raise UserError(f"--out {out} is a folder: name an HTML file")
+    if out.suffix != ".html" or (out.exists() and not out.is_file()):
+        raise UserError(f"--out {out} should be a file that ends in .html")
     title = f"{len(runs)} runs" if several else runs[0].folder.resolve().name
-    write_atomically(out, page(runs, title=title))
+    write_atomically(out.resolve(), page(runs, title=title))
     print(out)
     return 0
 

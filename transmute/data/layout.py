@@ -153,7 +153,7 @@ def _data_set(train: tuple[Path, Path], held_out: tuple[Path, Path] | None, name
     has_test = held_out and all(folder.is_dir() and find_pictures(folder) for folder in held_out)
     test: tuple[list[Source], list[Source]] = ([], [])
     with contextlib.suppress(UserError):  # held-out pictures that match in nothing are none
-        test = _both(held_out, config, paired) if held_out and has_test else test
+        test = _both(held_out, config.replace(skip_bad=True), paired) if held_out and has_test else test
     how = "pairs matched by name" if paired else "unpaired"
     description = (
         f"{train[0]} and {train[1]} ({how}): {len(sides[0])} and {len(sides[1])} pictures to train with, {len(test[0])} and {len(test[1])} held out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from transmute.metrics.perceptual import LPIPS
 from transmute.metrics.texture import Texture
 from transmute.settings import UserError, first_line
 from transmute.tensors import Images
-from transmute.weights import WeightsError, load_pickled
+from transmute.weights import WeightsError, load_pickled, require_no_impostor
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 _HEADS = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/"
@@ -77,10 +78,23 @@ class Features:
     def of(self, pictures: Iterable[Image.Image], device: torch.device) -> Tensor:
         """(pictures, features) in float64, on the CPU."""
         batch = torch.cat([resized(picture, self.size) for picture in pictures]).to(device)
-        found = self.network(batch)
-        if found.ndim != 2:
-            raise UserError(f"the feature network {self.name} gives a tensor of {tuple(found.shape)}: expected (pictures, features)")
+        found = called(self.network, batch, f"the feature network {self.name}")
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(batch) or not found.shape[1]:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(f"the feature network {self.name} gives {shape} for {len(batch)} pictures: expected a tensor (pictures, features)")
+        if not torch.isfinite(found).all():
+            raise UserError(
+                f"the feature network {self.name} gives numbers that are not finite: its weights are damaged, or its computation overflows"
+            )
         return found.double().cpu()
+
+
+def called(network: nn.Module, images: Images, what: str) -> Any:
+    """What a network, which may be a user's own, makes of pictures; its errors in one sentence."""
+    try:
+        return network(images)
+    except Exception as error:  # anything may stand in a file of the user's
+        raise UserError(f"{what} failed on pictures of shape {tuple(images.shape)}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def resized(picture: Image.Image, size: int) -> Images:
@@ -123,7 +137,7 @@ def chosen_features(config: MetricsConfig) -> tuple[Features, LPIPS | None]:
 def _features(name: str) -> Features:
     if name == "texture":
         return Features(name, Texture(), 96)
-    if ".py:" in name:
+    if ".py:" in name or name.endswith(".py"):
         return Features(name, made(name), 299)
     path = _path(name)
     state = read_state(path)
@@ -192,7 +206,7 @@ def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     try:
         missing, unexpected = network.requires_grad_(False).load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
     except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit its network: {first_line(error)}") from None
+        raise WeightsError(f"{path} does not fit its network: {' '.join(str(error).split())[:300]}") from None
     wrong = [key for key in (*missing, *unexpected) if not key.endswith("num_batches_tracked")]
     if wrong:
         raise WeightsError(f"{path} does not fit its network: {len(wrong)} names differ, such as {wrong[0]}")
@@ -204,6 +218,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: If it is none.
     """
+    require_no_impostor(path)
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
@@ -219,19 +234,33 @@ def made(name: str) -> nn.Module:
     """What `FILE.py:NAME` makes when called: a torch module, ready to use.
 
     Raises:
-        UserError: If there is no such file or name, or it makes something else.
+        UserError: If there is no such file or name, it fails, or it makes something else.
     """
     file, _, made_by = name.rpartition(":")
-    if not Path(file).is_file():
+    path = Path(file).expanduser()
+    if not file.endswith(".py"):
+        raise UserError(f"{name} should be written FILE.py:NAME, where NAME() makes a torch module")
+    if not path.is_file():
         raise UserError(f"there is no file {file}: write FILE.py:NAME, where NAME() makes a torch module")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None  # noqa: PT018
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    maker: Any = vars(module).get(made_by)
-    if not callable(maker):
-        raise UserError(f"{file} has no {made_by} that could be called: write FILE.py:NAME, where NAME() makes a torch module")
-    network = maker()
+    before = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module  # dataclasses look themselves up there
+    sys.path.insert(0, str(path.parent))  # for what lies beside it
+    try:
+        spec.loader.exec_module(module)
+        maker: Any = vars(module).get(made_by)
+        if not callable(maker):
+            raise UserError(f"{file} has no {made_by} that could be called: write FILE.py:NAME, where NAME() makes a torch module")
+        network = maker()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # anything may stand in a file of the user's
+        raise UserError(f"{name} failed: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+        sys.modules.pop(path.stem) if before is None else sys.modules.update({path.stem: before})
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} makes a {type(network).__name__}: expected a torch module")
     return network.eval().requires_grad_(False)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import yaml
 from PIL import ImageColor
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from transmute.images import normalize
-from transmute.settings import UserError, load_yaml
+from transmute.settings import UserError, first_line
 from transmute.tensors import Images
 
 
@@ -20,10 +21,16 @@ def read_palette(path: Path) -> dict[str, tuple[int, int, int]]:
     Raises:
         UserError: If something there is no color, or two classes share one.
     """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"the palette {path} cannot be read: {first_line(error)}") from None
+    if not isinstance(values, dict):
+        raise UserError(f'the palette {path} should hold a line for each class, such as road: "#804080", but holds something else')
     colors: dict[str, tuple[int, int, int]] = {}
-    for name, color in load_yaml(path).items():
+    for name, color in values.items():
         try:
-            colors[name] = ImageColor.getrgb(str(color))[:3]
+            colors[str(name)] = ImageColor.getrgb(str(color))[:3]
         except ValueError:
             raise UserError(f'{path}: the color of {name} should be written "#rrggbb" with its quotes, but is {color!r}') from None
     if len(colors) < 2 or len(set(colors.values())) < len(colors):

@@ -102,7 +102,7 @@ def _run(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
         "running": running,
         "summary": _summary(rows, now, last_step),
         "curves": _curves(rows),
-        "signs": [sign | {"step": row["step"]} for row in rows for sign in row.get("signs", [])],
+        "signs": [sign | {"step": row["step"]} for row in rows for sign in row.get("signs", []) if isinstance(sign, dict)],
         "evaluations": [{"step": row["step"], "figures": _finite(row["figures"])} for row in evaluations],
         "best": best["step"] if best else None,
         "samples": [sample for step in _spread(samples) if (sample := _sample(run, step, f"samples/{run.address}/{step}.png" if live else None))],
@@ -154,6 +154,8 @@ def _spread(steps: Sequence[int]) -> list[int]:
 def _sample(run: Run, step: int, address: str | None) -> dict[str, Any] | None:
     """A sheet of samples: where its picture is, or the picture itself, and where in it each cell lies."""
     path = run.sample_file(step)
+    if not path.is_file():
+        return None
     try:
         source, layout = _sheet(path, path.stat().st_mtime_ns, address is None)
     except (OSError, ValueError, PictureError):  # half-written, or removed meanwhile: the next page will have it

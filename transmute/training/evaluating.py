@@ -28,11 +28,12 @@ def evaluate(session: Session, step: int) -> None:
         try:
             figures, value, features = _measured(session, step)
             progress.require_continuity(name, features)
-        except UserError as error:  # all processes end together, and this one says why
+        except Exception as error:  # all processes end together, and this one says why
             problem = error
     if processes.any(problem is not None):
         if step > session.first_step:
             save(session, step)  # what was learned meanwhile is not lost
+        processes.wait()  # who leaves first, with gloo, may take the others down
         raise problem or UserError("the first process could not evaluate")
     value = processes.mean({"value": value})["value"] * processes.count  # of the first process, to all
     row = {"step": step, "best": {"name": name, "features": features, "value": value, "better": FIGURES[name]}, "figures": figures}

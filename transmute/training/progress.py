@@ -12,7 +12,7 @@ from PIL import Image
 
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
-from transmute.images import open_picture
+from transmute.images import PictureError, open_picture
 from transmute.metrics.config import FIGURES, MetricsConfig
 from transmute.settings import UserError
 from transmute.training.config import PlateauConfig, TrainConfig
@@ -25,6 +25,7 @@ Opener = Callable[[], Image.Image]
 class Evaluate(Protocol):
     """Measures translators; see `transmute.evaluation.Evaluator`."""
 
+    def measurable(self, *, paired: bool, both_ways: bool, counts: tuple[int, int]) -> set[str]: ...
     def both_ways(self, translators: dict[str, Translator], a: Sequence[Opener], b: Sequence[Opener], *, paired: bool) -> dict[str, list[Any]]: ...
 
 
@@ -58,6 +59,8 @@ class Progress:
         geometry: Geometry,
         evaluator: MakeEvaluator | None,
         say: Callable[[str], None],
+        *,
+        both_ways: bool,
     ) -> Progress:
         """Nothing yet, and ready to measure on held-out pictures, or on training pictures where none are held out.
 
@@ -74,7 +77,13 @@ class Progress:
         sides = data.test if data.test[0] and data.test[1] else data.train
         background = config.recipe.preprocess.background
         a, b = ([partial(_whole, source, geometry, background) for source in side] for side in sides)
+        if config.data.skip_bad:
+            a, b = _readable(a, b, paired=config.recipe.method.paired)
         made = evaluator(config.metrics, processes.device)
+        able = made.measurable(paired=config.recipe.method.paired, both_ways=both_ways, counts=(len(a), len(b)))
+        if config.best not in able:
+            choice = f"choose {' or '.join(name for name in FIGURES if name in able)}, or give what it needs" if able else "more pictures are needed"
+            raise UserError(f"--best {config.best} cannot be measured on {len(a)} and {len(b)} pictures here: {choice} (see --help)")
         kind = "held-out pictures" if sides is data.test else "training pictures, for want of held-out ones, which hides overfitting"
         say(f"evaluation: every {config.evaluate_every} steps on {len(a)} and {len(b)} {kind}")
         return cls(config, made, a, b)
@@ -94,7 +103,7 @@ class Progress:
     def _deciding(self) -> list[dict[str, Any]]:
         """Evaluations that can be compared with the latest: of one figure with one kind of features."""
         alike = [row for row in self.rows if row["best"]["name"] == self.config.best]
-        return [row for row in alike if row["step"] and row["best"]["features"] == alike[-1]["best"]["features"]]
+        return [row for row in alike if row["step"] and row["best"].get("features") == alike[-1]["best"].get("features")]
 
     def require_continuity(self, name: str, features: str | None = None) -> None:
         """Where evaluations decide over rate or length, a continued run must measure as it has.
@@ -107,8 +116,10 @@ class Progress:
         before = self.rows[-1]["best"]
         if before["name"] != name:
             raise UserError(f"this run has been evaluated by {before['name']}, on which its rate or length depends: give --best {before['name']}")
-        if features is not None and before["features"] != features:
-            raise UserError(f"this run has been evaluated with {before['features']} features, now with {features}: give the same --metrics.features")
+        if features is not None and before.get("features") != features:
+            raise UserError(
+                f"this run has been evaluated with {before.get('features')} features, now with {features}: give the same --metrics.features"
+            )
 
     @property
     def over(self) -> bool:
@@ -125,6 +136,24 @@ class Progress:
         rows = [row for row in self.rows if row["step"] == step]
         found = rows[-1]["figures"].get(direction, []) if rows else []
         return {one["name"] + (f" ({one['features']})" if one["features"] else ""): one["value"] for one in found}
+
+
+def _readable(
+    a: list[partial[Image.Image]], b: list[partial[Image.Image]], *, paired: bool
+) -> tuple[list[partial[Image.Image]], list[partial[Image.Image]]]:
+    """The same without pictures that cannot be read; of pairs, without both."""
+
+    def good(opener: Opener) -> bool:
+        try:
+            opener()
+        except PictureError:
+            return False
+        return True
+
+    if paired:
+        both = [(one, two) for one, two in zip(a, b, strict=True) if good(one) and good(two)]
+        return [one for one, _ in both], [two for _, two in both]
+    return list(filter(good, a)), list(filter(good, b))
 
 
 def _whole(source: Source, geometry: Geometry, background: str) -> Image.Image:

@@ -125,7 +125,7 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
     until_done.enter_context(algorithms_for(one_size=one_size, deterministic=config.deterministic))
     speed, why = chosen_speed(config, processes.device, steps=last_step, one_size=one_size, before=sessions[-1] if sessions else None)
     trainer = _trainer(config, processes, size, speed, say)
-    progress = Progress.of(config, data, processes, geometry, evaluator, say)
+    progress = _progress(config, data, processes, geometry, evaluator, say, both_ways=len(trainer.translators) == 2)
     session = Session(config, run, processes, console, data, stream, shown, seen, trainer, last_step, progress)
     if processes.first:
         until_done.enter_context(run.locked())
@@ -158,6 +158,19 @@ def prepare(config: TrainConfig, processes: Processes, until_done: ExitStack, ev
         until_done.callback(session.loggers.close)
     _introduce(session, why)
     return session
+
+
+def _progress(config: TrainConfig, data: DataSet, processes: Processes, *given: Any, both_ways: bool) -> Progress:
+    """What measures, in the first process; if it cannot, all processes end together."""
+    progress, problem = None, None
+    try:
+        progress = Progress.of(config, data, processes, *given, both_ways=both_ways)
+    except UserError as error:
+        problem = error
+    if processes.any(problem is not None) or progress is None:
+        processes.wait()  # who leaves first, with gloo, may take the others down
+        raise problem or UserError("the first process cannot evaluate")
+    return progress
 
 
 def _introduce(session: Session, speed: str) -> None:

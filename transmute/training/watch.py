@@ -89,8 +89,8 @@ class Watch:
     def restart(self) -> None:
         """Forgets how long the steps so far have taken."""
         self._ends.clear()
-        self._waited, self._asked = 0.0, self._ends[0]
         self._ends.append(time.perf_counter())
+        self._waited, self._asked = 0.0, self._ends[0]
 
     @contextmanager
     def paused(self) -> Iterator[None]:

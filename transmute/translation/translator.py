@@ -59,6 +59,8 @@ class Translator:
             path = _model_in(path, direction, step)
         elif not path.exists():
             raise UserError(f"there is no run folder or model file {path}")
+        elif step != "newest":
+            raise UserError(f"{path} is one model, of which no step can be chosen: name the run folder")
         card, network = load_model(path, noise=noise)
         if direction is not None and direction != card.direction:
             raise UserError(f"{path} translates {card.direction}, not {direction}")
@@ -165,7 +167,7 @@ def translators(model: str | Path, *, step: int | str = "newest", device: str = 
     """The translators in a run, a folder of model files or one of them, by direction; in float32, for figures that do not depend on the device."""
     path = Path(model)
     if not path.is_dir():
-        one = Translator(path, device=device, precision="float32")
+        one = Translator(path, step=step, device=device, precision="float32")
         return {one.card.direction: one}
     folder = _model_in(path, None, step).parent
     return {file.stem: Translator(file, device=device, precision="float32") for file in sorted(folder.glob("*_to_*.safetensors"))}
@@ -176,6 +178,8 @@ def _model_in(folder: Path, direction: str | None, step: int | str) -> Path:
     found = sorted(path.stem for path in folder.glob("*_to_*.safetensors"))
     if found and (direction or found[0]) not in found:
         raise UserError(f"{folder} has no model for {direction}: it has {' and '.join(found)}")
+    if found and step != "newest":
+        raise UserError(f"{folder} holds the models of one step, so none can be chosen: name the run folder")
     if found:
         return folder / f"{direction or found[0]}.safetensors"
     inside = {"models": folder.parent}.get(folder.name, folder.parent.parent if folder.parent.name == "models" else folder)
