@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tests.conftest import SHARED, TINY_CYCLEGAN, TINY_PIX2PIX
 from transmute.cli import run_command
 from transmute.demo.animals import animal
 from transmute.evaluation import Evaluator, Figure, Shown, warnings
-from transmute.images import save_picture
+from transmute.images import save_picture, to_tensor
 from transmute.metrics.config import MetricsConfig
 from transmute.run import Run
 from transmute.settings import UserError
@@ -528,3 +529,10 @@ def test_two_processes_decide_alike(animals: Path, tmp_path: Path) -> None:
     assert run("--best", "cycle").returncode == 0
     assert [row["step"] for row in Run(tmp_path / "run").evaluations()] == [0, 1, 2, 3]
     assert Run(tmp_path / "run").checkpoints() == [1, 3]
+
+
+def test_ssim_is_that_of_pictures_in_0_to_255() -> None:
+    one, two = picture(0, size=64), picture(1, size=64)
+    levels = [127.5 * (to_tensor(each).double() + 1) for each in (one, two)]
+    expected = structural_similarity_index_measure(levels[0], levels[1], data_range=255.0)
+    assert by_name(evaluator().measure([Shown(one, target=two)], [lambda: two]))["ssim"].value == pytest.approx(float(expected), rel=1e-9)  # pyright: ignore[reportArgumentType]

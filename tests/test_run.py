@@ -58,3 +58,18 @@ def test_a_file_that_cannot_be_read_is_one_sentence(run: Run) -> None:
     write_atomically(run.recipe_file, "{")
     with pytest.raises(UserError, match=r"cannot read .*recipe\.json"):
         run.read_json(run.recipe_file)
+
+
+def test_the_best_models_stay_whatever_comes_after(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for step, value in ((1, 5.0), (2, 1.0), (3, 4.0), (4, 3.0)):
+        run.model_folder(step).mkdir(parents=True)
+        run.append_evaluation({"step": step, "best": {"name": "kid", "features": "texture", "value": value, "better": "lower"}, "figures": {}})
+        run.keep_newest(1)
+        best = run.best()
+        assert best is not None
+        assert best["step"] == (1 if step == 1 else 2)
+    assert run.models() == [2]
+    assert run.models_at("best") == run.model_folder(2)
+    run.rewind(1)
+    assert run.best() is None
