@@ -1,9 +1,10 @@
-"""Several processes on one machine: how long the gradients' mean takes, and how much of a step it is.
+"""Measures several processes on one machine: averaging of gradients, and steps with and without it.
 
-    python benchmarks/allreduce.py --size 64 --steps 10
+    python benchmarks/allreduce.py --size 64 --steps 10 --processes 2
 
-Each process computes on one thread. "Alone" is the same step in one process of one thread, before the others start; with as many cores as
-processes, all that a step takes longer is the price of several.
+Each process computes on one thread. The step of a single process is measured before the others
+start. On a machine with at least as many cores as processes, the difference between the two steps
+is the cost of several processes.
 """
 
 from __future__ import annotations
@@ -18,63 +19,78 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 from transmute.batch import Batch
-from transmute.methods.config import CycleGANConfig
-from transmute.training.config import AdamConfig
+from transmute.config.methods import CycleGANConfig
+from transmute.config.training import AdamConfig
 from transmute.training.trainer import Trainer
 
 
 def step_seconds(size: int, steps: int) -> list[float]:
-    """Seconds of each step of the paper's CycleGAN, batch 1 a process."""
+    """Seconds of each step of CycleGAN with its default networks and batch 1 per process."""
     torch.manual_seed(0)
     trainer = Trainer(CycleGANConfig().build(3, 3, (size, size)), AdamConfig())
     batch = Batch(*(torch.rand(1, 3, size, size) * 2 - 1 for _ in "ab"))
     trainer.step([batch])
-    taken = []
+    durations = []
     for _ in range(steps):
         start = time.perf_counter()
         trainer.step([batch])
-        taken.append(time.perf_counter() - start)
-    return taken
+        durations.append(time.perf_counter() - start)
+    return durations
 
 
-def said(seconds: list[float]) -> str:
+def mean_seconds(gradients: torch.Tensor, repeats: int) -> list[float]:
+    """Seconds of each all-reduce of a tensor."""
+    durations = []
+    for _ in range(repeats):
+        dist.barrier()
+        start = time.perf_counter()
+        dist.all_reduce(gradients)
+        durations.append(time.perf_counter() - start)
+    return durations
+
+
+def summary(seconds: list[float]) -> str:
     """Median and range in milliseconds."""
-    return f"{1000 * median(seconds):.0f} ms ({1000 * min(seconds):.0f} to {1000 * max(seconds):.0f})"
+    low, middle, high = (1000 * pick(seconds) for pick in (min, median, max))
+    return f"{middle:.0f} ms ({low:.0f} to {high:.0f})"
 
 
-def process(rank: int, count: int, size: int, steps: int) -> None:
-    """One of them; the first one prints."""
+def run_rank(rank: int, processes: int, size: int, steps: int) -> None:
+    """Measures in one process. Rank 0 prints."""
+
+    def say(line: str) -> None:
+        if rank == 0:
+            print(line, flush=True)
+
     torch.set_num_threads(1)
     if rank == 0:
-        print(f"a step alone: {said(step_seconds(size, steps))}", flush=True)
+        say(f"step of a single process: {summary(step_seconds(size, steps))}")
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
-    dist.init_process_group("gloo", rank=rank, world_size=count)
-    networks = CycleGANConfig().build(3, 3, (size, size)).players
-    for player in networks:
+    dist.init_process_group("gloo", rank=rank, world_size=processes)
+    for player in CycleGANConfig().build(3, 3, (size, size)).players:
         gradients = torch.zeros(sum(parameter.numel() for parameter in player.parameters))
-        taken = []
-        for _ in range(steps):
-            dist.barrier()
-            start = time.perf_counter()
-            dist.all_reduce(gradients)
-            taken.append(time.perf_counter() - start)
-        if rank == 0:
-            print(f"mean of the {player.name}' gradients, {gradients.nbytes / 2**20:.0f} MiB: {said(taken)}", flush=True)
-    together = step_seconds(size, steps)
-    if rank == 0:
-        print(f"a step of {count} processes together: {said(together)}", flush=True)
+        durations = mean_seconds(gradients, steps)
+        mebibytes = gradients.nbytes / 2**20
+        say(f"mean of gradients, {player.name}, {mebibytes:.0f} MiB: {summary(durations)}")
+    say(f"step of {processes} processes: {summary(step_seconds(size, steps))}")
     dist.barrier()
     dist.destroy_process_group()
 
 
 def main() -> None:
     """Starts the processes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=10)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=64, help="pixels")
+    parser.add_argument("--steps", type=int, default=10, help="measurements of each")
     parser.add_argument("--processes", type=int, default=2)
-    given = parser.parse_args()
-    multiprocessing.spawn(process, (given.processes, given.size, given.steps), nprocs=given.processes)  # pyright: ignore
+    options = parser.parse_args()
+    multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
+        run_rank,
+        (options.processes, options.size, options.steps),
+        nprocs=options.processes,
+    )
 
 
 if __name__ == "__main__":

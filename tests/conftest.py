@@ -1,4 +1,4 @@
-"""What tests share: shape checks at run time, tiny data sets and tiny recipes."""
+"""Shape checks at run time, fixtures, and tiny recipes for all tests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for tests of determinism on a GPU; read once, by the first product there
+# For tests of determinism on a GPU. cuBLAS reads it once, before its first product.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-with install_import_hook(["transmute.networks", "transmute.losses", "transmute.methods", "transmute.translation"], "beartype.beartype"):
+with install_import_hook(
+    ["transmute.networks", "transmute.losses", "transmute.methods", "transmute.translation"],
+    "beartype.beartype",
+):
     import transmute.losses.adversarial
-    import transmute.losses.reconstruction
     import transmute.methods.cyclegan
     import transmute.methods.pix2pix
     import transmute.networks.discriminators
@@ -23,13 +26,13 @@ with install_import_hook(["transmute.networks", "transmute.losses", "transmute.m
 import torch
 
 from tests.site import nobody, site  # noqa: F401
-from transmute.data.config import PreprocessConfig
+from transmute.config.data import PreprocessConfig
+from transmute.config.methods import CycleGANConfig, Pix2PixConfig
+from transmute.config.networks import PatchGANConfig, ResNetConfig, UNetConfig
+from transmute.config.training import Recipe
 from transmute.demo.animals import write_data_set
-from transmute.methods.config import CycleGANConfig, Pix2PixConfig
-from transmute.networks.config import PatchGANConfig, ResNetConfig, UNetConfig
-from transmute.training.config import Recipe
 
-torch.set_num_threads(1)  # tests run side by side
+torch.set_num_threads(1)  # tests run in parallel
 
 SHARED = Path(__file__).parents[2] / "shared"
 GOLDEN = SHARED / "golden"
@@ -37,29 +40,33 @@ GOLDEN = SHARED / "golden"
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Fixtures made by other people's code; not part of the product."""
+    """Folder of fixtures made by other projects' code."""
     if not (GOLDEN / "index.json").is_file():
-        pytest.skip("the golden fixtures of other people's code are not here")
+        pytest.skip("the golden fixtures are not available")
     return GOLDEN
 
 
 @pytest.fixture(scope="session")
 def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny unpaired data set of 16 px pictures: 5 and 5 to train with, 2 and 2 held out."""
+    """A tiny unpaired data set of 16 px images: 5 and 5 for training, 2 and 2 held out."""
     folder = tmp_path_factory.mktemp("data") / "plain2striped"
     write_data_set(folder, train=5, test=2, size=16)
     return folder
 
 
-TINY_CYCLEGAN = Recipe(
-    method=CycleGANConfig(generator=ResNetConfig(width=4, blocks=1), discriminator=PatchGANConfig(width=4, layers=1), history=3),
-    size="16",
-    batch=2,
-    steps=8,
+TINY_CYCLEGAN_METHOD = CycleGANConfig(
+    generator=ResNetConfig(width=4, blocks=1),
+    discriminator=PatchGANConfig(width=4, layers=1),
+    history=3,
 )
+TINY_CYCLEGAN = Recipe(method=TINY_CYCLEGAN_METHOD, size="16", batch=2, steps=8)
 
+TINY_PIX2PIX_METHOD = Pix2PixConfig(
+    generator=UNetConfig(width=4, depth=3),
+    discriminator=PatchGANConfig(width=4, layers=1, norm="batch"),
+)
 TINY_PIX2PIX = Recipe(
-    method=Pix2PixConfig(generator=UNetConfig(width=4, depth=3), discriminator=PatchGANConfig(width=4, layers=1, norm="batch")),
+    method=TINY_PIX2PIX_METHOD,
     size="16",
     batch=2,
     steps=8,

@@ -1,4 +1,4 @@
-"""A web server of our own that misbehaves as asked."""
+"""A local web server that fails as requested."""
 
 from __future__ import annotations
 
@@ -10,42 +10,39 @@ import pytest
 
 
 class Site:
-    """What the server has, how it behaves, and what it was asked for."""
+    """The files of a server, its behavior, and the requests it has received."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.kind = "application/octet-stream"
-        self.tag: str | None = '"first"'
-        self.ranges = True  # whether it knows of them
-        self.heeds_if_range = True
-        self.breaks: list[int] = []  # after how many bytes each of the next answers breaks off
-        self.failures: list[int] = []  # status of the next answers
+        self.ranges = True  # whether it supports range requests
+        self.breaks: list[int] = []  # numbers of bytes after which the next responses break off
+        self.failures: list[int] = []  # statuses of the next responses
         self.asked: list[tuple[str, str | None]] = []  # path and range of each request
         self.url = ""
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        span = handler.headers.get("Range")
-        self.asked.append((handler.path, span))
-        status = self.failures.pop(0) if self.failures else 200 if handler.path in self.files else 404
+        requested = handler.headers.get("Range")
+        self.asked.append((handler.path, requested))
+        status = 200 if handler.path in self.files else 404
+        if self.failures:
+            status = self.failures.pop(0)
         if status != 200:
             handler.send_error(status)
             return
-        whole = self.files[handler.path]
-        start = int(span.removeprefix("bytes=").removesuffix("-")) if span and self.ranges else 0
-        if start >= len(whole) > 0:
+        content, start = self.files[handler.path], 0
+        if requested and self.ranges:
+            start = int(requested.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(content) > 0:
             handler.send_error(416)
             return
-        if self.heeds_if_range and handler.headers.get("If-Range") != self.tag:
-            start = 0
         handler.send_response(206 if start else 200)
         handler.send_header("Content-Type", self.kind)
-        handler.send_header("Content-Length", str(len(whole) - start))
-        if self.tag:
-            handler.send_header("ETag", self.tag)
+        handler.send_header("Content-Length", str(len(content) - start))
         if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         handler.end_headers()
-        handler.wfile.write(whole[start:][: self.breaks.pop(0) if self.breaks else None])
+        handler.wfile.write(content[start:][: self.breaks.pop(0) if self.breaks else None])
 
 
 @pytest.fixture
@@ -71,6 +68,6 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def nobody() -> str:
-    """An address where nothing listens."""
+    """An address where no server listens."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         return f"http://127.0.0.1:{server.server_address[1]}"

@@ -10,11 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from transmute.images import PictureError, normalize, open_picture, save_picture, to_picture, to_pixels, to_tensor
+from transmute.errors import UserError
+from transmute.images import (
+    ImageError,
+    normalize,
+    open_image,
+    require_images,
+    save_image,
+    to_pil,
+    to_pixels,
+    to_tensor,
+)
 
 
-def seen(path: Path, **options) -> np.ndarray:
-    return np.asarray(open_picture(path, **options)[0])
+def opened(path: Path, **options) -> np.ndarray:
+    return np.asarray(open_image(path, **options)[0])
 
 
 def saved(image: Image.Image, path: Path, **options) -> Path:
@@ -43,47 +53,56 @@ RED, HALF_RED = (255, 0, 0), (255, 0, 0, 128)
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_pictures_open_as_the_eye_sees_them(tmp_path: Path, image: Image.Image, name: str, expected: tuple[int, int, int]) -> None:
-    assert np.array_equal(seen(saved(image, tmp_path / name)), np.full((2, 2, 3), expected, dtype=np.uint8))
+def test_images_open_as_a_viewer_displays_them(
+    tmp_path: Path, image: Image.Image, name: str, expected: tuple[int, int, int]
+) -> None:
+    assert np.array_equal(
+        opened(saved(image, tmp_path / name)), np.full((2, 2, 3), expected, dtype=np.uint8)
+    )
 
 
-def test_a_phone_s_picture_stands_upright(tmp_path: Path) -> None:
+def test_an_image_with_exif_orientation_is_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to see it upright
+    exif[0x0112] = 6  # to be rotated by 90 degrees
     image = Image.new("RGB", (4, 2))
     image.putpixel((0, 0), RED)
-    upright = seen(saved(image, tmp_path / "x.png", exif=exif))
+    upright = opened(saved(image, tmp_path / "x.png", exif=exif))
     assert upright.shape == (4, 2, 3)
     assert upright[0, 1].tolist() == list(RED)
 
 
-def test_transparent_pixels_show_the_stated_background_and_alpha_is_given_back(tmp_path: Path) -> None:
+def test_transparent_pixels_show_the_background_and_alpha_is_returned(
+    tmp_path: Path,
+) -> None:
     path = saved(Image.new("RGBA", (2, 2), (0, 0, 0, 0)), tmp_path / "x.png")
-    assert seen(path, background="#102030")[0, 0].tolist() == [16, 32, 48]
-    alpha = open_picture(path)[1]
+    assert opened(path, background="#102030")[0, 0].tolist() == [16, 32, 48]
+    alpha = open_image(path)[1]
     assert alpha is not None
     assert not np.asarray(alpha).any()
 
 
 def test_a_transparent_palette_color_is_transparent(tmp_path: Path) -> None:
     path = saved(Image.new("P", (2, 2), 0), tmp_path / "x.png", transparency=0)
-    assert seen(path)[0, 0].tolist() == [255, 255, 255]
+    assert opened(path)[0, 0].tolist() == [255, 255, 255]
 
 
-def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_used(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (2, 2), color) for color in (RED, (0, 255, 0))]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    assert seen(tmp_path / "x.gif")[0, 0].tolist() == list(RED)
+    assert opened(tmp_path / "x.gif")[0, 0].tolist() == list(RED)
 
 
-def test_gray_is_asked_for_with_one_channel(tmp_path: Path) -> None:
-    assert seen(saved(Image.new("RGB", (2, 3), RED), tmp_path / "x.png"), channels=1).tolist() == [[76, 76]] * 3
+def test_one_channel_is_gray(tmp_path: Path) -> None:
+    assert (
+        opened(saved(Image.new("RGB", (2, 3), RED), tmp_path / "x.png"), channels=1).tolist()
+        == [[76, 76]] * 3
+    )
 
 
-def test_an_embedded_profile_is_honored_and_a_broken_one_ignored(tmp_path: Path) -> None:
+def test_an_embedded_profile_is_applied_and_a_broken_one_is_ignored(tmp_path: Path) -> None:
     image = Image.new("RGB", (2, 2), (200, 100, 50))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # A profile whose red is our green and the other way round, and which does not call itself sRGB.
+    # A profile that exchanges the primaries red and green, and is not named sRGB.
     swapped = (
         srgb.replace(b"rXYZ", b"????")
         .replace(b"gXYZ", b"rXYZ")
@@ -91,19 +110,42 @@ def test_an_embedded_profile_is_honored_and_a_broken_one_ignored(tmp_path: Path)
         .replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be"))
     )
     red = saved(Image.new("RGB", (2, 2), RED), tmp_path / "swapped.png", icc_profile=swapped)
-    assert seen(red)[0, 0].tolist() == pytest.approx([0, 255, 0], abs=2)  # the library rounds on the way
-    clear = saved(Image.new("RGBA", (2, 2), (*RED, 255)), tmp_path / "clear.png", icc_profile=swapped)
-    assert seen(clear)[0, 0].tolist() == pytest.approx([0, 255, 0], abs=2)
-    assert seen(saved(image, tmp_path / "srgb.png", icc_profile=srgb))[0, 0].tolist() == [200, 100, 50]
-    assert seen(saved(image, tmp_path / "broken.png", icc_profile=b"no profile"))[0, 0].tolist() == [200, 100, 50]
+    assert opened(red)[0, 0].tolist() == pytest.approx([0, 255, 0], abs=2)  # the library rounds
+    clear = saved(
+        Image.new("RGBA", (2, 2), (*RED, 255)), tmp_path / "clear.png", icc_profile=swapped
+    )
+    assert opened(clear)[0, 0].tolist() == pytest.approx([0, 255, 0], abs=2)
+    assert opened(saved(image, tmp_path / "srgb.png", icc_profile=srgb))[0, 0].tolist() == [
+        200,
+        100,
+        50,
+    ]
+    assert opened(saved(image, tmp_path / "broken.png", icc_profile=b"no profile"))[
+        0, 0
+    ].tolist() == [200, 100, 50]
 
 
-@pytest.mark.parametrize("contents", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"\xff\xd8\xff\xe0", b"II*\x00", b"P6\n"])
-def test_what_is_no_picture_is_an_error_of_one_line(tmp_path: Path, contents: bytes) -> None:
+@pytest.mark.parametrize(
+    "contents",
+    [
+        b"",
+        b"not an image",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF89a",
+        b"BM",
+        b"\xff\xd8\xff\xe0",
+        b"II*\x00",
+        b"P6\n",
+    ],
+)
+def test_a_file_that_is_not_an_image_is_an_error_of_one_line(
+    tmp_path: Path, contents: bytes
+) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(contents)
-    with pytest.raises(PictureError, match=r"x\.png"):
-        open_picture(path)
+    with pytest.raises(ImageError, match=r"x\.png") as error:
+        open_image(path)
+    assert "\n" not in str(error.value)
 
 
 @given(
@@ -111,42 +153,62 @@ def test_what_is_no_picture_is_an_error_of_one_line(tmp_path: Path, contents: by
     flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),
     kind=st.sampled_from(["PNG", "JPEG", "TIFF", "GIF"]),
 )
-def test_damaged_files_open_or_are_picture_errors(tmp_path_factory, cut: float, flips, kind: str) -> None:
+def test_damaged_files_open_or_are_image_errors(
+    tmp_path_factory, cut: float, flips, kind: str
+) -> None:
     encoded = io.BytesIO()
     Image.effect_noise((16, 16), 60).save(encoded, kind)
     contents = bytearray(encoded.getvalue()[: int(len(encoded.getvalue()) * cut)])
-    for place, value in flips:
+    for position, value in flips:
         if contents:
-            contents[place % len(contents)] = value
+            contents[position % len(contents)] = value
     path = tmp_path_factory.mktemp("damaged") / "x.png"
     path.write_bytes(contents)
     try:
-        outcome = open_picture(path)[0].mode
-    except PictureError as error:
+        outcome = open_image(path)[0].mode
+    except ImageError as error:
         outcome = str(error)
     assert outcome == "RGB" or "x.png" in outcome
 
 
 def test_floats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="32-bit floats"):
-        open_picture(saved(Image.fromarray(np.zeros((2, 2), dtype=np.float32)), tmp_path / "x.tif"))
+    with pytest.raises(ImageError, match="32-bit floats"):
+        open_image(saved(Image.fromarray(np.zeros((2, 2), dtype=np.float32)), tmp_path / "x.tif"))
 
 
-def test_pixels_survive_the_way_to_tensors_and_back() -> None:
+def test_tensors_and_back_preserve_pixels() -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
     assert torch.equal(to_pixels(normalize(levels)), levels)
     assert normalize(levels).aminmax() == (-1.0, 1.0)
-    gray = to_picture(normalize(levels))
+    gray = to_pil(normalize(levels))
     assert gray.mode == "L"
     assert torch.equal(to_tensor(gray)[0], normalize(levels))
 
 
-def test_values_beyond_the_range_are_clipped() -> None:
+def test_values_outside_of_the_range_are_clipped() -> None:
     assert to_pixels(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
 
 
-def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
-    save_picture(Image.new("RGBA", (4, 4), HALF_RED), tmp_path / "deep" / "x.jpg")
+def test_saving_leaves_no_temporary_file(tmp_path: Path) -> None:
+    save_image(Image.new("RGBA", (4, 4), HALF_RED), tmp_path / "deep" / "x.jpg")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.jpg"]
-    with Image.open(tmp_path / "deep" / "x.jpg") as saved_picture:
-        assert saved_picture.mode == "RGB"
+    with Image.open(tmp_path / "deep" / "x.jpg") as saved_image:
+        assert saved_image.mode == "RGB"
+
+
+def test_a_folder_without_images_is_an_error_that_lists_the_known_extensions(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "notes.txt").write_text("not an image")
+    extensions = "bmp, gif, jpeg, jpg, png, ppm, tif, tiff, webp"
+    with pytest.raises(UserError, match=f"contains no images. Known extensions: {extensions}"):
+        require_images(tmp_path)
+    assert require_images(tmp_path, any_extension=True) == [tmp_path / "notes.txt"]
+    image = saved(Image.new("L", (2, 2)), tmp_path / "X.PNG")
+    assert require_images(tmp_path) == [image]
+
+
+def test_an_odd_column_between_two_halves_belongs_to_neither(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(np.arange(5, dtype=np.uint8)[None]), tmp_path / "x.png")
+    assert opened(path, channels=1, half="left").tolist() == [[0, 1]]
+    assert opened(path, channels=1, half="right").tolist() == [[3, 4]]

@@ -7,7 +7,9 @@ from transmute.lab import to_lab, to_rgb
 
 
 def lab_of(red: float, green: float, blue: float) -> list[float]:
-    lightness, colors = to_lab(torch.tensor([red, green, blue], dtype=torch.float64).view(1, 3, 1, 1) * 2 - 1)
+    lightness, colors = to_lab(
+        torch.tensor([red, green, blue], dtype=torch.float64).view(1, 3, 1, 1) * 2 - 1
+    )
     return [(lightness.item() + 1) * 50, *(colors.flatten() * 110).tolist()]
 
 
@@ -23,16 +25,17 @@ def lab_of(red: float, green: float, blue: float) -> list[float]:
         ((0.5, 0.5, 0.5), (53.39, 0, 0)),
     ],
 )
-def test_known_colors_have_their_lab(rgb: tuple, lab: tuple) -> None:
-    assert lab_of(*rgb) == pytest.approx(lab, abs=0.03)  # two decimals, and matrices of six
+def test_known_colors_have_published_lab_values(rgb: tuple, lab: tuple) -> None:
+    assert lab_of(*rgb) == pytest.approx(lab, abs=0.03)  # two decimals, and a matrix with six
 
 
-def test_there_and_back_is_the_same_picture() -> None:
+def test_to_rgb_inverts_to_lab() -> None:
     images = torch.rand(2, 3, 5, 7, dtype=torch.float64) * 2 - 1
-    assert (to_rgb(*to_lab(images)) - images).abs().max() < 1e-3  # the two branches of the curves meet only to some digits
+    # The branches of the standard's curves meet only approximately.
+    assert (to_rgb(*to_lab(images)) - images).abs().max() < 1e-3
 
 
-def test_all_colors_stay_in_range() -> None:
+def test_all_colors_are_in_range() -> None:
     sides = torch.linspace(-1, 1, 9, dtype=torch.float64)
     grid = torch.cartesian_prod(sides, sides, sides).T.reshape(1, 3, 27, 27)
     lightness, colors = to_lab(grid)

@@ -1,4 +1,4 @@
-"""docs/moving.md leaves out no option of the other tools, and names no flag or recipe that is not here."""
+"""docs/moving.md lists all options of the other tools, and names no unknown flag or recipe."""
 
 from __future__ import annotations
 
@@ -12,36 +12,51 @@ import pytest
 from pydantic import BaseModel
 
 from transmute.cli.data import CheckArguments
-from transmute.cli.models import ExportArguments, ImportArguments
-from transmute.cli.pull import PullArguments, PullDataArguments
+from transmute.cli.models import ExportArguments, ImportArguments, PullArguments
 from transmute.cli.translate import TranslateArguments
+from transmute.config.base import Kind
+from transmute.config.training import TrainConfig
 from transmute.interop.options import OLD_FLAGS, OPTIONS, parse
 from transmute.recipes import RECIPES
-from transmute.training.config import TrainConfig
 
 PAGE = (Path(__file__).parents[1] / "docs" / "moving.md").read_text(encoding="utf-8")
 SPANS = re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^ *```.*?^ *```", "", PAGE))
-LINES = [line.strip() for block in re.findall(r"(?ms)^ *```bash\n(.*?)^ *```", PAGE) for line in block.splitlines()]
-COMMANDS: dict[str, type[BaseModel]] = {"train": TrainConfig, "translate": TranslateArguments, "import": ImportArguments, "export": ExportArguments}
-COMMANDS |= {"pull": PullArguments, "data pull": PullDataArguments, "data check": CheckArguments}
+LINES = [
+    line.strip()
+    for block in re.findall(r"(?ms)^ *```bash\n(.*?)^ *```", PAGE)
+    for line in block.splitlines()
+]
+COMMANDS: dict[str, type[BaseModel]] = {
+    "train": TrainConfig,
+    "translate": TranslateArguments,
+    "import": ImportArguments,
+    "export": ExportArguments,
+}
+COMMANDS |= {"pull": PullArguments, "data pull": PullArguments, "data check": CheckArguments}
+
+
+def with_subclasses(settings: type[BaseModel]) -> list[type[BaseModel]]:
+    return [settings, *(c for sub in settings.__subclasses__() for c in with_subclasses(sub))]
 
 
 def settings_in(annotation: Any) -> list[type[BaseModel]]:
-    own = [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
-    return own + [found for part in get_args(annotation) for found in settings_in(part)]
+    """All classes of settings that a field may hold, including every kind."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return with_subclasses(annotation) if issubclass(annotation, Kind) else [annotation]
+    return [found for part in get_args(annotation) for found in settings_in(part)]
 
 
-def flags(settings: type[BaseModel], place: str = "--") -> Iterator[str]:
-    """All that a command may take, of all kinds."""
+def flags(settings: type[BaseModel], prefix: str = "--") -> Iterator[str]:
+    """All flags of a command, including those of every kind."""
     for name, field in settings.model_fields.items():
         below = settings_in(field.annotation)
-        here = f"{place}{'from' if name == 'start' else name}".replace("_", "-")
-        if not below or any("name" in one.model_fields for one in below):
-            yield here
+        flag = f"{prefix}{'from' if name == 'start' else name}".replace("_", "-")
+        if not below or any(issubclass(kind, Kind) for kind in below):
+            yield flag
         if field.annotation is bool:
-            yield f"{place}no-{name}".replace("_", "-")
-        for one in below:
-            yield from flags(one, "--" if name == "recipe" else f"{here}.")
+            yield f"{prefix}no-{name}".replace("_", "-")
+        for kind in below:
+            yield from flags(kind, "--" if name == "recipe" else f"{flag}.")
 
 
 LEGAL = {name: set(flags(settings)) for name, settings in COMMANDS.items()}
@@ -51,30 +66,66 @@ IN_TRANSMUTE = [span for row in ROWS if len(row) == 6 for span in re.findall("`(
 
 
 def unknown(text: str, command: str | None = None) -> list[str]:
-    """The flags in a text that are none of its command's, or of any command where it has none."""
+    """The flags in a text that its command does not have, or no command if it names none."""
     command = next((name for name in COMMANDS if text.startswith(f"transmute {name}")), command)
-    return sorted(set(re.findall(r"(?<!\S)--[\w.-]+", text)) - (LEGAL[command] if command else set[str]().union(*LEGAL.values())))
+    return sorted(
+        set(re.findall(r"(?<!\S)--[\w.-]+", text))
+        - (LEGAL[command] if command else set[str]().union(*LEGAL.values()))
+    )
 
 
-@pytest.mark.parametrize("name", sorted({*OPTIONS, *OLD_FLAGS, *(option.old_name for option in OPTIONS.values() if option.old_name)}))
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {*OPTIONS, *OLD_FLAGS, *(option.old_name for option in OPTIONS.values() if option.old_name)}
+    ),
+)
 def test_every_option_of_the_other_tools_is_named(name: str) -> None:
     assert {name, f"--{name}"} & set(SPANS)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, option in OPTIONS.items() if option.settings)
+)
+def test_every_option_is_listed_with_the_settings_that_it_changes(name: str) -> None:
+    listed = {
+        flag for row in ROWS if f"`--{name}`" in row[1] for flag in re.findall("`([^`]+)`", row[3])
+    }
+    settings = OPTIONS[name].settings.replace("_", "-").split()
+    assert {f"--{setting.removesuffix('.name')}" for setting in settings} <= {
+        flag.replace("--method.no-identity", "--method.identity") for flag in listed
+    }
 
 
 def test_every_flag_of_transmute_that_is_named_exists() -> None:
     assert len(set(IN_TRANSMUTE)) > 60
     assert [span for span in IN_TRANSMUTE if unknown(span, "train")] == []
-    assert [text for text in LINES + SPANS if re.match(r"--[a-z]+[.-]|transmute ", text) and unknown(text)] == []
+    assert [
+        text
+        for text in LINES + SPANS
+        if re.match(r"--[a-z]+[.-]|transmute ", text) and unknown(text)
+    ] == []
 
 
 def test_every_command_line_of_that_tool_is_understood() -> None:
     commands = [shlex.split(line) for line in LINES if line.startswith("transmute-")]
     assert len(commands) >= 3
-    assert all(parse(words[1:], test=words[0] == "transmute-test").given for words in commands)  # what is unknown raises
+    assert all(
+        parse(words[1:], test=words[0] == "transmute-test").given for words in commands
+    )  # an unknown flag raises
 
 
 def test_every_recipe_that_is_named_exists() -> None:
     named = set(re.findall(r"(?:--recipe|transmute recipes) ([\w-]+)", PAGE))
-    named |= set(re.findall("`([^`]+)`", " ".join(re.findall(r"(?s)The recipes are (.*?)\.\s", PAGE))))
+    named |= set(
+        re.findall("`([^`]+)`", " ".join(re.findall(r"(?s)The recipes are (.*?)\.\s", PAGE)))
+    )
     assert named - RECIPES.keys() == set()
-    assert {"cut", "fastcut", "pytorch-gan", "pytorch-gan-pix2pix", "mmgeneration", "mmgeneration-pix2pix"} <= named
+    assert {
+        "cut",
+        "fastcut",
+        "pytorch-gan",
+        "pytorch-gan-pix2pix",
+        "mmgeneration",
+        "mmgeneration-pix2pix",
+    } <= named

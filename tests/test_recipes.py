@@ -1,11 +1,21 @@
-"""Each named recipe against the facts of the tool that it comes from."""
+"""Each named recipe against the settings of the tool that it comes from, and recipes from files."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from transmute.recipes import ABOUT, RECIPES
-from transmute.training.schedule import rate
+from tests.test_cli import MY_CODE
+from transmute.cli.parsing import flags_of
+from transmute.config.base import Kind
+from transmute.config.methods import CycleGANConfig, Pix2PixConfig
+from transmute.config.networks import ResNetConfig, UNetConfig
+from transmute.config.training import LinearConfig, Recipe
+from transmute.errors import UserError
+from transmute.plugins import loaded_files
+from transmute.recipes import DESCRIPTIONS, RECIPES, recipe_from, with_kinds
+from transmute.training.schedule import learning_rate_factor
 
 COMMON = {
     "size": "256x256",
@@ -20,7 +30,7 @@ COMMON = {
     "preprocess.mode": "resize-and-crop",
     "preprocess.load_size": None,  # size * 286 / 256
     "preprocess.flip": True,
-    "preprocess.settled": 0.0,
+    "preprocess.uncropped": 0.0,
     "schedule.name": "linear",
     "schedule.decay": 0.5,
     "schedule.ahead": 1,
@@ -46,7 +56,7 @@ CYCLEGAN = COMMON | {
     "method.cycle_a": 10,
     "method.cycle_b": 10,
     "method.identity": 0.5,
-    "method.fool": 1.0,
+    "method.gan": 1.0,
     "method.history": 50,
     "method.first": "generators",
 }
@@ -65,7 +75,7 @@ PIX2PIX = COMMON | {
 CUT = COMMON | {
     "method.name": "cut",
     "epochs": 400,
-    "preprocess.settled": 0.5,
+    "preprocess.uncropped": 0.5,
     "method.direction": "a_to_b",
     "method.generator.name": "resnet",
     "method.generator.blocks": 9,
@@ -77,7 +87,7 @@ CUT = COMMON | {
     "method.discriminator.downsampling": "antialiased",
     "method.discriminator.init.name": "xavier",
     "method.adversarial.name": "least-squares",
-    "method.fool": 1,
+    "method.gan": 1,
     "method.nce": 1,
     "method.identity": True,
     "method.flip": False,
@@ -92,8 +102,19 @@ FACTS = {
     "facades": PIX2PIX | {"method.direction": "b_to_a"},
     "cut": CUT,
     "fastcut": CUT
-    | {"epochs": 200, "schedule.decay": 0.25, "preprocess.settled": 0.25, "method.nce": 10, "method.identity": False, "method.flip": True},
-    "colorization": {key: value for key, value in PIX2PIX.items() if key not in ("method.direction", "method.first")}
+    | {
+        "epochs": 200,
+        "schedule.decay": 0.25,
+        "preprocess.uncropped": 0.25,
+        "method.nce": 10,
+        "method.identity": False,
+        "method.flip": True,
+    },
+    "colorization": {
+        key: value
+        for key, value in PIX2PIX.items()
+        if key not in ("method.direction", "method.first")
+    }
     | {"method.name": "colorization"},
     "pytorch-gan": CYCLEGAN
     | {
@@ -103,7 +124,7 @@ FACTS = {
         "method.discriminator.name": "four-stride",
         "method.discriminator.layers": None,
         # Its losses are means over the two directions: 1/2, 10/2, and 5/2 = 0.5 * 5.
-        "method.fool": 0.5,
+        "method.gan": 0.5,
         "method.cycle_a": 5,
         "method.cycle_b": 5,
         "method.identity": 0.5,
@@ -131,53 +152,175 @@ FACTS = {
         "method.first": "discriminators",
         "method.identity": 0.05,  # of the cycle's 10: 0.5
     },
-    "mmgeneration-pix2pix": PIX2PIX | {"steps": 80_000, "schedule.name": "constant", "schedule.decay": None, "schedule.ahead": None},
+    "mmgeneration-pix2pix": PIX2PIX
+    | {
+        "steps": 80_000,
+        "schedule.name": "constant",
+        "schedule.decay": None,
+        "schedule.ahead": None,
+    },
 }
 
 
-def test_every_recipe_has_facts_and_a_line() -> None:
-    assert set(RECIPES) == set(FACTS) == set(ABOUT)
+def test_every_recipe_has_facts_and_a_description() -> None:
+    assert set(RECIPES) == set(FACTS) == set(DESCRIPTIONS)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_the_values_of_its_tool(name: str) -> None:
     values = RECIPES[name].model_dump()
-    found = {}
-    for place in FACTS[name]:
+    actual = {}
+    for setting in FACTS[name]:
         value: object = values
-        for key in place.split("."):
+        for key in setting.split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        found[place] = value
-    assert found == FACTS[name]
+        actual[setting] = value
+    assert actual == FACTS[name]
 
 
-def test_the_rates_of_the_recipes_are_those_of_their_tools() -> None:
-    """By epoch from 0: lambda rules of junyanz, CUT and PyTorch-GAN; by step: mmgeneration's, which changes every 1350."""
-    for name, constant, decaying in (("cyclegan", 100, 100), ("cut", 200, 200), ("fastcut", 150, 50)):
-        schedule, length = RECIPES[name].schedule, RECIPES[name].epochs
-        theirs = [1 - max(0, epoch + 1 - constant) / (decaying + 1) for epoch in range(length)]
-        assert [rate(schedule, epoch, length) for epoch in range(length)] == pytest.approx(theirs, abs=1e-12)
-    schedule = RECIPES["pytorch-gan"].schedule
-    assert [rate(schedule, epoch, 200) for epoch in range(200)] == pytest.approx([1 - max(0, epoch - 100) / 100 for epoch in range(200)], abs=1e-12)
+def rates(name: str, length: int) -> list[float]:
+    """The learning rate factors of a recipe, by epoch (or step)."""
+    schedule = RECIPES[name].schedule
+    return [learning_rate_factor(schedule, now, length) for now in range(length)]
+
+
+@pytest.mark.parametrize(
+    ("name", "constant", "decaying"),
+    [("cyclegan", 100, 100), ("cut", 200, 200), ("fastcut", 150, 50)],
+)
+def test_rates_follow_the_lambda_rule_of_pytorch_cyclegan_and_pix2pix(
+    name: str, constant: int, decaying: int
+) -> None:
+    length = RECIPES[name].epochs
+    expected = [1 - max(0, epoch + 1 - constant) / (decaying + 1) for epoch in range(length)]
+    assert rates(name, length) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rates_follow_the_lambda_rule_of_pytorch_gan() -> None:
+    expected = [1 - max(0, epoch - 100) / 100 for epoch in range(200)]
+    assert rates("pytorch-gan", 200) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rates_of_mmgeneration_change_every_1350_steps() -> None:
     schedule = RECIPES["mmgeneration"].schedule
+    assert isinstance(schedule, LinearConfig)
     for step in (0, 134_999, 135_000, 136_349, 136_350, 200_000, 269_999):
-        assert rate(schedule, step, 270_000) == pytest.approx(1 - max(0, (step - 135_000) // 1350) / 100, abs=1e-12), step
-    assert rate(RECIPES["mmgeneration-pix2pix"].schedule, 79_999, 80_000) == 1
+        expected = 1 - max(0, (step - 135_000) // 1350) / 100
+        rate = learning_rate_factor(schedule, step, 270_000)
+        assert rate == pytest.approx(expected, abs=1e-12), step
+    assert learning_rate_factor(RECIPES["mmgeneration-pix2pix"].schedule, 79_999, 80_000) == 1
 
 
 def test_one_optimizer_for_two_discriminators_is_two_optimizers() -> None:
-    """PyTorch-GAN has three Adams, we have two: Adam moves every weight by its own gradients alone."""
+    """PyTorch-GAN has three Adams, we have two. Adam updates a weight by its own gradients only."""
     import torch
 
-    def moved(groups: list[list[torch.Tensor]], weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    def updated(groups: list[list[torch.Tensor]], weights: list[torch.Tensor]) -> None:
         optimizers = [torch.optim.Adam(group, lr=2e-4, betas=(0.5, 0.999)) for group in groups]
         for step in range(3):
-            for place, weight in enumerate(weights):
-                weight.grad = torch.full_like(weight, 0.1 * (step + 1) * (place + 1))
+            for index, weight in enumerate(weights):
+                weight.grad = torch.full_like(weight, 0.1 * (step + 1) * (index + 1))
             for optimizer in optimizers:
                 optimizer.step()
-        return weights
 
-    one, two = ([torch.ones(3, requires_grad=True), torch.ones(4, requires_grad=True)] for _ in range(2))
-    for mine, theirs in zip(moved([one], one), moved([[two[0]], [two[1]]], two), strict=True):
-        assert torch.equal(mine, theirs)
+    together = [torch.ones(3, requires_grad=True), torch.ones(4, requires_grad=True)]
+    separate = [torch.ones(3, requires_grad=True), torch.ones(4, requires_grad=True)]
+    updated([together], together)
+    updated([separate[:1], separate[1:]], separate)
+    for one, other in zip(together, separate, strict=True):
+        assert torch.equal(one, other)
+
+
+def kinds_in(recipe: Recipe) -> dict[str, Kind]:
+    """The settings that flags can replace by another kind."""
+    return {flag.setting: flag.value for flag in flags_of(recipe) if isinstance(flag.value, Kind)}
+
+
+def test_kinds_are_found_by_the_names_of_their_settings() -> None:
+    names = {setting: kind.name for setting, kind in kinds_in(RECIPES["pix2pix"]).items()}
+    assert names == {
+        "method": "pix2pix",
+        "method.generator": "unet",
+        "method.generator.init": "normal",
+        "method.discriminator": "patchgan",
+        "method.discriminator.init": "normal",
+        "method.adversarial": "vanilla",
+        "schedule": "linear",
+    }
+
+
+def test_another_kind_has_its_own_defaults_and_the_same_kind_keeps_its_settings() -> None:
+    recipe = Recipe(method=CycleGANConfig(generator=ResNetConfig(width=2)))
+    assert with_kinds(recipe, {"method.generator": "resnet"}) == recipe
+    method = with_kinds(recipe, {"method.generator": "unet"}).method
+    assert method == CycleGANConfig(generator=UNetConfig())
+    changed = with_kinds(recipe, {"method.generator.init": "xavier", "method.generator": "unet"})
+    assert kinds_in(changed)["method.generator.init"].name == "xavier"
+    with pytest.raises(UserError, match="unknown setting 'unknown'"):
+        with_kinds(recipe, {"method.unknown": "unet"})
+
+
+@pytest.fixture
+def my_code(tmp_path: Path) -> Path:
+    """A Python file with a method, a generator and a discriminator."""
+    file = tmp_path / "my_code.py"
+    file.write_text(MY_CODE)
+    return file
+
+
+def test_a_custom_generator_keeps_its_settings(my_code: Path) -> None:
+    mine = f"{my_code}:MyGeneratorConfig"
+    recipe = with_kinds(RECIPES["pix2pix"], {"method.generator": mine})
+    assert kinds_in(recipe)["method.generator"].arguments()["channels"] == 4
+    wide = recipe.updated({"method": {"generator": {"channels": 9}}})
+    assert with_kinds(wide, {"method.generator": mine}) == wide
+
+
+def test_yaml_may_refer_to_custom_methods_and_generators(my_code: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"method: {my_code}:MyMethodConfig\nbatch: 2\n")
+    recipe = recipe_from(file=file)
+    assert (recipe.method.name, recipe.batch) == ("mine", 2)
+    file.write_text(
+        f"method:\n  name: {my_code}:MyMethodConfig\n  strength: 3\n"
+        f"  generator: {{name: {my_code}:MyGeneratorConfig, channels: 5}}\n"
+    )
+    values = recipe_from(file=file).method.model_dump()
+    assert (values["name"], values["strength"]) == ("mine", 3.0)
+    assert (values["generator"]["name"], values["generator"]["channels"]) == ("my-generator", 5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        '{"method": "FILE:MyMethodConfig"}',
+        '{"method": {"name": "FILE:MyMethodConfig"}}',
+        '{"method": {"name": "pix2pix", "generator": "FILE:MyGeneratorConfig"}}',
+        '{"method": {"name": "pix2pix", "generator": {"name": "FILE:MyGeneratorConfig"}}}',
+    ],
+)
+def test_a_recipe_json_never_imports_code(settings: str, my_code: Path, tmp_path: Path) -> None:
+    my_code.write_text("raise SystemExit('imported')")
+    file = tmp_path / "recipe.json"
+    file.write_text(settings.replace("FILE", str(my_code)))
+    with pytest.raises(UserError, match=r"cannot load code|unknown `generator`"):
+        recipe_from(file=file)
+    assert my_code not in loaded_files()
+
+
+def test_the_recipe_json_of_a_custom_method_needs_its_code(my_code: Path, tmp_path: Path) -> None:
+    reference = f"{my_code}:MyMethodConfig"
+    recipe = recipe_from(reference).updated({"method": {"strength": 3.0}})
+    file = tmp_path / "recipe.json"
+    file.write_text(recipe.model_dump_json())
+    assert recipe_from(reference, file) == recipe
+    with pytest.raises(UserError, match="mine"):
+        recipe_from(file=file)
+
+
+def test_a_file_for_another_method_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("method: {name: pix2pix, l1: 50}")
+    assert recipe_from("pix2pix", file).method == Pix2PixConfig(l1=50.0)
+    with pytest.raises(UserError, match="is for the method pix2pix, not for cyclegan"):
+        recipe_from("cyclegan", file)

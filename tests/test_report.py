@@ -10,47 +10,86 @@ import pytest
 from PIL import Image
 
 from transmute.cli import run_command
-from transmute.images import save_picture
-from transmute.report.page import facts, page, write_report
+from transmute.errors import UserError
+from transmute.images import save_image
+from transmute.report.page import page_data, render_page, write_report
 from transmute.run import Run
-from transmute.settings import UserError
-from transmute.training.samples import sheet
+from transmute.training.previews import sheet
 
 
-def made(folder: Path, *, slope: float = 1.0, seed: int = 0) -> Run:
-    """A run with curves, samples, evaluations and a sign, made up."""
+def make_run(folder: Path, *, slope: float = 1.0, seed: int = 0) -> Run:
+    """Writes a run with invented curves, samples, evaluations and a symptom."""
     run = Run(folder)
     for step in range(10, 310, 10):
-        losses = {"cycle_a": 3.0 - slope * step / 200, "cycle_b": 2.0, "fool_a": -1.0 if step > 100 else 0.5}
-        sign = {"name": "collapse", "where": "a to b", "sentence": "translations are <all> alike", "change": "raise it", "evidence": {}}
-        signs = {"signs": [sign]} if step == 200 else {}
-        run.append_metrics({"step": step, "pictures": step, **losses, "rate": 1.0, "pictures_per_second": 9.5, "load_milliseconds": 1.0} | signs)
+        losses = {
+            "cycle_a": 3.0 - slope * step / 200,
+            "cycle_b": 2.0,
+            "gan_a": -1.0 if step > 100 else 0.5,
+        }
+        symptom = {
+            "name": "collapse",
+            "where": "a to b",
+            "sentence": "translations are <all> alike",
+            "change": "raise `method.cycle_a`",
+            "evidence": {},
+        }
+        symptoms = {"symptoms": [symptom]} if step == 200 else {}
+        run.append_metrics(
+            {
+                "step": step,
+                "images": step,
+                **losses,
+                "rate": 1.0,
+                "images_per_second": 9.5,
+                "load_milliseconds": 1.0,
+            }
+            | symptoms
+        )
     for step in range(0, 310, 10):
-        cells = {name: Image.new("RGB", (20, 16), (step % 256, place * 80, 0)) for place, name in enumerate(("real a", "a to b", "back to a"))}
-        save_picture(sheet([cells, cells]), run.sample_file(step))
+        cells = {
+            name: Image.new("RGB", (20, 16), (step % 256, place * 80, 0))
+            for place, name in enumerate(("real a", "a to b", "back to a"))
+        }
+        save_image(sheet([cells, cells]), run.sample_file(step))
     for step in (0, 100, 200, 300):
         value = 5 - slope * step / 100 + (4 if step == 300 else 0)
-        figure = {"name": "fid", "value": value, "low": value - 1, "high": value + 1, "features": "texture", "fake": 8, "real": 9}
+        metric = {
+            "name": "fid",
+            "value": value,
+            "low": value - 1,
+            "high": value + 1,
+            "features": "texture",
+            "fake": 8,
+            "real": 9,
+        }
         run.append_evaluation(
             {
                 "step": step,
                 "best": {"name": "fid", "features": "texture", "value": value, "better": "lower"},
-                "figures": {"a_to_b": [figure], "b_to_a": [figure]},
+                "metrics": {"a_to_b": [metric], "b_to_a": [metric]},
             }
         )
         (run.model_folder(step)).mkdir(parents=True)
     run.write_json(run.recipe_file, {"method": {"name": "cyclegan"}, "size": "64x64", "seed": seed})
-    run.write_json(run.environment_file, {"sessions": [{"began": "now", "step": 0, "last_step": 300, "command": ["transmute", "train"]}] * 2})
+    run.write_json(
+        run.environment_file,
+        {
+            "sessions": [
+                {"began": "now", "step": 0, "last_step": 300, "command": ["transmute", "train"]}
+            ]
+            * 2
+        },
+    )
     return run
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return made(tmp_path / "<horse> & zebra")
+    return make_run(tmp_path / "<horse> & zebra")
 
 
-class Wellformed(HTMLParser):
-    """Fails where tags do not close in order."""
+class TagChecker(HTMLParser):
+    """Fails if tags are not closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,93 +109,133 @@ def data_of(text: str) -> dict[str, Any]:
     return json.loads(text.split('id="data">')[1].split("</script>")[0])
 
 
-def test_the_page_is_whole_and_needs_nothing_from_outside(run: Run) -> None:
+def test_the_page_is_valid_and_self_contained(run: Run) -> None:
     write_report(run)
     text = run.report_file.read_text()
-    parser = Wellformed()
+    parser = TagChecker()
     parser.feed(text)
     assert parser.open == []
-    outside = text.replace('"http://www.w3.org/2000/svg"', "")  # a name, not an address
+    outside = text.replace(
+        '"http://www.w3.org/2000/svg"', ""
+    )  # a name, not a URL that is requested
     assert not re.search(r"(src|href)=\"(?!data:)|https?://|<script src|@import|url\(", outside)
     assert "<title>&lt;horse&gt; &amp; zebra</title>" in text
-    assert "<all>" not in text  # what is data cannot become a tag
-    assert data_of(text)["runs"][0]["signs"][0]["sentence"] == "translations are <all> alike"
+    assert "<all>" not in text  # data cannot become a tag
+    assert data_of(text)["runs"][0]["symptoms"][0]["sentence"] == "translations are <all> alike"
 
 
 def test_the_page_has_curves_samples_evaluations_recipe_and_environment(run: Run) -> None:
-    (told,) = facts([run], title="x")["runs"]
-    assert list(told["curves"]) == ["cycle_a", "cycle_b", "fool_a", "rate", "pictures_per_second", "load_milliseconds"]
-    assert told["curves"]["cycle_a"][0] == [10, 2.95]
-    assert len(told["curves"]["cycle_a"]) == 30
-    steps = [sample["step"] for sample in told["samples"]]
+    (shown,) = page_data([run], title="x")["runs"]
+    assert list(shown["curves"]) == [
+        "cycle_a",
+        "cycle_b",
+        "gan_a",
+        "rate",
+        "images_per_second",
+        "load_milliseconds",
+    ]
+    assert shown["curves"]["cycle_a"][0] == [10, 2.95]
+    assert len(shown["curves"]["cycle_a"]) == 30
+    steps = [sample["step"] for sample in shown["samples"]]
     assert len(steps) == 24
     assert (steps[0], steps[-1]) == (0, 300)
     assert steps == sorted(steps)
-    assert told["samples"][0]["sheet"]["columns"] == ["real a", "a to b", "back to a"]
-    assert told["samples"][0]["source"].startswith("data:image/jpeg;base64,")
-    assert [row["step"] for row in told["evaluations"]] == [0, 100, 200, 300]
-    assert told["best"] == 200
-    assert "name: cyclegan" in told["recipe"]
-    assert ["command", "transmute train"] in told["environment"]
-    assert told["summary"] == "step 300 of 300, 300 pictures of each domain, 9.5 pictures/s"
+    assert shown["samples"][0]["sheet"]["columns"] == ["real a", "a to b", "back to a"]
+    assert shown["samples"][0]["source"].startswith("data:image/jpeg;base64,")
+    assert [row["step"] for row in shown["evaluations"]] == [0, 100, 200, 300]
+    assert shown["best"] == 200
+    assert "name: cyclegan" in shown["recipe"]
+    assert ["command", "transmute train"] in shown["environment"]
+    assert shown["summary"] == "step 300 of 300, 300 images of each domain, 9.5 images/s"
 
 
-def test_cells_of_a_sheet_lie_where_it_says(run: Run) -> None:
-    layout = facts([run], title="x")["runs"][0]["samples"][-1]["sheet"]
+def test_the_layout_gives_the_positions_of_cells_in_the_sheet(run: Run) -> None:
+    layout = page_data([run], title="x")["runs"][0]["samples"][-1]["sheet"]
     with Image.open(run.sample_file(300)) as image:
         for row in range(2):
             for place, left in enumerate(layout["lefts"]):
                 assert image.getpixel((left, layout["tops"][row])) == (300 % 256, place * 80, 0)
-                assert image.getpixel((left + layout["width"] - 1, layout["tops"][row] + layout["heights"][row] - 1)) == (300 % 256, place * 80, 0)
+                assert image.getpixel(
+                    (left + layout["width"] - 1, layout["tops"][row] + layout["heights"][row] - 1)
+                ) == (300 % 256, place * 80, 0)
 
 
-def test_wide_sheets_are_reduced_with_their_layout(tmp_path: Path) -> None:
+def test_wide_sheets_and_their_layout_are_scaled_down(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    save_picture(
-        sheet([{name: Image.new("RGB", (400, 300), color) for name, color in zip("abcdefgh", ["red", "blue"] * 4, strict=True)}]), run.sample_file(1)
+    save_image(
+        sheet(
+            [
+                {
+                    name: Image.new("RGB", (400, 300), color)
+                    for name, color in zip("abcdefgh", ["red", "blue"] * 4, strict=True)
+                }
+            ]
+        ),
+        run.sample_file(1),
     )
-    sample = facts([run], title="x")["runs"][0]["samples"][0]
+    sample = page_data([run], title="x")["runs"][0]["samples"][0]
     assert sample["sheet"]["lefts"][-1] + sample["sheet"]["width"] <= 1600
     assert sample["sheet"]["width"] == pytest.approx(400 * 1600 / (8 * 404 + 4), abs=1)
 
 
-def test_only_some_of_very_many_points_are_shown_and_the_newest_is_among_them(tmp_path: Path) -> None:
+def test_long_curves_are_subsampled_and_keep_the_newest_point(
+    tmp_path: Path,
+) -> None:
     run = Run(tmp_path)
-    run.metrics_file.write_text("".join(json.dumps({"step": step, "loss": float("nan") if step == 7 else step}) + "\n" for step in range(1, 5002)))
-    points = facts([run], title="x")["runs"][0]["curves"]["loss"]
+    run.metrics_file.write_text(
+        "".join(
+            json.dumps({"step": step, "loss": float("nan") if step == 7 else step}) + "\n"
+            for step in range(1, 5002)
+        )
+    )
+    points = page_data([run], title="x")["runs"][0]["curves"]["loss"]
     assert len(points) <= 2000
     assert points[-1] == [5001, 5001]
     json.dumps(points, allow_nan=False)
 
 
-def test_the_page_loads_itself_anew_only_while_the_training_runs(run: Run) -> None:
-    assert data_of(page([run], title="x", running=True))["runs"][0]["running"]
-    assert not data_of(page([run], title="x"))["runs"][0]["running"]
+def test_the_page_reloads_itself_only_while_training_runs(run: Run) -> None:
+    assert data_of(render_page([run], title="x", running=True))["runs"][0]["running"]
+    assert not data_of(render_page([run], title="x"))["runs"][0]["running"]
 
 
-def test_an_empty_or_damaged_run_has_a_page_too(tmp_path: Path) -> None:
+def test_nan_in_the_evidence_of_a_symptom_does_not_make_the_data_invalid(tmp_path: Path) -> None:
+    symptom = {"name": "not finite", "evidence": {"cycle_a": float("nan")}}
+    Run(tmp_path).append_metrics({"step": 7, "symptoms": [symptom]})
+    data = page_data([Run(tmp_path)])
+    json.dumps(data, allow_nan=False)
+    assert data["runs"][0]["symptoms"][0]["evidence"] == {"cycle_a": None}
+
+
+def test_an_empty_or_damaged_run_has_a_page(tmp_path: Path) -> None:
     run = Run(tmp_path / "new")
-    assert data_of(page([run], title="x"))["runs"][0]["samples"] == []
+    assert data_of(render_page([run], title="x"))["runs"][0]["samples"] == []
     run.sample_file(3).parent.mkdir(parents=True)
     run.sample_file(3).write_bytes(b"half")
     run.recipe_file.write_text("{")
     run.metrics_file.write_text('{"step": 1, "loss": 2}\n{"step": 2, "lo')
-    assert data_of(page([run], title="x"))["runs"][0]["curves"] == {"loss": [[1, 2]]}
+    assert data_of(render_page([run], title="x"))["runs"][0]["curves"] == {"loss": [[1, 2]]}
 
 
-def test_several_runs_stand_beside_each_other(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    others = [made(tmp_path / folder / "same", seed=3) for folder in ("one", "two")]
+def test_several_runs_are_compared_on_one_page(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    others = [make_run(tmp_path / folder / "same", seed=3) for folder in ("one", "two")]
     monkeypatch.chdir(tmp_path)
     assert run_command(["report", str(run.folder), *(str(other.folder) for other in others)]) == 0
     assert capsys.readouterr().out == "compare.html\n"
-    told = data_of(Path("compare.html").read_text())["runs"]
-    assert [one["name"] for one in told] == [f"{tmp_path.name}/<horse> & zebra", "one/same", "two/same"]
-    assert [one["settings"]["seed"] for one in told] == ["0", "3", "3"]
+    shown = data_of(Path("compare.html").read_text())["runs"]
+    assert [run["name"] for run in shown] == [
+        f"{tmp_path.name}/<horse> & zebra",
+        "one/same",
+        "two/same",
+    ]
+    assert [run["settings"]["seed"] for run in shown] == ["0", "3", "3"]
     for wrong, problem in (
-        ([], "name one run"),
-        ([str(tmp_path / "none")], "no run folder"),
-        ([str(run.folder), "--out", "one"], "ends in .html"),
-        ([str(run.folder), "--out", str(run.recipe_file)], "ends in .html"),
+        ([], "Pass one run folder"),
+        ([str(tmp_path / "none")], "not a run folder"),
+        ([str(run.folder), "--out", "one"], "with the extension .html"),
+        ([str(run.folder), "--out", str(run.recipe_file)], "with the extension .html"),
     ):
         with pytest.raises(UserError, match=problem):
             run_command(["report", *wrong])

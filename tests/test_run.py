@@ -1,13 +1,31 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from transmute.images import save_picture
-from transmute.run import Run, write_atomically
-from transmute.settings import UserError
+from transmute.errors import UserError
+from transmute.files import write_text
+from transmute.images import save_image
+from transmute.run import Run
+
+LOCK = """
+import os, sys
+from pathlib import Path
+from transmute.errors import UserError
+from transmute.run import Run
+try:
+    with Run(Path(sys.argv[1])).locked():
+        os._exit(9)
+except UserError:
+    os._exit(3)
+"""
+"""A script that ends without cleaning up: with 9 if it got the lock, else with 3."""
 
 
 @pytest.fixture
@@ -15,21 +33,25 @@ def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "run")
     for step in (5, 10, 15):
         run.append_metrics({"step": step})
-        save_picture(Image.new("RGB", (2, 2)), run.sample_file(step))
-        for path in (run.checkpoint_file(step), run.checkpoint_file(step, 1), run.model_folder(step) / "a_to_b.safetensors"):
-            write_atomically(path, "x")
+        save_image(Image.new("RGB", (2, 2)), run.sample_file(step))
+        for path in (
+            run.checkpoint_file(step),
+            run.checkpoint_file(step, 1),
+            run.model_folder(step) / "a_to_b.safetensors",
+        ):
+            write_text(path, "x")
     return run
 
 
-def test_steps_are_sorted_as_numbers_and_other_files_do_not_count(run: Run) -> None:
-    write_atomically(run.folder / "checkpoints" / ".20.safetensors.part", "x")
-    write_atomically(run.folder / "models" / ".part" / "a_to_b.safetensors", "x")
-    write_atomically(run.folder / "samples" / "notes.png", "x")
+def test_steps_are_sorted_as_numbers_and_other_files_are_ignored(run: Run) -> None:
+    write_text(run.folder / "checkpoints" / ".20.safetensors.part", "x")
+    write_text(run.folder / "models" / ".part" / "a_to_b.safetensors", "x")
+    write_text(run.folder / "samples" / "notes.png", "x")
     assert run.checkpoints() == run.models() == run.samples() == [5, 10, 15]
-    assert run.model_file().parent.name == "15"
+    assert run.models_at().name == "15"
 
 
-def test_rewinding_forgets_what_came_after(run: Run) -> None:
+def test_rewinding_removes_later_rows_and_files(run: Run) -> None:
     with run.metrics_file.open("a") as file:
         file.write('{"step": 20, "half')
     run.rewind(10)
@@ -38,33 +60,82 @@ def test_rewinding_forgets_what_came_after(run: Run) -> None:
     assert not run.checkpoint_file(15, 1).exists()
 
 
-def test_only_the_newest_are_kept(run: Run) -> None:
+def test_old_checkpoints_and_their_models_are_removed(run: Run) -> None:
     run.keep_newest(2)
     assert run.checkpoints() == run.models() == [10, 15]
     assert not run.checkpoint_file(5, 1).exists()
     assert run.samples() == [5, 10, 15]
 
 
-def test_a_run_is_locked_while_a_process_trains_into_it(run: Run) -> None:
-    pytest.importorskip("fcntl")
-    with run.locked(), pytest.raises(UserError, match="another process is training into"), Run(run.folder).locked():
-        pass
+def test_only_one_process_can_lock_a_run(run: Run) -> None:
+    with run.locked():
+        with (
+            pytest.raises(UserError, match="another process is training into"),
+            Run(run.folder).locked(),
+        ):
+            pass
+        with ThreadPoolExecutor() as threads:
+            error = threads.submit(run.locked().__enter__).exception()
+        assert isinstance(error, UserError)
+        process = subprocess.run([sys.executable, "-c", LOCK, str(run.folder)], check=False)
+        assert process.returncode == 3
     with run.locked():
         pass
     assert not (run.folder / ".lock").exists()
 
 
-def test_a_file_that_cannot_be_read_is_one_sentence(run: Run) -> None:
-    write_atomically(run.recipe_file, "{")
+def test_the_lock_of_a_killed_process_is_released(run: Run) -> None:
+    command = [sys.executable, "-c", LOCK, str(run.folder)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert (run.folder / ".lock").exists()
+    with run.locked():
+        pass
+    assert not (run.folder / ".lock").exists()
+
+
+def test_an_error_under_the_lock_is_not_taken_for_a_held_lock(run: Run) -> None:
+    with pytest.raises(TimeoutError, match="mine"), run.locked():
+        raise TimeoutError("mine")
+    assert not (run.folder / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"step": 1}',
+        '{"step": 1, "best": {"name": "fid", "better": "lower"}, "metrics": {}}',
+        '{"step": 1, "best": {"name": "fid", "value": NaN, "better": "lower"}, "metrics": {}}',
+        '{"step": 1, "best": {"name": "fid", "value": 2, "better": "less"}, "metrics": {}}',
+        '{"step": 1, "best": {"name": "fid", "value": 2, "better": "lower"}, "metrics": []}',
+        '{"step": 1, "best": {"name": "x", "value": 2, "better": "lower"}, "metrics": {"a": [1]}}',
+        "[1]",
+        '{"step": 1, "best',
+    ],
+)
+def test_damaged_evaluations_are_ignored(run: Run, row: str) -> None:
+    best = {"name": "fid", "value": 2.0, "better": "lower"}
+    whole = {"step": 5, "best": best, "metrics": {"a_to_b": [{"name": "fid", "value": 2.0}]}}
+    write_text(run.evaluations_file, f"{row}\n{json.dumps(whole)}\n")
+    assert run.evaluations() == [whole]
+
+
+def test_a_damaged_file_is_a_user_error(run: Run) -> None:
+    write_text(run.recipe_file, "{")
     with pytest.raises(UserError, match=r"cannot read .*recipe\.json"):
         run.read_json(run.recipe_file)
 
 
-def test_the_best_models_stay_whatever_comes_after(tmp_path: Path) -> None:
+def test_the_best_models_are_kept_until_the_run_is_rewound(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for step, value in ((1, 5.0), (2, 1.0), (3, 4.0), (4, 3.0)):
         run.model_folder(step).mkdir(parents=True)
-        run.append_evaluation({"step": step, "best": {"name": "kid", "features": "texture", "value": value, "better": "lower"}, "figures": {}})
+        run.append_evaluation(
+            {
+                "step": step,
+                "best": {"name": "kid", "features": "texture", "value": value, "better": "lower"},
+                "metrics": {},
+            }
+        )
         run.keep_newest(1)
         best = run.best()
         assert best is not None

@@ -9,8 +9,13 @@ from safetensors.torch import save_file
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
 
-def test_tensors_and_header_come_back(tmp_path: Path) -> None:
-    tensors = {"a": torch.randn(2, 3), "b": torch.tensor(7), "c": torch.randn(4, dtype=torch.bfloat16), "empty": torch.zeros(0, 3)}
+def test_tensors_and_header_are_restored(tmp_path: Path) -> None:
+    tensors = {
+        "a": torch.randn(2, 3),
+        "b": torch.tensor(7),
+        "c": torch.randn(4, dtype=torch.bfloat16),
+        "empty": torch.zeros(0, 3),
+    }
     save_tensors(tmp_path / "deep" / "x.safetensors", tensors, {"step": 3})
     loaded, header = load_tensors(tmp_path / "deep" / "x.safetensors")
     assert header == {"step": 3}
@@ -29,7 +34,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
         load_tensors(path)
 
 
-def test_a_single_changed_bit_is_noticed(tmp_path: Path) -> None:
+def test_a_single_changed_bit_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_tensors(path, {"a": torch.randn(100)}, {})
     contents = bytearray(path.read_bytes())
@@ -39,18 +44,19 @@ def test_a_single_changed_bit_is_noticed(tmp_path: Path) -> None:
         load_tensors(path)
 
 
-def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
+def test_every_changed_byte_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_tensors(path, {"a": torch.randn(3), "b": torch.tensor(1)}, {"step": 3, "name": "x"})
     whole = path.read_bytes()
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         try:
             tensors, header = load_tensors(path)
         except WeightsError:
             continue
-        assert header == {"step": 3, "name": "x"}, place  # white space between the parts of the header may change
-        assert sorted(tensors) == ["a", "b"], place
+        # White space between the parts of the header may change.
+        assert header == {"step": 3, "name": "x"}, position
+        assert sorted(tensors) == ["a", "b"], position
 
 
 def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
@@ -60,5 +66,5 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="there is no file"):
         load_tensors(tmp_path / "nothing.safetensors")
     torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match="no safetensors file"):
+    with pytest.raises(WeightsError, match="not a safetensors file"):
         load_tensors(tmp_path / "x.pth")

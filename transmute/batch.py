@@ -1,4 +1,4 @@
-"""What a training step sees: pictures of both domains."""
+"""The input of a training step: images of both domains."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Equally many pictures of domain a and of domain b; row i of both is a pair where the data is paired."""
+    """As many images of domain a as of domain b. In paired data, row i of both is a pair."""
 
     a: Images
     b: Images
 
     def pin_memory(self) -> Batch:
-        """The same batch in memory from which a GPU can copy in the background; the loader calls this."""
+        """Returns a copy in pinned memory. Called by the loader."""
         return Batch(self.a.pin_memory(), self.b.pin_memory())
 
     def parts(self, count: int) -> list[Batch]:
-        """The batch cut into so many smaller ones."""
+        """Splits the batch into `count` equal ones."""
         return [Batch(a, b) for a, b in zip(self.a.chunk(count), self.b.chunk(count), strict=True)]
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
-        """The same batch on another device (copied in the background where the memory is pinned)."""
-        return Batch(self.a.to(device, dtype, non_blocking=True), self.b.to(device, dtype, non_blocking=True))
+        """Copies the batch to a device, asynchronously if its memory is pinned."""
+        a, b = (images.to(device, dtype, non_blocking=True) for images in (self.a, self.b))
+        return Batch(a, b)

@@ -1,19 +1,19 @@
-"""Pixels: the one place that knows file formats, color and the range [-1, 1]."""
+"""Image files, color and the range [-1, 1]: the only module that handles file formats."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import warnings
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from transmute.settings import OwnError, UserError
+from transmute import plugins
+from transmute.errors import RankError, UserError
+from transmute.files import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -21,175 +21,213 @@ if TYPE_CHECKING:
     from transmute.tensors import Images
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"})
-"""Files with these endings, in any case, are pictures."""
+"""Extensions of image files, in lower case."""
+
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+# Large images are a normal input here, not an attack.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # large pictures are what this is for
+class ImageError(RankError):
+    """An image that cannot be used, and why."""
 
 
-class PictureError(OwnError):
-    """A picture that cannot be read, and why."""
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """All pictures below a folder in the order of their names; hidden files and folders do not count."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder")
-    below = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    return sorted(path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-
-
-def picture_size(path: Path) -> tuple[int, int] | None:
-    """Width and height in pixels as a file's header says, or None where it cannot be read."""
-    with contextlib.suppress(Exception), Image.open(path) as file:  # Pillow's readers raise almost anything on damaged files
-        return file.size
-    return None
-
-
-def picture_mode(path: Path) -> str | None:
-    """Pillow's name for how a file stores colors (RGB, L for gray, RGBA, CMYK, I;16, ...), or None where its header cannot be read."""
-    with contextlib.suppress(Exception), Image.open(path) as file:  # as above
-        return file.mode
-    return None
-
-
-def open_picture(
-    source: Path | Image.Image, *, channels: int = 3, background: str = "white", half: str | None = None
-) -> tuple[Image.Image, Image.Image | None]:
-    """A picture as the eye sees it: upright (EXIF), in sRGB, 8 bits, its first frame, on a background where it is transparent.
+def find_images(folder: Path, *, any_extension: bool = False) -> list[Path]:
+    """Finds the images in a folder and its subfolders.
 
     Args:
-        source: Path of the file, or a picture that is open already.
-        channels: 3 for RGB, 1 for gray.
-        background: Color under transparent pixels.
-        half: "left" or "right" of two pictures side by side; None for the whole.
+        folder: An existing folder.
+        any_extension: Return all files, for a custom reader.
 
     Returns:
-        The picture (mode RGB or L), and its alpha channel (mode L) if it has one.
+        Sorted paths, without hidden files and files in hidden folders.
 
     Raises:
-        PictureError: If the file is missing, truncated or no picture.
+        UserError: If the folder does not exist.
     """
-    if isinstance(source, Image.Image):
-        try:
-            source.load()
-        except Exception as error:  # as below
-            raise PictureError(f"the picture cannot be read: {error}") from None
-        return _as_seen(_half(ImageOps.exif_transpose(source), half), "the picture", channels, background)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder")
+    visible = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    return [
+        path
+        for path in visible
+        if (any_extension or path.suffix.lower() in EXTENSIONS) and path.is_file()
+    ]
+
+
+def require_images(folder: Path, *, any_extension: bool = False) -> list[Path]:
+    """Finds the images in a folder and its subfolders, as `find_images`.
+
+    Raises:
+        UserError: If the folder does not exist or contains no images.
+    """
+    images = find_images(folder, any_extension=any_extension)
+    if not images:
+        extensions = ", ".join(sorted(extension.lstrip(".") for extension in EXTENSIONS))
+        missing = "files" if any_extension else f"images. Known extensions: {extensions}"
+        raise UserError(f"{folder} contains no {missing}")
+    return images
+
+
+def open_image(
+    source: Path | Image.Image,
+    *,
+    channels: int = 3,
+    background: str = "white",
+    half: str | None = None,
+    reader: str | None = None,
+) -> tuple[Image.Image, Image.Image | None]:
+    """Opens an image as a viewer displays it: upright (EXIF), in sRGB, with 8 bits.
+
+    Only the first frame of an animation is used.
+
+    Args:
+        source: Path of the file, or an image opened with Pillow.
+        channels: 3 for RGB, 1 for gray.
+        background: Color under transparent pixels.
+        half: "left" or "right" of two images side by side; None for the whole.
+        reader: `FILE.py:NAME` of a function that reads the file instead of Pillow: from a path to a
+            uint8 array (height, width[, 1, 3 or 4]).
+
+    Returns:
+        The image (mode RGB or L), and its alpha channel (mode L) if it has one. `info["mode"]` of
+        the image is Pillow's name for how the file stores colors: RGB, L (gray), CMYK, I;16, ...
+
+    Raises:
+        ImageError: If the file is missing, truncated or not an image, or if the reader fails.
+        UserError: If the reader cannot be loaded.
+    """
+    name = "the image" if isinstance(source, Image.Image) else str(source)
+    if reader is not None and not isinstance(source, Image.Image):
+        source = _read_with(reader, source)
+    is_open = isinstance(source, Image.Image)
     try:
-        with Image.open(source) as file:
+        with contextlib.nullcontext(source) if is_open else Image.open(source) as file:
             file.load()
             upright = ImageOps.exif_transpose(file)
     except FileNotFoundError:
-        raise PictureError(f"there is no file {source}") from None
+        raise ImageError(f"there is no file {name}") from None
     except Image.UnidentifiedImageError:
-        raise PictureError(f"{source} is not a picture that can be read") from None
-    # Pillow's readers raise almost anything on damaged files (struct.error, SyntaxError, ZeroDivisionError, ...).
+        raise ImageError(f"{name} is not an image that can be read") from None
+    # Pillow's readers raise almost any exception on damaged files (struct.error, SyntaxError, ...).
     except Exception as error:
-        raise PictureError(f"{source} cannot be read: {error}") from None
-    return _as_seen(_half(upright, half), str(source), channels, background)
+        raise ImageError(f"{name} cannot be read: {error}") from None
+    image, alpha = _converted(crop_half(upright, half), name, channels, background)
+    image.info["mode"] = upright.mode
+    return image, alpha
 
 
-def _half(image: Image.Image, half: str | None) -> Image.Image:
-    """One of two pictures side by side; a column that is left over in the middle of an odd width belongs to none."""
+def crop_half(image: Image.Image, half: str | None) -> Image.Image:
+    """Crops one of two images side by side.
+
+    The middle column of an odd width belongs to neither half.
+
+    Args:
+        image: The whole image.
+        half: "left", "right", or None for the whole.
+    """
     width = image.width // 2
     if half is None or width == 0:
         return image
-    return image.crop((0, 0, width, image.height) if half == "left" else (image.width - width, 0, image.width, image.height))
+    left = 0 if half == "left" else image.width - width
+    return image.crop((left, 0, left + width, image.height))
 
 
-def _as_seen(image: Image.Image, source: str, channels: int, background: str) -> tuple[Image.Image, Image.Image | None]:
+def _read_with(reader: str, path: Path) -> Image.Image:
+    """Reads an image with a user-defined function, `FILE.py:NAME`."""
+    function = plugins.load(reader)
+    try:
+        array = np.asarray(function(path))
+    except Exception as error:  # user code may raise anything
+        raise ImageError(f"{path}: {reader} failed: {type(error).__name__}: {error}") from None
+    known = array.ndim >= 2 and array.shape[2:] in ((), (1,), (3,), (4,))
+    if array.dtype != np.uint8 or not known or array.size == 0:
+        raise ImageError(
+            f"{path}: {reader} returned {array.dtype} {array.shape}. It should return a uint8 "
+            "array (height, width[, 1, 3 or 4])"
+        )
+    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+
+
+def _converted(
+    image: Image.Image, name: str, channels: int, background: str
+) -> tuple[Image.Image, Image.Image | None]:
+    """Converts an image to RGB or gray on a background. Also returns its alpha channel."""
     mode = "RGB" if channels == 3 else "L"
     if 0 in image.size:
-        raise PictureError(f"{source} has no pixels: it is {image.width}x{image.height}")
+        raise ImageError(f"{name} has no pixels: it is {image.width}x{image.height}")
     if image.mode == "F":
-        raise PictureError(f"{source} holds 32-bit floats, which have no known range: save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        return _from_16_bits(image).convert(mode), None
+        raise ImageError(
+            f"{name} contains 32-bit floats, whose range is unknown. Save it with 8 or 16 bits"
+        )
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip instead of scale
+        levels = np.clip(np.asarray(image, dtype=np.float64) / 257, 0, 255).round()
+        return Image.fromarray(levels.astype(np.uint8)).convert(mode), None
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     color = _in_srgb(image if image.mode == "CMYK" else image.convert("RGB")).convert("RGB")
     if alpha is not None:
-        color = Image.composite(color, Image.new("RGB", image.size, ImageColor.getrgb(background)), alpha)
+        color = Image.composite(color, Image.new("RGB", image.size, background), alpha)
     return color.convert(mode), alpha
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Gray of 16 bits (which Pillow would clip) as 8 bits."""
-    values = np.asarray(image, dtype=np.float64)
-    return Image.fromarray(np.clip(values / 257, 0, 255).round().astype(np.uint8))
-
-
 def _in_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "CMYK"):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(source):
-            return image
-        converted = ImageCms.profileToProfile(image, source, _srgb(), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):  # a broken or foreign profile: the pixels as they are
-        return image
-    return converted or image
-
-
-@cache
-def _srgb() -> ImageCms.ImageCmsProfile:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    """Converts an RGB or CMYK image to sRGB, using its embedded profile."""
+    # There may be no profile, a broken one, or one for another color space.
+    with contextlib.suppress(KeyError, ImageCms.PyCMSError, OSError):
+        source = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        if "sRGB" not in ImageCms.getProfileDescription(source):
+            return ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB") or image
+    return image
 
 
 def to_bytes_tensor(image: Image.Image) -> torch.Tensor:
-    """A picture of mode RGB or L as uint8 (channels, height, width)."""
+    """Converts an image of mode RGB or L to uint8 (channels, height, width)."""
     import torch
 
-    array = np.array(image)
-    return torch.from_numpy(array if array.ndim == 3 else array[:, :, None]).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1).contiguous()
 
 
 def normalize(pixels: torch.Tensor) -> Images:
-    """uint8 to float32 in [-1, 1], any shape."""
+    """Converts uint8 of any shape to float32 in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
 def to_pixels(images: Images) -> torch.Tensor:
-    """[-1, 1] to uint8, rounded to the nearest level, any shape."""
-    import torch
-
-    return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    """Converts [-1, 1] of any shape to uint8, rounded to the nearest level and clipped."""
+    return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
 
 
 def to_tensor(image: Image.Image) -> Images:
-    """A picture of mode RGB or L as float32 (1, channels, height, width) in [-1, 1]."""
+    """Converts an image of mode RGB or L to float32 (1, channels, height, width) in [-1, 1]."""
     return normalize(to_bytes_tensor(image))[None]
 
 
-def to_picture(images: Images) -> Image.Image:
-    """(channels, height, width) or (1, channels, height, width) in [-1, 1] as a picture; 1 channel is gray, 3 are RGB."""
+def to_pil(images: Images) -> Image.Image:
+    """Converts one image in [-1, 1] to mode L (1 channel) or RGB (3 channels).
+
+    Args:
+        images: (channels, height, width) or (1, channels, height, width).
+    """
     pixels = to_pixels(images.reshape(images.shape[-3:])).cpu().permute(1, 2, 0).numpy()
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def save_picture(image: Image.Image, path: Path) -> None:
-    """Writes a picture in the format of the path's ending, aside first, so that no half-written file is left.
+def save_image(image: Image.Image, path: Path) -> None:
+    """Writes an image atomically, in the format of the path's extension.
 
-    JPEG and WebP at quality 95; alpha is dropped where the format has none.
+    JPEG and WebP have quality 95. Alpha is dropped where the format has none.
     """
     suffix = path.suffix.lower()
     if suffix in (".jpg", ".jpeg", ".ppm", ".bmp") and image.mode not in ("RGB", "L"):
         image = image.convert("RGB")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.part{path.suffix}")
-    if suffix in (".jpg", ".jpeg", ".webp"):
-        image.save(aside, quality=95)
-    elif suffix == ".png" and "sheet" in image.info:
-        text = PngImagePlugin.PngInfo()
+    options: dict[str, Any] = {"quality": 95} if suffix in (".jpg", ".jpeg", ".webp") else {}
+    text = PngImagePlugin.PngInfo()  # other formats ignore it
+    if "sheet" in image.info:
         text.add_text("sheet", image.info["sheet"])
-        image.save(aside, pnginfo=text)
-    else:
-        image.save(aside)
-    with aside.open("r+b") as file:
-        os.fsync(file.fileno())
-    try:
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        image.save(temporary, pnginfo=text, **options)

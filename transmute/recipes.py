@@ -1,32 +1,48 @@
-"""Named starting points, and training from Python."""
+"""Named recipes, and recipes from files."""
 
-from __future__ import annotations
-
-import signal
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from transmute.data.config import PreprocessConfig, SourceConfig
-from transmute.losses.config import LeastSquaresConfig
-from transmute.methods.config import ColorizationConfig, CUTConfig, CycleGANConfig, Pix2PixConfig
-from transmute.metrics.config import MetricsConfig
-from transmute.networks.config import FourStrideConfig, PyTorchGANUNetConfig, ResNetConfig
-from transmute.run import Run
-from transmute.settings import UserError, load_yaml, merged
-from transmute.training.config import ConstantConfig, LinearConfig, Recipe, TrainConfig
+from transmute import plugins
+from transmute.config.base import load_yaml, nested
+from transmute.config.data import PreprocessConfig
+from transmute.config.losses import LeastSquaresConfig
+from transmute.config.methods import (
+    ColorizationConfig,
+    CUTConfig,
+    CycleGANConfig,
+    MethodConfig,
+    Pix2PixConfig,
+)
+from transmute.config.networks import (
+    FourStrideConfig,
+    NetworkConfig,
+    PyTorchGANUNetConfig,
+    ResNetConfig,
+)
+from transmute.config.training import ConstantConfig, LinearConfig, Recipe
+from transmute.errors import UserError
 
 RECIPES: dict[str, Recipe] = {
     "cyclegan": Recipe(),
     "pix2pix": Recipe(method=Pix2PixConfig()),
     "facades": Recipe(method=Pix2PixConfig(direction="b_to_a")),
-    "cut": Recipe(method=CUTConfig(), epochs=400, preprocess=PreprocessConfig(settled=0.5)),
+    "cut": Recipe(method=CUTConfig(), epochs=400, preprocess=PreprocessConfig(uncropped=0.5)),
     "fastcut": Recipe(
-        method=CUTConfig(nce=10.0, identity=False, flip=True), schedule=LinearConfig(decay=0.25), preprocess=PreprocessConfig(settled=0.25)
+        method=CUTConfig(nce=10.0, identity=False, flip=True),
+        schedule=LinearConfig(decay=0.25),
+        preprocess=PreprocessConfig(uncropped=0.25),
     ),
     "colorization": Recipe(method=ColorizationConfig()),
     "pytorch-gan": Recipe(
-        method=CycleGANConfig(generator=ResNetConfig(upsampling="nearest"), discriminator=FourStrideConfig(), fool=0.5, cycle_a=5.0, cycle_b=5.0),
+        method=CycleGANConfig(
+            generator=ResNetConfig(upsampling="nearest"),
+            discriminator=FourStrideConfig(),
+            gan=0.5,
+            cycle_a=5.0,
+            cycle_b=5.0,
+        ),
         preprocess=PreprocessConfig(mode="cover-and-crop"),
         schedule=LinearConfig(ahead=0),
     ),
@@ -42,19 +58,21 @@ RECIPES: dict[str, Recipe] = {
         schedule=ConstantConfig(),
     ),
     "mmgeneration": Recipe(
-        method=CycleGANConfig(first="discriminators", identity=0.05), steps=270_000, schedule=LinearConfig(ahead=0, intervals=200)
+        method=CycleGANConfig(first="discriminators", identity=0.05),
+        steps=270_000,
+        schedule=LinearConfig(ahead=0, intervals=200),
     ),
     "mmgeneration-pix2pix": Recipe(method=Pix2PixConfig(), steps=80_000, schedule=ConstantConfig()),
 }
-"""Finished recipes, each with the semantics of the tool that it comes from."""
+"""Complete recipes. Each reproduces the training of a paper or another tool."""
 
-ABOUT: dict[str, str] = {
+DESCRIPTIONS: dict[str, str] = {
     "cyclegan": "unpaired, both directions; 100 + 100 epochs",
     "pix2pix": "paired, from the left half (a) to the right (b)",
     "facades": "pix2pix from the right half (labels) to the left",
-    "cut": "unpaired, one direction, by contrast; 200 + 200 epochs",
-    "fastcut": "CUT with less of everything; 150 + 50 epochs",
-    "colorization": "gray to color, from one folder of color pictures",
+    "cut": "unpaired, one direction, contrastive; 200 + 200 epochs",
+    "fastcut": "lighter CUT; 150 + 50 epochs",
+    "colorization": "gray to color, from one folder of color images",
     "pytorch-gan": "PyTorch-GAN's CycleGAN: its networks, averaged losses",
     "pytorch-gan-pix2pix": "PyTorch-GAN's pix2pix: its U-Net, constant rate",
     "mmgeneration": "mmgeneration's CycleGAN: discriminators first",
@@ -62,119 +80,78 @@ ABOUT: dict[str, str] = {
 }
 
 
-def recipe_from(method: str | None = None, file: Path | None = None, changes: dict[str, Any] | None = None) -> Recipe:
-    """A named recipe with the settings of a file, and then the changes, laid over it.
+def recipe_from(method: str | None = None, file: Path | None = None) -> Recipe:
+    """Returns a named recipe, updated with the settings in a file.
 
     Args:
-        method: A name in `RECIPES` (fastcut, say), for the recipe of that name; None takes the file's method, or cyclegan.
-        file: YAML or JSON (a run's recipe.json, say) with any of the recipe's settings.
-        changes: Nested settings; `{"method": {"generator": {"name": "unet"}}}` chooses another kind with that kind's defaults.
-    """
-    values = load_yaml(file) if file else {}
-    in_file = values.get("method", {})
-    told = in_file if isinstance(in_file, str) else in_file.get("name") if isinstance(in_file, dict) else in_file
-    if not isinstance(in_file, (str, dict)) or not isinstance(told, (str, type(None))):
-        raise UserError(f"{file}: method should be a name or settings with one, but is {in_file!r}")
-    name = method or told or "cyclegan"
-    if name not in RECIPES:
-        raise UserError(f"there is no recipe or method {name!r}: choose {' or '.join(RECIPES)}")
-    if told is not None and (RECIPES[told].method.name if told in RECIPES else told) != RECIPES[name].method.name:
-        raise UserError(f"the settings file is for the method {told}, but --method says {name}: leave one of them out")
-    if isinstance(in_file, str):
-        del values["method"]
-    return Recipe(**merged(merged(RECIPES[name].model_dump(), values), changes or {}))
-
-
-def train(
-    data: str | Path | None = None,
-    *,
-    run: str | Path | None = None,
-    method: str | None = None,
-    recipe: Recipe | str | Path | None = None,
-    start: str | Path | None = None,
-    size: int | str | None = None,
-    batch: int | None = None,
-    steps: int | None = None,
-    epochs: int | None = None,
-    seed: int | None = None,
-    source: SourceConfig = SourceConfig(),  # noqa: B008
-    report_every: int = 50,
-    sample_every: int = 500,
-    save_every: int = 1000,
-    evaluate_every: int | None = None,
-    metrics: MetricsConfig = MetricsConfig(),  # noqa: B008
-    best: str = "kid",
-    patience: int | None = None,
-    log: tuple[Literal["tensorboard", "wandb"], ...] = (),
-    keep: int = 2,
-    keep_every: int | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    devices: int = 1,
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
-    compile: Literal["auto", "on", "off"] = "auto",
-    graph: Literal["auto", "on", "off"] = "auto",
-    deterministic: bool = False,
-    sync_batch_norm: bool = False,
-) -> Run:
-    """Trains as `transmute train` does, and gives back the run.
-
-    Args:
-        data: Folder of a data set; or name two folders with `source=SourceConfig(a=..., b=...)`.
-        run: Folder for all that the training makes; an existing run is continued. None: a dated one under runs/.
-        method: A name in `RECIPES`.
-        recipe: A finished recipe in place of `method`, or the path of a YAML file.
-        start: Networks to start with (`--from`); their architecture should be the recipe's.
-        size, batch, steps, epochs, seed: Changes to the recipe.
-        source, report_every, sample_every, save_every, evaluate_every, metrics, best, patience, log, keep, keep_every, device, devices, precision,
-            compile, graph, deterministic, sync_batch_norm: As the flags of `transmute train`.
+        method: A name in `RECIPES`, or FILE.py:NAME of a custom method config. By default, the
+            method in the file, or else cyclegan.
+        file: YAML or JSON file with any of the recipe's settings, such as a run's recipe.json. YAML
+            may refer to custom methods and networks as FILE.py:NAME. JSON never imports code.
 
     Raises:
-        UserError: If something given does not fit, or a loss is not finite.
-        KeyboardInterrupt, SystemExit: When Ctrl-C or SIGTERM stopped the training; everything is saved then.
-
-    Example:
-        run = transmute.train("horse2zebra", run="runs/h2z", size=128, steps=1000)
-        transmute.Translator(run.folder)("horse.jpg").save("zebra.png")
+        UserError: If the method is unknown, or the file is for another one.
     """
-    from transmute.evaluation import Evaluator
-    from transmute.training.train import train as train_with
+    values = load_yaml(file) if file else {}
+    settings = values.pop("method", {})
+    settings = {"name": settings} if isinstance(settings, str) else settings
+    if not isinstance(settings, dict) or not isinstance(settings.get("name", ""), str):
+        raise UserError(f"{file}: `method` should be a name or settings, but is {settings!r}")
+    named = settings.pop("name", None)
+    if file and file.suffix.lower() in (".yaml", ".yml"):
+        settings = {key: _with_plugins(value) for key, value in settings.items()}
+    elif named and plugins.is_reference(named):
+        raise UserError(f"{file}: a JSON recipe cannot load code. Pass `method` as FILE.py:NAME")
+    recipe = _named(method or named or "cyclegan")
+    if named is not None and _method_name(named) != recipe.method.name:
+        raise UserError(f"{file} is for the method {named}, not for {method}. Use only one of them")
+    steps = values.pop("steps", recipe.steps)  # takes precedence over epochs in the file
+    return recipe.updated({**values, "method": settings}).replace(steps=steps)
 
-    if isinstance(recipe, Recipe) and method is not None:
-        raise UserError("give either a recipe, which has a method, or the name of a method")
-    base = recipe if isinstance(recipe, Recipe) else recipe_from(method, Path(recipe) if recipe else None)
-    changes = {name: value for name, value in {"size": size, "batch": batch, "epochs": epochs, "seed": seed}.items() if value is not None}
-    if steps is not None and epochs is not None:
-        raise UserError("give the length either in steps or in epochs, not in both")
-    if steps is not None or epochs is not None:
-        changes["steps"] = steps
-    config = TrainConfig(
-        folder=Path(data) if data is not None else None,
-        run=Path(run) if run is not None else None,
-        start=Path(start) if start is not None else None,
-        recipe=base.replace(**changes),
-        data=source,
-        report_every=report_every,
-        sample_every=sample_every,
-        save_every=save_every,
-        evaluate_every=evaluate_every,
-        metrics=metrics,
-        best=best,  # pyright: ignore[reportArgumentType]
-        patience=patience,
-        log=log,
-        keep=keep,
-        keep_every=keep_every,
-        device=device,
-        devices=devices,
-        precision=precision,
-        compile=compile,
-        graph=graph,
-        deterministic=deterministic,
-        sync_batch_norm=sync_batch_norm,
-    ).with_run()
-    stopped_by = train_with(config, evaluator=Evaluator)
-    if stopped_by == signal.SIGINT:
-        raise KeyboardInterrupt
-    if stopped_by:
-        sys.exit(128 + stopped_by)
-    assert config.run is not None
-    return Run(config.run)
+
+def with_kinds(recipe: Recipe, names: Mapping[str, str]) -> Recipe:
+    """Returns the recipe with other kinds of some settings.
+
+    If a setting already has this kind, it is unchanged.
+
+    Args:
+        recipe: The recipe.
+        names: For each setting, such as `method.generator`, the name of a kind, or FILE.py:NAME
+            of a custom network config.
+
+    Raises:
+        UserError: If a setting or kind is unknown.
+
+    >>> with_kinds(Recipe(), {"schedule": "cosine"}).schedule.name
+    'cosine'
+    """
+    for setting, name in sorted(names.items()):  # "method.generator" precedes its ".init"
+        current: Any = recipe
+        for key in setting.split("."):
+            current = dict(current).get(key, {})
+        kind = _with_plugins(name)
+        if type(kind) is not type(current):
+            recipe = recipe.updated(nested({setting: kind}))
+    return recipe
+
+
+def _named(name: str) -> Recipe:
+    if plugins.is_reference(name):
+        return Recipe(method=plugins.load_class(name, MethodConfig)())
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe or method {name!r}. Choose one of: {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def _method_name(name: str) -> str:
+    """The name of a recipe's method. Other names are returned unchanged."""
+    return _named(name).method.name if name in RECIPES or plugins.is_reference(name) else name
+
+
+def _with_plugins(value: Any) -> Any:
+    """Returns a setting of a method with FILE.py:NAME replaced by the config it refers to."""
+    settings = {"name": value} if isinstance(value, str) else value
+    if not isinstance(settings, Mapping) or not plugins.is_reference(str(settings.get("name"))):
+        return value
+    rest = {key: value for key, value in settings.items() if key != "name"}
+    return plugins.load_class(settings["name"], NetworkConfig)(**rest)

@@ -1,6 +1,4 @@
-"""The run folder: file names, atomic writes, and what is newest. Training writes it, translation and reports read it."""
-
-from __future__ import annotations
+"""The run folder: the names of its files, and the steps it contains."""
 
 import contextlib
 import hashlib
@@ -8,254 +6,258 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from transmute.settings import UserError
+from filelock import FileLock, Timeout
+
+from transmute.errors import UserError
+from transmute.files import write_json, write_text
 
 
 class Run:
-    """Everything one training leaves behind.
+    """The folder of one training run. Training writes it; translation and reports read it.
 
     Args:
-        folder: Where it lies or will lie; nothing is created before something is written.
+        folder: Path of the folder. It is created when the first file is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    @property
-    def recipe_file(self) -> Path:
-        return self.folder / "recipe.json"
-
-    @property
-    def environment_file(self) -> Path:
-        return self.folder / "environment.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def evaluations_file(self) -> Path:
-        return self.folder / "evaluations.jsonl"
-
-    @property
-    def report_file(self) -> Path:
-        return self.folder / "report.html"
+        self.recipe_file = folder / "recipe.json"
+        self.environment_file = folder / "environment.json"
+        self.metrics_file = folder / "metrics.jsonl"
+        self.evaluations_file = folder / "evaluations.jsonl"
+        self.report_file = folder / "report.html"
 
     def sample_file(self, step: int) -> Path:
+        """Path of the sample sheet of a step."""
         return self.folder / "samples" / f"{step}.png"
 
     def checkpoint_file(self, step: int, rank: int = 0) -> Path:
-        """The first process's file holds everything; those of the others what only they have."""
-        return self.folder / "checkpoints" / (f"{step}.safetensors" if rank == 0 else f"{step}.rank{rank}.safetensors")
+        """Path of a rank's checkpoint. Only rank 0's contains the shared state."""
+        return self.folder / "checkpoints" / f"{step}{f'.rank{rank}' if rank else ''}.safetensors"
 
     def model_folder(self, step: int) -> Path:
+        """Path of the folder with the models of a step."""
         return self.folder / "models" / str(step)
 
     @property
-    def address(self) -> str:
-        """A short name that stays its own while other runs come and go, for addresses of pages."""
+    def url_id(self) -> str:
+        """A short identifier for URLs that depends only on the path of the folder."""
         return hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:12]
 
     def exists(self) -> bool:
-        """Whether a training has begun here."""
+        """Whether a training run was started in this folder."""
         return self.recipe_file.is_file()
 
     def checkpoints(self) -> list[int]:
-        """Steps with a checkpoint, oldest first."""
-        return sorted(int(path.stem) for path in (self.folder / "checkpoints").glob("*.safetensors") if _is_step(path.stem))
+        """Steps that have a checkpoint, in ascending order."""
+        return _steps(self.folder / "checkpoints", ".safetensors")
 
     def samples(self) -> list[int]:
-        """Steps with a sheet of samples, oldest first."""
-        return sorted(int(path.stem) for path in (self.folder / "samples").glob("*.png") if _is_step(path.stem))
+        """Steps that have a sample sheet, in ascending order."""
+        return _steps(self.folder / "samples", ".png")
 
     def models(self) -> list[int]:
-        """Steps with models, oldest first."""
-        return sorted(int(path.name) for path in (self.folder / "models").glob("*") if _is_step(path.name))
+        """Steps that have models, in ascending order."""
+        return _steps(self.folder / "models", "")
 
     def best(self) -> dict[str, Any] | None:
-        """The evaluation that found the best models, of those that are still there; None if there is none."""
-        rows, models = self.evaluations(), self.models()
-        alike = [row for row in rows if row["step"] in models and _measure(row) == _measure(rows[-1])]
-        return min(alike, key=lambda row: row["best"]["value"] * (1 if row["best"]["better"] == "lower" else -1), default=None)
+        """The best evaluation whose models still exist, or None."""
+        models, rows = self.models(), comparable_evaluations(self.evaluations())
+        return best_evaluation([row for row in rows if row["step"] in models])
 
     def models_at(self, step: int | str = "newest") -> Path:
-        """The folder of the models of a step, of the newest or of the best.
+        """Returns the folder with the models of a step.
+
+        Args:
+            step: A step, "newest", or "best" (by the deciding metric of its evaluations).
 
         Raises:
-            UserError: If the run has none.
+            UserError: If the run has no such models.
         """
         steps = self.models()
         if not steps:
-            raise UserError(f"{self.folder} holds no model yet: train it until its first checkpoint, or name a model file")
-        if step == "best":
-            best = self.best()
-            if best is None:
-                raise UserError(
-                    f"{self.folder} was not evaluated in training, so none of its models is known as the best: train with --evaluate-every"
-                )
-            return self.model_folder(best["step"])
-        if step == "newest":
-            return self.model_folder(steps[-1])
-        if not str(step).isdecimal() or int(step) not in steps:
-            raise UserError(f"{self.folder} keeps no models of step {step}: choose newest, best, or one of {', '.join(map(str, steps))}")
-        return self.model_folder(int(step))
-
-    def model_file(self, direction: str | None = None, step: int | str = "newest") -> Path:
-        """A model for a direction; without one, the first of a_to_b and b_to_a that there is.
-
-        Raises:
-            UserError: If the run has no model, or none for that direction.
-        """
-        folder = self.models_at(step)
-        found = sorted(path.stem for path in folder.glob("*_to_*.safetensors"))
-        if not found:
-            raise UserError(f"{folder} is empty: name a model file, or another run")
-        if direction is not None and direction not in found:
-            raise UserError(f"{self.folder} has no model for {direction}: it has {' and '.join(found)}")
-        return folder / f"{direction or found[0]}.safetensors"
+            raise UserError(
+                f"{self.folder} contains no model yet. Train it until its first checkpoint, or "
+                "pass a model file"
+            )
+        best = self.best()
+        if step == "best" and best is None:
+            raise UserError(
+                f"{self.folder} was not evaluated during training, so its best model is unknown. "
+                "Choose another step, or train with `evaluate_every`"
+            )
+        chosen = {"newest": steps[-1], "best": best and best["step"]}.get(str(step), step)
+        if str(chosen) not in map(str, steps):
+            raise UserError(
+                f"{self.folder} has no models of step {step}. Choose one of: newest, best, "
+                f"{', '.join(map(str, steps))}"
+            )
+        return self.folder / "models" / str(chosen)
 
     def read_json(self, path: Path) -> dict[str, Any]:
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {path}: {error}") from None
-        if not isinstance(values, dict):
-            raise UserError(f"{path} is damaged: it holds no settings")
-        return values
+        """Reads a JSON object.
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """The facts of each session so far, from environment.json; empty where it is missing or damaged."""
-        with contextlib.suppress(UserError):
-            sessions = self.read_json(self.environment_file).get("sessions")
-            return [facts for facts in sessions if isinstance(facts, dict)] if isinstance(sessions, list) else []
-        return []
+        Raises:
+            UserError: If the file is missing or damaged.
+        """
+        try:
+            return {**json.loads(path.read_text(encoding="utf-8"))}
+        except (OSError, TypeError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}") from None
 
     def write_json(self, path: Path, values: dict[str, Any]) -> None:
-        write_atomically(path, json.dumps(values, indent=2) + "\n")
+        write_json(path, values)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The facts of each session, from environment.json. Empty if it is missing or damaged."""
+        with contextlib.suppress(UserError, KeyError, TypeError):
+            sessions = self.read_json(self.environment_file)["sessions"]
+            return [session for session in sessions if isinstance(session, dict)]
+        return []
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, one for each report."""
-        return _rows(self.metrics_file)
+        """The rows of metrics.jsonl, one per report."""
+        return list(_rows(self.metrics_file))
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """The rows of evaluations.jsonl: `{"step", "best": {"name", "features", "value", "better"}, "figures": {direction: [figure, ...]}}`."""
+        """The rows of evaluations.jsonl.
+
+        A row is `{"step", "best": {"name", "features", "value", "better"},
+        "metrics": {direction: [metric, ...]}}`; `better` is "lower" or "higher".
+        """
         return [row for row in _rows(self.evaluations_file) if _is_evaluation(row)]
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        _append(self.metrics_file, row)
+        """Appends a row to metrics.jsonl."""
+        _append_row(self.metrics_file, row)
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
-        _append(self.evaluations_file, row)
+        """Appends a row to evaluations.jsonl."""
+        _append_row(self.evaluations_file, row)
 
     def rewind(self, step: int) -> None:
-        """Forgets rows, samples, checkpoints and models from after `step`, which a continued training makes again."""
+        """Removes rows, samples, checkpoints and models of later steps, before training resumes."""
         for file in (self.metrics_file, self.evaluations_file):
             if file.is_file():
                 rows = [row for row in _rows(file) if row["step"] <= step]
-                write_atomically(file, "".join(json.dumps(row) + "\n" for row in rows))
-        for later in self.samples():
-            if later > step:
-                self.sample_file(later).unlink()
-        for later in self.checkpoints():
-            if later > step:
-                self._remove_checkpoint(later)
-        for later in self.models():
-            if later > step:
-                shutil.rmtree(self.model_folder(later))
+                write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+        for later in [later for later in self.samples() if later > step]:
+            self.sample_file(later).unlink()
+        for later in [later for later in self.checkpoints() if later > step]:
+            self._remove_checkpoint(later)
+        for later in [later for later in self.models() if later > step]:
+            shutil.rmtree(self.model_folder(later))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from training into this run meanwhile; the lock of a process that dies is gone with it.
+        """Prevents other processes from training in this folder while the block runs.
+
+        The operating system releases the lock of a process that dies.
 
         Raises:
-            UserError: If another one does so now. (Where the system has no such locks, nothing is kept.)
+            UserError: If another process holds the lock.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / ".lock"
-        with path.open("w") as file:
-            with contextlib.suppress(ImportError):
-                import fcntl
-
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise UserError(f"another process is training into {self.folder}: wait for it, or choose another --run") from None
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+        lock = FileLock(self.folder / ".lock", thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(
+                f"another process is training into {self.folder}. Wait for it, or choose another "
+                "`run`"
+            ) from None
+        try:
+            yield
+        finally:
+            # POSIX locks leave their file; Windows cannot remove an open one, but releasing does.
+            with contextlib.suppress(PermissionError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     def set_aside(self, step: int) -> None:
-        """Renames a damaged checkpoint, so that it no longer counts but is not lost."""
+        """Renames a damaged checkpoint, so that it is ignored but not lost."""
         path = self.checkpoint_file(step)
         path.replace(path.with_name(f"{path.name}.damaged"))
 
     def keep_newest(self, count: int, every: int | None = None) -> None:
-        """Removes all but the newest checkpoints and models without one; the best models stay, and those of a multiple of `every`."""
+        """Removes all but the newest checkpoints, and the models of steps without one.
+
+        Args:
+            count: Number of checkpoints to keep.
+            every: Models of steps that are a multiple of it are kept, as are the best models.
+        """
         best = self.best()
         for step in self.checkpoints()[:-count]:
             self._remove_checkpoint(step)
-        stay = {*self.checkpoints(), best["step"] if best else None}
+        kept = {*self.checkpoints(), best["step"] if best else None}
         for step in self.models():
-            if (not every or step % every) and step not in stay:
+            if (not every or step % every) and step not in kept:
                 shutil.rmtree(self.model_folder(step))
 
     def _remove_checkpoint(self, step: int) -> None:
-        self.checkpoint_file(step).unlink()
-        for path in (self.folder / "checkpoints").glob(f"{step}.rank*.safetensors"):
+        for path in (self.folder / "checkpoints").glob(f"{step}.*safetensors"):  # of all ranks
             path.unlink()
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file, each with a step; lines that are none, such as one that a killed process left half-written, are passed over."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError):
-            row = json.loads(line)
-            if isinstance(row, dict) and isinstance(row.get("step"), int):
-                rows.append(row)
-    return rows
+def comparable_evaluations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluations of trained networks by the same metric and features as the latest one."""
+    measures = [(row["best"]["name"], row["best"].get("features", "")) for row in rows]
+    return [
+        row
+        for row, measure in zip(rows, measures, strict=True)
+        if row["step"] and measure == measures[-1]
+    ]
 
 
-def _measure(row: dict[str, Any]) -> tuple[str, str]:
-    """By what an evaluation says which models are the best: the figure, and the features that it stands on."""
-    return row["best"]["name"], row["best"].get("features", "")
-
-
-def _is_evaluation(row: dict[str, Any]) -> bool:
-    """Whether a row is whole: such files are edited by hand too."""
-    best, figures = row.get("best"), row.get("figures")
-    if not isinstance(best, dict) or not isinstance(best.get("name"), str) or best.get("better") not in ("lower", "higher"):
-        return False
-    if not isinstance(best.get("value"), (int, float)) or not math.isfinite(best["value"]) or not isinstance(figures, dict):
-        return False
-    return all(
-        isinstance(each, list) and all(isinstance(one, dict) and "name" in one and "value" in one for one in each) for each in figures.values()
+def best_evaluation(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first evaluation with the best value, among those comparable with the latest."""
+    signs = {"lower": 1, "higher": -1}
+    return min(
+        comparable_evaluations(rows),
+        key=lambda row: signs[row["best"]["better"]] * row["best"]["value"],
+        default=None,
     )
 
 
-def _append(path: Path, row: dict[str, Any]) -> None:
+def _steps(folder: Path, suffix: str) -> list[int]:
+    """The steps for which a folder has an entry named by the step. Ignores other names."""
+    names = [path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}")]
+    return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file that have a step.
+
+    Skips damaged lines, such as a half-written one at the end, which a killed process leaves.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines():
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            row = json.loads(line)
+            if isinstance(row["step"], int):
+                yield row
+
+
+def _append_row(path: Path, row: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def _is_step(name: str) -> bool:
-    return name.isdecimal() and name == str(int(name))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file aside and renames it, so that it is old or new and never half of either."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+def _is_evaluation(row: dict[str, Any]) -> bool:
+    """Whether a row has all fields of an evaluation. Users edit these files by hand."""
+    try:
+        return (
+            isinstance(row["best"]["name"], str)
+            and row["best"]["better"] in ("lower", "higher")
+            and math.isfinite(row["best"]["value"])
+            and all(
+                {"name", "value"} <= metric.keys() for metric in chain(*row["metrics"].values())
+            )
+        )
+    except (AttributeError, KeyError, OverflowError, TypeError):
+        return False

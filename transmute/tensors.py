@@ -1,6 +1,8 @@
-"""Names for the shapes of tensors. They document; where jaxtyping is installed, the tests check them at run time."""
+"""Names of tensor shapes, for documentation. Tests check them at run time, with jaxtyping.
 
-from __future__ import annotations
+Images: in [-1, 1], RGB or gray. Features: outputs of layers. Scores: a discriminator's outputs, one
+per patch, unbounded. Scalar: a loss. Vectors: features at some positions of an image.
+"""
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -17,6 +19,3 @@ else:
     Scores = Float[Tensor, "batch 1 _ _"]
     Scalar = Float[Tensor, ""]
     Vectors = Float[Tensor, "batch places width"]
-
-# Images: pictures in [-1, 1], RGB or gray. Features: what layers pass on, of changing size.
-# Scores: what a discriminator says of each patch, unbounded. Scalar: a loss. Vectors: what is compared at some places of a picture.

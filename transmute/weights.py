@@ -1,9 +1,9 @@
-"""Files of tensors: safetensors with a JSON header, a checksum, and atomic writing. The one place that opens what may be hostile."""
+"""Files of tensors: safetensors with a JSON header and a checksum, and safe loading of pickles.
 
-from __future__ import annotations
+This module is the only one that opens PyTorch files, which may be malicious.
+"""
 
 import json
-import os
 import pickle
 import re
 import warnings
@@ -14,53 +14,43 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialized
+from safetensors.torch import save
 
-from transmute.settings import UserError
+from transmute.errors import UserError
+from transmute.files import placeholder, write_bytes
 
 
 class WeightsError(UserError):
-    """A file of tensors that is missing, damaged or something else."""
-
-
-class UnreadableError(UserError):
-    """A file that the system does not let us read just now; it may be whole."""
+    """A file of weights is missing, damaged, or of another kind."""
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
-    """Writes tensors and a JSON-able header to one file; it is complete or not there, whenever the machine stops."""
+    """Writes tensors and a JSON-serializable header to one file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header)
-    # One entry only: safetensors writes several in an order that changes from run to run.
+    # One entry only: safetensors writes several in an order that varies between processes.
     metadata = {"transmute": f"{_checksum(text, tensors):08x} {text}"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("wb") as file:
-        file.write(serialized(tensors, metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    write_bytes(path, save(tensors, metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors (on the CPU) and the header of a file that `save_tensors` wrote.
+    """Returns the tensors (on the CPU) and the header of a file written by `save_tensors`.
 
     Raises:
-        WeightsError: If the file is missing, truncated, changed, or not one of ours.
-        UnreadableError: If the system does not let us read it.
+        WeightsError: If the file is missing, damaged, or not written by Transmute.
+        UserError: If permission to read it is denied. The file may be intact.
     """
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
-    if not os.access(path, os.R_OK):
-        raise UnreadableError(f"there is no permission to read {path}")
     try:
-        with safe_open(path, framework="pt") as file:
+        # safetensors says that there is no file if there is no permission to read it.
+        with path.open("rb"), safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
-        raise WeightsError(f"{path} is no safetensors file, or is damaged ({error})") from None
+        raise WeightsError(f"{path} is not a safetensors file, or is damaged ({error})") from None
+    except FileNotFoundError:
+        raise WeightsError(f"there is no file {path}") from None
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error}") from None
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if "transmute" not in metadata:
         raise WeightsError(f"{path} is a safetensors file, but not one that Transmute wrote")
     checksum, _, text = metadata["transmute"].partition(" ")
@@ -70,7 +60,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> int:
-    """Of the header, and of names, types, shapes and contents of the tensors."""
+    """CRC-32 of the header and of the names, types, shapes and contents of the tensors."""
     checksum = zlib.crc32(text.encode())
     for name, tensor in sorted(tensors.items()):
         checksum = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
@@ -78,51 +68,50 @@ def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> int:
     return checksum
 
 
-def require_no_impostor(path: Path) -> bytes:
-    """The first bytes of a file, which may not be those of a Git LFS pointer or a web page in its place.
+def require_no_placeholder(path: Path) -> None:
+    """Checks that a file of weights is not a Git LFS pointer or a web page.
 
     Raises:
-        WeightsError: If they are.
-        UnreadableError: If the system does not let us read it.
+        WeightsError: If it is one.
+        UserError: If permission to read it is denied. The file may be intact.
     """
     try:
-        with path.open("rb") as file:
-            start = file.read(200)
+        if kind := placeholder(path):
+            raise WeightsError(f"{path} is {kind}, not a file of weights. Download the file again")
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    if start.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path} is only a Git LFS pointer to the file: fetch the file itself with 'git lfs pull'")
-    if start.lstrip()[:5].lower() in (b"<!doc", b"<html"):
-        raise WeightsError(f"{path} is a web page, not a file of weights: the download answered with an error page, so fetch it again")
-    return start
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def load_pickled(path: Path) -> Any:
-    """What `torch.save` wrote to a file, on the CPU, as long as it is tensors and plain values: nothing in it is executed.
+    """Loads a file written by `torch.save`, on the CPU, without executing anything in it.
 
     Raises:
-        WeightsError: If the file is missing, truncated, no such file, or holds other objects (a whole pickled module, say).
-        UnreadableError: If the system does not let us read it.
+        WeightsError: If the file is damaged, of another kind, or contains objects other than
+            tensors and plain values (such as a whole pickled module).
+        UserError: If the file is missing, or permission to read it is denied.
     """
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
-    start = require_no_impostor(path)
-    if start[8:10] == b'{"':
-        raise WeightsError(f"{path} is a safetensors file, not one of torch.save: if Transmute wrote it, it is a model file already")
-    damaged = WeightsError(f"{path} is truncated or damaged, or no file of weights that torch.save wrote")
+    require_no_placeholder(path)
+    with path.open("rb") as file:
+        if file.read(10).endswith(b'{"'):
+            raise WeightsError(
+                f"{path} is a safetensors file, not one written by torch.save. If Transmute wrote "
+                "it, it is already a model file"
+            )
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if archive.testzip() is not None:  # torch itself does not look at the checksums
-                    raise damaged
+                if archive.testzip() is not None:  # torch does not verify the checksums
+                    raise zipfile.BadZipFile
         with warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if re.search("Unsupported (global|class)|GLOBAL|REDUCE", str(error)):
-            raise WeightsError(
-                f"{path} holds pickled objects beside tensors (a whole module, say), which could execute anything and are not loaded: "
-                "save its state_dict() alone, with the tool that wrote it"
-            ) from None
-        raise damaged from None
-    except Exception:  # torch and zipfile raise almost anything on a damaged file
-        raise damaged from None
+    except Exception as error:  # torch and zipfile raise many types of errors on damaged files
+        problem = "is truncated or damaged, or is not a file of weights written by torch.save"
+        if isinstance(error, pickle.UnpicklingError) and re.search(
+            "Unsupported (global|class)|GLOBAL|REDUCE", str(error)
+        ):
+            problem = (
+                "contains pickled objects besides tensors (such as a whole module). They could "
+                "execute code, so they are not loaded. Save only its state_dict(), with the tool "
+                "that wrote it"
+            )
+        raise WeightsError(f"{path} {problem}") from None

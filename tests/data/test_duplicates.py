@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from transmute.data.duplicates import Impression, find_twins, impression
+from transmute.data.duplicates import ImageHash, find_near_duplicates, image_hash
 
 
 def scene(seed: int, side: int = 96) -> Image.Image:
-    """A picture that looks like no other: soft blots of color."""
+    """Soft blots of color, different for each seed."""
     blots = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     return Image.fromarray(blots).resize((side, side), Image.Resampling.BICUBIC)
 
@@ -21,14 +21,14 @@ def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-OTHERS = [impression(scene(seed)) for seed in range(1, 60)]
+OTHERS = [image_hash(scene(seed)) for seed in range(1, 60)]
 
 
-def how(changed: Image.Image) -> str | None:
-    """How a changed first scene is found among the first and 59 others."""
-    twins = find_twins([impression(changed)], [*OTHERS, impression(scene(0))])
-    assert all(twin.other == len(OTHERS) for twin in twins)
-    return twins[0].how if twins else None
+def kind_of_duplicate(changed: Image.Image) -> str | None:
+    """How a changed scene is found among the original and 59 other scenes."""
+    found = find_near_duplicates([image_hash(changed)], [*OTHERS, image_hash(scene(0))])
+    assert all(duplicate.other == len(OTHERS) for duplicate in found)
+    return found[0].kind if found else None
 
 
 @pytest.mark.parametrize(
@@ -45,39 +45,65 @@ def how(changed: Image.Image) -> str | None:
         (ImageOps.invert, None),
         (lambda image: image.crop((0, 0, 48, 48)), None),
     ],
-    ids=["equal", "jpeg", "smaller", "darker", "gray", "trimmed", "mirrored", "turned", "inverted", "a quarter"],
+    ids=[
+        "equal",
+        "jpeg",
+        "smaller",
+        "darker",
+        "gray",
+        "trimmed",
+        "mirrored",
+        "turned",
+        "inverted",
+        "a quarter",
+    ],
 )
-def test_copies_are_found_and_what_shows_something_else_is_not(change, expected: str | None) -> None:
-    assert how(change(scene(0))) == expected
+def test_copies_are_found_and_different_images_are_not(change, expected: str | None) -> None:
+    assert kind_of_duplicate(change(scene(0))) == expected
 
 
-def test_two_hundred_different_scenes_have_no_twins() -> None:
-    assert find_twins([impression(scene(seed, 32)) for seed in range(200)]) == []
+def test_two_hundred_different_scenes_have_no_duplicates() -> None:
+    assert find_near_duplicates([image_hash(scene(seed, 32)) for seed in range(200)]) == []
 
 
-def test_within_one_folder_each_copy_is_found_once_and_points_to_an_earlier_picture() -> None:
-    pictures = [impression(image) for image in (scene(1), scene(2), scene(1), as_jpeg(scene(2), 60), scene(1))]
-    assert [(twin.picture, twin.other, twin.how) for twin in find_twins(pictures)] == [(2, 0, "same"), (3, 1, "nearly"), (4, 0, "same")]
+def test_within_one_folder_each_copy_is_found_once_with_an_earlier_image() -> None:
+    images = [
+        image_hash(image)
+        for image in (scene(1), scene(2), scene(1), as_jpeg(scene(2), 60), scene(1))
+    ]
+    assert [tuple(duplicate) for duplicate in find_near_duplicates(images)] == [
+        (2, 0, "same"),
+        (3, 1, "nearly"),
+        (4, 0, "same"),
+    ]
 
 
-def test_pictures_of_one_color_are_twins_only_to_the_pixel() -> None:
+def test_images_of_one_color_are_duplicates_only_if_all_pixels_are_equal() -> None:
     red, darker = (Image.new("RGB", (32, 32), (level, 0, 0)) for level in (255, 254))
-    assert find_twins([impression(red), impression(darker)]) == []
-    assert [twin.how for twin in find_twins([impression(red), impression(red)])] == ["same"]
+    assert find_near_duplicates([image_hash(red), image_hash(darker)]) == []
+    [duplicate] = find_near_duplicates([image_hash(red), image_hash(red)])
+    assert duplicate.kind == "same"
 
 
-def test_equal_bytes_of_another_shape_are_another_picture() -> None:
+def test_equal_bytes_of_different_shapes_have_different_digests() -> None:
     wide, high = (Image.new("RGB", size) for size in ((8, 4), (4, 8)))
-    assert impression(wide).digest != impression(high).digest
+    assert image_hash(wide).digest != image_hash(high).digest
 
 
-def test_copies_are_found_across_the_borders_of_what_is_compared_at_once() -> None:
+def test_copies_are_found_across_chunks() -> None:
     thumbnails = np.random.default_rng(0).integers(0, 256, (1300, 16, 16), dtype=np.uint8)
     thumbnails[1299] = thumbnails[3]
     thumbnails[700] = thumbnails[699]
-    pictures = [Impression(str(index).encode(), thumbnail) for index, thumbnail in enumerate(thumbnails)]
-    assert [twin[:2] for twin in find_twins(pictures)] == [(700, 699), (1299, 3)]
+    images = [
+        ImageHash(str(index).encode(), thumbnail) for index, thumbnail in enumerate(thumbnails)
+    ]
+    assert [duplicate[:2] for duplicate in find_near_duplicates(images)] == [(700, 699), (1299, 3)]
 
 
-def test_nothing_has_no_twins() -> None:
-    assert find_twins([]) == find_twins([], OTHERS) == find_twins(OTHERS[:1], []) == []
+def test_no_images_have_no_duplicates() -> None:
+    assert (
+        find_near_duplicates([])
+        == find_near_duplicates([], OTHERS)
+        == find_near_duplicates(OTHERS[:1], [])
+        == []
+    )

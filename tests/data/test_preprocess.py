@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transmute.data.config import PreprocessConfig
-from transmute.data.preprocess import Draw, Geometry, random_draw
+from transmute.config.data import PreprocessConfig
+from transmute.data.preprocess import Augmentation, Geometry, random_augmentation
 
 
-def picture(width: int, height: int) -> Image.Image:
-    """Red grows to the right, green downwards: every pixel says where it was."""
+def image(width: int, height: int) -> Image.Image:
+    """Red increases to the right, green downwards, so that a pixel gives its position."""
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8))
 
@@ -26,7 +26,7 @@ def corner(image: Image.Image) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "size", "load", "given", "resized", "final"),
+    ("mode", "size", "load", "original", "resized", "final"),
     [
         ("resize-and-crop", "256x256", None, (100, 50), (286, 286), (256, 256)),
         ("resize-and-crop", "512x256", None, (100, 50), (572, 286), (512, 256)),
@@ -42,40 +42,48 @@ def corner(image: Image.Image) -> tuple[int, int]:
         ("cover-and-crop", "64x32", "80x40", (100, 100), (80, 80), (64, 32)),
     ],
 )
-def test_sizes_on_the_way(mode, size, load, given, resized, final) -> None:
-    ways = geometry(mode, size, load)
-    assert ways.resized(*given) == resized
-    assert ways.final(*given) == final
-    assert ways.crop(ways.resize(picture(*given)), Draw(0.3, 0.9, True)).size == final
-    assert ways.whole(picture(*given)).size == final
+def test_sizes_before_and_after_the_crop(mode, size, load, original, resized, final) -> None:
+    sizes = geometry(mode, size, load)
+    assert sizes.resized(*original) == resized
+    assert sizes.final(*original) == final
+    assert sizes.crop(sizes.resize(image(*original)), Augmentation(0.3, 0.9, True)).size == final
+    assert sizes.whole(image(*original)).size == final
 
 
-def test_a_crop_lies_where_its_draw_says_and_a_flip_mirrors_it() -> None:
-    ways = geometry("crop", "10x10")
-    assert corner(ways.crop(picture(30, 20), Draw(0.0, 0.0, False))) == (0, 0)
-    assert corner(ways.crop(picture(30, 20), Draw(0.999, 0.999, False))) == (20, 10)
-    assert corner(ways.crop(picture(30, 20), Draw(0.0, 0.0, True))) == (9, 0)
+def test_an_augmentation_sets_the_position_of_the_crop_and_a_flip_mirrors_it() -> None:
+    preprocess = geometry("crop", "10x10")
+    assert corner(preprocess.crop(image(30, 20), Augmentation(0.0, 0.0, False))) == (0, 0)
+    assert corner(preprocess.crop(image(30, 20), Augmentation(0.999, 0.999, False))) == (20, 10)
+    assert corner(preprocess.crop(image(30, 20), Augmentation(0.0, 0.0, True))) == (9, 0)
 
 
-def test_every_place_of_the_crop_is_drawn() -> None:
-    ways, random = geometry("crop", "7x7"), np.random.default_rng(0)
-    corners = {corner(ways.crop(picture(10, 9), random_draw(random, flip=False))) for _ in range(400)}
+def test_random_crops_reach_every_position() -> None:
+    preprocess, random = geometry("crop", "7x7"), np.random.default_rng(0)
+    corners = {
+        corner(preprocess.crop(image(10, 9), random_augmentation(random, flip=False)))
+        for _ in range(400)
+    }
     assert corners == {(x, y) for x in range(4) for y in range(3)}
 
 
-def test_half_of_the_draws_mirror_unless_told_not_to() -> None:
+def test_half_of_the_augmentations_mirror_unless_flips_are_off() -> None:
     random = np.random.default_rng(0)
-    flips = sum(random_draw(random, flip=True).flip for _ in range(1000))
+    flips = sum(random_augmentation(random, flip=True).flip for _ in range(1000))
     assert 421 < flips < 579  # five standard deviations of a fair coin
-    assert not any(random_draw(random, flip=False).flip for _ in range(100))
+    assert not any(random_augmentation(random, flip=False).flip for _ in range(100))
 
 
 def test_resizing_is_pillow_s_bicubic() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
     expected = np.asarray(noise.resize((72, 72), Image.Resampling.BICUBIC))
-    assert np.array_equal(np.asarray(geometry("resize-and-crop", "64x64", "72x72").resize(noise)), expected)
+    assert np.array_equal(
+        np.asarray(geometry("resize-and-crop", "64x64", "72x72").resize(noise)), expected
+    )
 
 
-def test_the_whole_picture_is_shown_without_chance() -> None:
-    assert np.array_equal(np.asarray(geometry("resize-and-crop", "16x16").whole(picture(32, 32))), np.asarray(picture(32, 32).resize((16, 16), 3)))
-    assert corner(geometry("crop", "10x10").whole(picture(30, 20))) == (10, 5)
+def test_the_whole_image_is_resized_or_its_middle_is_cropped() -> None:
+    assert np.array_equal(
+        np.asarray(geometry("resize-and-crop", "16x16").whole(image(32, 32))),
+        np.asarray(image(32, 32).resize((16, 16), 3)),
+    )
+    assert corner(geometry("crop", "10x10").whole(image(30, 20))) == (10, 5)

@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from transmute.cli import main, run_command
+from transmute.config.networks import DiscriminatorConfig, HeadsConfig
+from transmute.errors import UserError
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.importer import import_file
-from transmute.settings import UserError
+from transmute.interop.recognition import recognize_network
 from transmute.translation.model import ModelCard, PartCard, load_model
 from transmute.weights import load_tensors
 
@@ -31,15 +33,23 @@ JUNYANZ = [
     "discriminator_n_layers_instance_3/latest_net_D",
     "discriminator_pixel_batch_3/latest_net_D",
 ]
-SINGLE = [f"junyanz/{name}" for name in JUNYANZ] + ["cut/generator/latest_net_G", "cut/generator/latest_net_D"]
-SINGLE += ["pytorch-gan/cyclegan/G_AB_7", "pytorch-gan/cyclegan/D_A_7", "pytorch-gan/pix2pix/generator_7"]
+SINGLE = [f"junyanz/{name}" for name in JUNYANZ] + [
+    "cut/generator/latest_net_G",
+    "cut/generator/latest_net_D",
+]
+SINGLE += [
+    "pytorch-gan/cyclegan/G_AB_7",
+    "pytorch-gan/cyclegan/D_A_7",
+    "pytorch-gan/pix2pix/generator_7",
+]
 
 
 def network_of(file: Path) -> nn.Module:
-    """The network that a file describes, in eval mode."""
+    """The network in a file, in eval mode."""
     state, header = load_tensors(file)
     if "part" in header:
         card = PartCard(**header)
+        assert isinstance(card.network, (DiscriminatorConfig, HeadsConfig))
         network = card.network.build(card.in_channels)
         network.load_state_dict(state)
         return network.eval()
@@ -47,12 +57,21 @@ def network_of(file: Path) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_an_imported_network_computes_what_the_other_tool_computes(golden: Path, tmp_path: Path, name: str) -> None:
-    assert run_command(["import", str(golden / f"{name}.pth"), "--out", str(tmp_path / "it.safetensors")]) == 0
+def test_an_imported_network_computes_what_the_other_tool_computes(
+    golden: Path, tmp_path: Path, name: str
+) -> None:
+    assert (
+        run_command(
+            ["import", str(golden / f"{name}.pth"), "--out", str(tmp_path / "it.safetensors")]
+        )
+        == 0
+    )
     fixture = load_file(golden / f"{name}.io.safetensors")
     with torch.inference_mode():
         output = network_of(tmp_path / "it.safetensors")(fixture["input"].float())
-    torch.testing.assert_close(output, fixture["output"], rtol=0, atol=1e-5)  # the fixtures' own tolerance: float32, another order of sums
+    torch.testing.assert_close(
+        output, fixture["output"], rtol=0, atol=1e-5
+    )  # the fixtures' tolerance: float32, another order of sums
 
 
 @pytest.mark.parametrize(
@@ -67,11 +86,21 @@ def test_an_imported_network_computes_what_the_other_tool_computes(golden: Path,
                 "score_b": ("judge_zebra_input", "judge_zebra"),
             },
         ),
-        ("pix2pix/pix2pix_facades_convert-bgr", {"a_to_b": ("input", "to_photo"), "score_b": ("judge_photo_input", "judge_photo")}),
+        (
+            "pix2pix/pix2pix_facades_convert-bgr",
+            {"a_to_b": ("input", "to_photo"), "score_b": ("judge_photo_input", "judge_photo")},
+        ),
     ],
 )
-def test_networks_of_mmgeneration_see_and_give_rgb_after_import(golden: Path, tmp_path: Path, name: str, parts: dict) -> None:
-    assert run_command(["import", str(golden / "mmgeneration" / f"{name}.pth"), "--out", str(tmp_path / "all")]) == 0
+def test_networks_of_mmgeneration_use_rgb_after_import(
+    golden: Path, tmp_path: Path, name: str, parts: dict
+) -> None:
+    assert (
+        run_command(
+            ["import", str(golden / "mmgeneration" / f"{name}.pth"), "--out", str(tmp_path / "all")]
+        )
+        == 0
+    )
     fixture = load_file(golden / "mmgeneration" / name.split("/")[0] / "io.safetensors")
     assert {path.stem for path in (tmp_path / "all").iterdir()} == set(parts)
     for part, (given, expected) in parts.items():
@@ -81,7 +110,11 @@ def test_networks_of_mmgeneration_see_and_give_rgb_after_import(golden: Path, tm
 
 
 def test_every_fixture_of_a_network_is_covered(golden: Path) -> None:
-    files = {row["file"] for row in json.loads((golden / "index.json").read_text()) if row["file"].endswith(".pth")}
+    files = {
+        row["file"]
+        for row in json.loads((golden / "index.json").read_text())
+        if row["file"].endswith(".pth")
+    }
     multiple = {file for file in files if file.startswith("mmgeneration/")}
     heads = {"cut/generator/latest_net_F.pth"}  # tests/methods/test_cut.py
     assert files - multiple - heads == {f"{name}.pth" for name in SINGLE}
@@ -89,38 +122,80 @@ def test_every_fixture_of_a_network_is_covered(golden: Path) -> None:
 
 def tiny_resnet(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
     """A checkpoint as junyanz's code writes it, of one block and width 2."""
-    shapes = {"model.1": (2, 3, 7, 7), "model.4": (4, 2, 3, 3), "model.7": (8, 4, 3, 3), "model.10.conv_block.1": (8, 8, 3, 3)}
-    shapes |= {"model.10.conv_block.5": (8, 8, 3, 3), "model.11": (8, 4, 3, 3), "model.14": (4, 2, 3, 3), "model.18": (3, 2, 7, 7)}
+    shapes = {
+        "model.1": (2, 3, 7, 7),
+        "model.4": (4, 2, 3, 3),
+        "model.7": (8, 4, 3, 3),
+        "model.10.conv_block.1": (8, 8, 3, 3),
+    }
+    shapes |= {
+        "model.10.conv_block.5": (8, 8, 3, 3),
+        "model.11": (8, 4, 3, 3),
+        "model.14": (4, 2, 3, 3),
+        "model.18": (3, 2, 7, 7),
+    }
     state = {}
     for name, shape in shapes.items():
         outs = shape[1] if name in ("model.11", "model.14") else shape[0]
         state |= {f"{name}.weight": torch.randn(shape), f"{name}.bias": torch.randn(outs)}
     state |= {key: value for key, value in changes.items() if value is not None}
-    return {key: value for key, value in state.items() if key not in changes or changes[key] is not None}
+    return {
+        key: value for key, value in state.items() if key not in changes or changes[key] is not None
+    }
 
 
-def test_a_run_of_the_original_gives_both_directions_and_both_judges(tmp_path: Path) -> None:
+def test_a_reference_run_contains_both_generators_and_both_discriminators(
+    tmp_path: Path,
+) -> None:
     run = tmp_path / "horse2zebra_cyclegan"
     run.mkdir()
-    judge = {"net.0.weight": torch.randn(2, 3, 1, 1), "net.0.bias": torch.randn(2), "net.2.weight": torch.randn(4, 2, 1, 1)}
-    judge |= {"net.2.bias": torch.randn(4), "net.5.weight": torch.randn(1, 4, 1, 1), "net.5.bias": torch.randn(1)}
-    states = {"G_A": tiny_resnet(), "G_B": tiny_resnet(), "D_A": judge, "D_B": {key: -value for key, value in judge.items()}}
+    discriminator = {
+        "net.0.weight": torch.randn(2, 3, 1, 1),
+        "net.0.bias": torch.randn(2),
+        "net.2.weight": torch.randn(4, 2, 1, 1),
+    }
+    discriminator |= {
+        "net.2.bias": torch.randn(4),
+        "net.5.weight": torch.randn(1, 4, 1, 1),
+        "net.5.bias": torch.randn(1),
+    }
+    states = {
+        "G_A": tiny_resnet(),
+        "G_B": tiny_resnet(),
+        "D_A": discriminator,
+        "D_B": {key: -value for key, value in discriminator.items()},
+    }
     for name, state in states.items():
         torch.save(state, run / f"latest_net_{name}.pth")
         torch.save(tiny_resnet(), run / "5_net_G_A.pth")
-    (run / "train_opt.txt").write_text("----- Options -----\n   dataroot: ./datasets/horse2zebra   \t[default: None]\n  crop_size: 128\n")
+    (run / "train_opt.txt").write_text(
+        "----- Options -----\n   dataroot: ./datasets/horse2zebra   \t[default: None]\n"
+        "  crop_size: 128\n"
+    )
     import_file(run, tmp_path / "all")
     state, header = load_tensors(tmp_path / "all" / "a_to_b.safetensors")
     card = ModelCard(**header)
-    assert (card.source, card.target, card.method, card.size, card.generator.name) == ("horse", "zebra", "cyclegan", "128x128", "resnet")
+    assert (card.source, card.target, card.method, card.size, card.generator.name) == (
+        "horse",
+        "zebra",
+        "cyclegan",
+        "128x128",
+        "resnet",
+    )
     assert torch.equal(state["layers.1.weight"], states["G_A"]["model.1.weight"])
-    # There D_A judges b.
-    assert torch.equal(load_tensors(tmp_path / "all" / "score_b.safetensors")[0]["layers.0.weight"], judge["net.0.weight"])
-    assert torch.equal(load_tensors(tmp_path / "all" / "score_a.safetensors")[0]["layers.0.weight"], -judge["net.0.weight"])
+    # Their D_A scores b.
+    assert torch.equal(
+        load_tensors(tmp_path / "all" / "score_b.safetensors")[0]["layers.0.weight"],
+        discriminator["net.0.weight"],
+    )
+    assert torch.equal(
+        load_tensors(tmp_path / "all" / "score_a.safetensors")[0]["layers.0.weight"],
+        -discriminator["net.0.weight"],
+    )
     assert set(read_checkpoint(run, epoch="5").networks) == {"a_to_b"}
 
 
-def test_a_run_from_b_to_a_is_imported_as_one(tmp_path: Path) -> None:
+def test_a_run_from_b_to_a_is_imported_as_b_to_a(tmp_path: Path) -> None:
     torch.save(tiny_resnet(), tmp_path / "latest_net_G_A.pth")
     (tmp_path / "train_opt.txt").write_text("  direction: BtoA   \n")
     assert set(read_checkpoint(tmp_path).networks) == {"b_to_a"}
@@ -145,17 +220,41 @@ def tiny_weight_bytes(path: Path) -> bytes:
         ("truncated", "truncated or damaged"),
         (Evil(), "pickled objects"),
         (nn.Conv2d(1, 1, 1), "pickled objects"),
-        ({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(1000, 512)}, "no network that Transmute knows .*conv1.weight"),
-        (tiny_resnet(**{"model.7.weight": None}), r"1 weights are missing \(first model.7.weight\)"),
+        (
+            {"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(1000, 512)},
+            "contains no network that Transmute knows .*conv1.weight",
+        ),
+        (
+            tiny_resnet(**{"model.7.weight": None}),
+            r"1 weights are missing \(first model.7.weight\)",
+        ),
         (tiny_resnet(**{"model.99.weight": torch.zeros(3)}), r"left over"),
-        (tiny_resnet(**{"model.4.weight": torch.zeros(5, 2, 3, 3)}), r"model.4.weight is \(5, 2, 3, 3\) of torch.float32 where \(4, 2, 3, 3\)"),
-        (torch.zeros(3), "no weights by name"),
-        ({"model.1.weight": "text"}, "no weights by name.*'model.1.weight'"),
-        (tiny_resnet(**{"model.4.weight": torch.full((4, 2, 3, 3), torch.nan)}), "not finite, first 'model.4.weight'"),
-        (tiny_resnet(**{"model.4.weight": torch.zeros(4, 2, 3, 3, dtype=torch.int64)}), "of torch.int64 where"),
-        (tiny_resnet(**{"model.4.weight": torch.zeros(4, 2, 3, 3).to_sparse()}), "sparse, quantized, complex"),
-        (tiny_resnet(**{"evil\nline\x1b[2J" + "x" * 5000: torch.zeros(1)}), r"first evil\\nline\\x1b"),
-        (tiny_resnet(**{"model.1.weight": torch.zeros(1, 1, 1, 1).expand(10**6, 3, 7, 7)}), "where|missing|left over"),
+        (
+            tiny_resnet(**{"model.4.weight": torch.zeros(5, 2, 3, 3)}),
+            r"model.4.weight is \(5, 2, 3, 3\) of torch.float32 where \(4, 2, 3, 3\)",
+        ),
+        (torch.zeros(3), "contains no weights by name"),
+        ({"model.1.weight": "text"}, "contains no weights by name.*'model.1.weight'"),
+        (
+            tiny_resnet(**{"model.4.weight": torch.full((4, 2, 3, 3), torch.nan)}),
+            "not finite, the first in 'model.4.weight'",
+        ),
+        (
+            tiny_resnet(**{"model.4.weight": torch.zeros(4, 2, 3, 3, dtype=torch.int64)}),
+            "of torch.int64 where",
+        ),
+        (
+            tiny_resnet(**{"model.4.weight": torch.zeros(4, 2, 3, 3).to_sparse()}),
+            "sparse, quantized, complex",
+        ),
+        (
+            tiny_resnet(**{"evil\nline\x1b[2J" + "x" * 5000: torch.zeros(1)}),
+            r"first evil\\nline\\x1b",
+        ),
+        (
+            tiny_resnet(**{"model.1.weight": torch.zeros(1, 1, 1, 1).expand(10**6, 3, 7, 7)}),
+            "where|missing|left over",
+        ),
         ("flipped", "truncated or damaged"),
         (b"\x00" * 8 + b'{"__metadata__": {}}', "is a safetensors file"),
     ],
@@ -182,8 +281,12 @@ def tiny_weight_bytes(path: Path) -> bytes:
         "safetensors",
     ],
 )
-def test_what_is_no_checkpoint_is_refused_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: object, says: str
+def test_a_file_that_is_not_a_checkpoint_is_refused_in_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: object,
+    says: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path("latest_net_G.pth")
@@ -208,93 +311,217 @@ def test_what_is_no_checkpoint_is_refused_in_a_sentence(
     assert [path.name for path in tmp_path.iterdir()] == ["latest_net_G.pth"]
 
 
-def test_several_networks_need_a_folder_and_an_existing_one_is_left_alone(tmp_path: Path) -> None:
-    torch.save(tiny_resnet(), tmp_path / "latest_net_G_A.pth")
-    torch.save(tiny_resnet(), tmp_path / "latest_net_G_B.pth")
-    with pytest.raises(UserError, match="name a folder with --out"):
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"model.1.weight": torch.zeros(2, 3, 7, 7)},
+        {"model.1.weight": torch.zeros(2, 3, 7, 7), "model.1.conv_block.1.weight": torch.zeros(2)},
+        {"model.0.weight": torch.zeros(2, 3, 4, 4)},
+        {"model.0.conv.weight": torch.zeros(2, 3, 4, 4)},
+        {"model.0.conv.weight": torch.zeros(2, 3, 7, 7)},
+        {"model.model.0.weight": torch.zeros(2, 3, 4, 4)},
+        {"model.model.0.conv.weight": torch.zeros(2, 3, 4, 4)},
+        {"down1.model.0.weight": torch.zeros(2, 3, 4, 4)},
+        {"mlp_0.0.weight": torch.zeros(2)},
+        {"mlp_0.0.weight": torch.zeros(2, 3), "mlp_2.0.weight": torch.zeros(2, 3)},
+    ],
+)
+def test_a_part_of_a_network_is_unknown(state: dict[str, torch.Tensor]) -> None:
+    assert recognize_network(state) is None
+
+
+def test_several_networks_need_a_folder(tmp_path: Path) -> None:
+    save_pair(tmp_path)
+    with pytest.raises(UserError, match=r"is the name of one file. Set `out` to a folder"):
         import_file(tmp_path, tmp_path / "one.safetensors")
-    (tmp_path / "here").mkdir()
-    with pytest.raises(UserError, match="exists: name another place"):
-        import_file(tmp_path, tmp_path / "here")
 
 
-def test_judges_of_pytorch_gan_keep_their_names_and_those_of_junyanz_cross(tmp_path: Path) -> None:
-    """Its D_A judges a, junyanz's judges b; pix2pix there makes the left half from the right, and its judge sees (output, input)."""
-    shapes = {0: (2, 6, 4, 4), 2: (4, 2, 4, 4), 5: (8, 4, 4, 4), 8: (16, 8, 4, 4), 12: (1, 16, 4, 4)}
-    judge = {f"model.{place}.weight": torch.randn(shape) for place, shape in shapes.items()}
-    judge |= {f"model.{place}.bias": torch.randn(shape[0]) for place, shape in shapes.items() if place != 12}
-    torch.save(judge, tmp_path / "discriminator_7.pth")
-    found = read_checkpoint(tmp_path / "discriminator_7.pth").networks
-    assert set(found) == {"score_a"}
-    assert torch.equal(found["score_a"].state["layers.0.weight"][:, :3], judge["model.0.weight"][:, 3:])
-    assert found["score_a"].state["layers.12.bias"].tolist() == [0]
-    unpaired = {key: value[:, :3] if key == "model.0.weight" else value for key, value in judge.items()} | {"model.12.bias": torch.ones(1)}
+def save_pair(folder: Path) -> None:
+    """Two generators of a CycleGAN of pytorch-CycleGAN-and-pix2pix."""
+    for name in ("G_A", "G_B"):
+        torch.save(tiny_resnet(), folder / f"latest_net_{name}.pth")
+
+
+def test_networks_are_imported_into_an_existing_folder(tmp_path: Path) -> None:
+    save_pair(tmp_path)
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "note.txt").write_text("mine")
+    run_command(["import", str(tmp_path), "--out", str(folder)])
+    assert {path.name for path in folder.iterdir()} == {
+        "note.txt",
+        "a_to_b.safetensors",
+        "b_to_a.safetensors",
+    }
+    with pytest.raises(UserError, match=r"a_to_b.safetensors exists. Set `out` to another place"):
+        import_file(tmp_path, folder)
+
+
+def test_one_network_is_imported_into_an_existing_folder(tmp_path: Path) -> None:
+    file, folder = tmp_path / "latest_net_G_B.pth", tmp_path / "models"
+    torch.save(tiny_resnet(), file)
+    folder.mkdir()
+    run_command(["import", str(file), "--out", str(folder)])
+    assert [path.name for path in folder.iterdir()] == ["b_to_a.safetensors"]
+    assert not list(tmp_path.glob("*.safetensors"))
+    before = (folder / "b_to_a.safetensors").read_bytes()
+    with pytest.raises(UserError, match=r"b_to_a.safetensors exists. Set `out` to another place"):
+        run_command(["import", str(file), "--out", str(folder)])
+    assert (folder / "b_to_a.safetensors").read_bytes() == before
+
+
+def test_an_existing_folder_with_the_default_name_is_not_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    save_pair(Path("run"))
+    with pytest.raises(UserError, match=r"run exists. Set `out` to another place"):
+        import_file(Path("run"))
+
+
+def test_discriminators_of_pytorch_gan_keep_their_letters(tmp_path: Path) -> None:
+    """Its D_A scores a, but junyanz's scores b. Its pix2pix translates the right half to the left,
+    and the discriminator of pix2pix sees (output, input)."""
+    shapes = {
+        0: (2, 6, 4, 4),
+        2: (4, 2, 4, 4),
+        5: (8, 4, 4, 4),
+        8: (16, 8, 4, 4),
+        12: (1, 16, 4, 4),
+    }
+    discriminator = {f"model.{place}.weight": torch.randn(shape) for place, shape in shapes.items()}
+    discriminator |= {
+        f"model.{place}.bias": torch.randn(shape[0])
+        for place, shape in shapes.items()
+        if place != 12
+    }
+    torch.save(discriminator, tmp_path / "discriminator_7.pth")
+    networks = read_checkpoint(tmp_path / "discriminator_7.pth").networks
+    assert set(networks) == {"score_a"}
+    assert torch.equal(
+        networks["score_a"].state["layers.0.weight"][:, :3], discriminator["model.0.weight"][:, 3:]
+    )
+    assert networks["score_a"].state["layers.12.bias"].tolist() == [0]
+    unpaired = {
+        key: value[:, :3] if key == "model.0.weight" else value
+        for key, value in discriminator.items()
+    } | {"model.12.bias": torch.ones(1)}
     (tmp_path / "saved_models").mkdir()
     torch.save(unpaired, tmp_path / "saved_models" / "D_A_3.pth")
-    torch.save({key: -value for key, value in unpaired.items()}, tmp_path / "saved_models" / "D_B_3.pth")
+    torch.save(
+        {key: -value for key, value in unpaired.items()}, tmp_path / "saved_models" / "D_B_3.pth"
+    )
     torch.save(unpaired, tmp_path / "saved_models" / "D_A_2.pth")
-    found = read_checkpoint(tmp_path / "saved_models").networks
-    assert torch.equal(found["score_a"].state["layers.0.weight"], unpaired["model.0.weight"])
-    assert torch.equal(found["score_b"].state["layers.0.weight"], -unpaired["model.0.weight"])
+    networks = read_checkpoint(tmp_path / "saved_models").networks
+    assert torch.equal(networks["score_a"].state["layers.0.weight"], unpaired["model.0.weight"])
+    assert torch.equal(networks["score_b"].state["layers.0.weight"], -unpaired["model.0.weight"])
 
 
-def test_a_swapped_run_swaps_its_judges_too(tmp_path: Path) -> None:
-    pixel = {"net.0.weight": torch.randn(2, 3, 1, 1), "net.0.bias": torch.randn(2), "net.2.weight": torch.randn(4, 2, 1, 1)}
-    pixel |= {"net.2.bias": torch.randn(4), "net.5.weight": torch.randn(1, 4, 1, 1), "net.5.bias": torch.randn(1)}
+def test_a_swapped_run_swaps_its_discriminators_too(tmp_path: Path) -> None:
+    pixel = {
+        "net.0.weight": torch.randn(2, 3, 1, 1),
+        "net.0.bias": torch.randn(2),
+        "net.2.weight": torch.randn(4, 2, 1, 1),
+    }
+    pixel |= {
+        "net.2.bias": torch.randn(4),
+        "net.5.weight": torch.randn(1, 4, 1, 1),
+        "net.5.bias": torch.randn(1),
+    }
     torch.save(pixel, tmp_path / "latest_net_D_A.pth")
     assert set(read_checkpoint(tmp_path).networks) == {"score_b"}
     (tmp_path / "train_opt.txt").write_text("  direction: BtoA   \n")
     assert set(read_checkpoint(tmp_path).networks) == {"score_a"}
 
 
-def test_what_train_opt_says_is_in_the_card(tmp_path: Path) -> None:
+def test_options_in_train_opt_are_in_the_card(tmp_path: Path) -> None:
     torch.save(tiny_resnet(), tmp_path / "latest_net_G.pth")
-    options = {"model": "pix2pix", "batch_size": 1, "crop_size": 64, "preprocess": "scale_width", "dataroot": "./datasets/edges2shoes"}
+    options = {
+        "model": "pix2pix",
+        "batch_size": 1,
+        "crop_size": 64,
+        "preprocess": "scale_width",
+        "dataroot": "./datasets/edges2shoes",
+    }
     lines = "".join(f"{name:>25}: {value!s:<30}\t[default: x]\n" for name, value in options.items())
     (tmp_path / "train_opt.txt").write_text(f"----- Options -----\n{lines}----- End -----\n")
     import_file(tmp_path, tmp_path / "one")
     card = ModelCard(**load_tensors(tmp_path / "one.safetensors")[1])
-    assert (card.method, card.own_statistics, card.size, card.preprocess.mode) == ("pix2pix", True, "64x64", "scale-width")
+    assert (card.method, card.per_image_statistics, card.size, card.preprocess.mode) == (
+        "pix2pix",
+        True,
+        "64x64",
+        "scale-width",
+    )
     assert (card.source, card.target) == ("edges", "shoes")
 
 
-def test_another_tool_s_file_is_not_a_model_file_but_can_be_one(tmp_path: Path) -> None:
+def test_another_tool_s_file_is_not_a_model_file(tmp_path: Path) -> None:
     torch.save(tiny_resnet(), tmp_path / "latest_net_G.pth")
-    with pytest.raises(UserError, match="is a file of another tool: make a model file of it with 'transmute import"):
+    with pytest.raises(
+        UserError, match=r"is a file of another tool. Convert it with: transmute import"
+    ):
         load_model(tmp_path / "latest_net_G.pth")
 
 
-def test_a_judge_under_the_name_of_a_generator_is_refused(tmp_path: Path) -> None:
-    pixel = {"net.0.weight": torch.randn(2, 3, 1, 1), "net.0.bias": torch.randn(2), "net.2.weight": torch.randn(4, 2, 1, 1)}
-    pixel |= {"net.2.bias": torch.randn(4), "net.5.weight": torch.randn(1, 4, 1, 1), "net.5.bias": torch.randn(1)}
+def test_a_discriminator_named_as_a_generator_is_refused(tmp_path: Path) -> None:
+    pixel = {
+        "net.0.weight": torch.randn(2, 3, 1, 1),
+        "net.0.bias": torch.randn(2),
+        "net.2.weight": torch.randn(4, 2, 1, 1),
+    }
+    pixel |= {
+        "net.2.bias": torch.randn(4),
+        "net.5.weight": torch.randn(1, 4, 1, 1),
+        "net.5.bias": torch.randn(1),
+    }
     torch.save(pixel, tmp_path / "latest_net_G_B.pth")
-    with pytest.raises(UserError, match="should hold a generator by its name, but holds a pixel discriminator"):
+    with pytest.raises(
+        UserError,
+        match="should contain a generator by its name, but contains a pixel discriminator",
+    ):
         import_file(tmp_path / "latest_net_G_B.pth", tmp_path / "it")
     torch.save(tiny_resnet(), tmp_path / "latest_net_G.pth")
     torch.save(tiny_resnet(), tmp_path / "latest_net_G_A.pth")
     (tmp_path / "latest_net_G_B.pth").unlink()
-    with pytest.raises(UserError, match="both a_to_b: name one file"):
+    with pytest.raises(UserError, match=r"contains a_to_b twice, .* Pass one file"):
         import_file(tmp_path, tmp_path / "it")
     assert not list(tmp_path.glob("it*"))
 
 
-def test_names_that_the_file_does_not_know_are_only_names(golden: Path, tmp_path: Path) -> None:
+def test_domain_names_that_are_not_in_the_file_do_not_choose_a_direction(
+    golden: Path, tmp_path: Path
+) -> None:
     file = golden / "mmgeneration" / "cyclegan" / "cyclegan_horse2zebra_convert-bgr.pth"
-    found = read_checkpoint(file, source="pony")
-    assert set(found.networks) == {"a_to_b", "b_to_a", "score_a", "score_b"}
-    assert found.domains == ("pony", "zebra")
+    checkpoint = read_checkpoint(file, source="pony")
+    assert set(checkpoint.networks) == {"a_to_b", "b_to_a", "score_a", "score_b"}
+    assert checkpoint.domains == ("pony", "zebra")
     assert read_checkpoint(file, target="horse").domains == ("zebra", "horse")
     bgr = read_checkpoint(file, order="bgr").networks["a_to_b"].state["layers.1.weight"]
-    assert torch.equal(read_checkpoint(file, order="rgb").networks["a_to_b"].state["layers.1.weight"].flip(1), bgr)
+    assert torch.equal(
+        read_checkpoint(file, order="rgb").networks["a_to_b"].state["layers.1.weight"].flip(1), bgr
+    )
     heads = golden / "cut" / "generator" / "latest_net_F.pth"
-    plain, flipped = (read_checkpoint(heads, order=order).networks["heads"].state["heads.0.0.weight"] for order in ("rgb", "bgr"))
+    plain, flipped = (
+        read_checkpoint(heads, order=order).networks["heads"].state["heads.0.0.weight"]
+        for order in ("rgb", "bgr")
+    )
     assert torch.equal(plain.flip(1), flipped)
 
 
-def test_a_folder_of_mmgeneration_gives_its_newest_file(golden: Path, tmp_path: Path) -> None:
-    whole = torch.load(golden / "mmgeneration" / "pix2pix" / "pix2pix_facades_convert-bgr.pth", weights_only=True)
+def test_the_newest_file_of_an_mmgeneration_folder_is_read(golden: Path, tmp_path: Path) -> None:
+    whole = torch.load(
+        golden / "mmgeneration" / "pix2pix" / "pix2pix_facades_convert-bgr.pth", weights_only=True
+    )
     for step, scale in ((100, 1), (90, 2)):
-        scaled = {key: value * scale if value.is_floating_point() else value for key, value in whole["state_dict"].items()}
+        scaled = {
+            key: value * scale if value.is_floating_point() else value
+            for key, value in whole["state_dict"].items()
+        }
         torch.save({"meta": whole["meta"], "state_dict": scaled}, tmp_path / f"iter_{step}.pth")
-    newest, older = (read_checkpoint(tmp_path, epoch=epoch).networks["a_to_b"].state["downs.0.0.weight"] for epoch in (None, "iter_90"))
+    newest, older = (
+        read_checkpoint(tmp_path, epoch=epoch).networks["a_to_b"].state["downs.0.0.weight"]
+        for epoch in (None, "iter_90")
+    )
     assert torch.equal(2 * newest, older)

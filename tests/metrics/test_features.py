@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -10,21 +11,21 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.conftest import SHARED
+from transmute.config.metrics import MetricsConfig
 from transmute.demo.animals import animal
+from transmute.errors import UserError
 from transmute.images import to_tensor
-from transmute.metrics.backbones import alexnet, squeezenet, vgg16
-from transmute.metrics.config import MetricsConfig
-from transmute.metrics.features import PUBLISHED, chosen_features, resized
-from transmute.metrics.inception import Inception
-from transmute.metrics.perceptual import LPIPS, structure_distance
-from transmute.settings import UserError
+from transmute.metrics.features import load_features, resize_antialiased
+from transmute.metrics.inception import Inception, InceptionBlock
+from transmute.metrics.perceptual import LPIPS, alexnet, squeezenet, structure_distance, vgg16
+from transmute.metrics.pretrained import PUBLISHED
 
 SQUEEZENET = SHARED / "weights" / "squeezenet1_1_imagenet.safetensors"
 
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No weights but a test's own, and no way to fetch any."""
+    """An empty cache for weights, so that tests depend on their files only."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -34,13 +35,13 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def perceptual() -> LPIPS:
     if not SQUEEZENET.is_file():
-        pytest.skip("the SqueezeNet weights to test with are not here")
-    lpips = chosen_features(MetricsConfig(features=str(SQUEEZENET)))[1]
+        pytest.skip("the SqueezeNet weights for tests are missing")
+    lpips = load_features(MetricsConfig(features=str(SQUEEZENET)))[1]
     assert lpips is not None
     return lpips
 
 
-def picture(seed: int = 0, *, striped: bool = False) -> Image.Image:
+def image(seed: int = 0, *, striped: bool = False) -> Image.Image:
     return animal(np.random.default_rng(seed), striped=striped)[0]
 
 
@@ -50,7 +51,11 @@ def noise(size: int, *, seed: int = 0) -> torch.Tensor:
 
 def test_inception_has_the_keys_and_the_bytes_of_the_published_file() -> None:
     network = Inception().eval()
-    state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    state = {
+        key: value
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
     assert len(state) == 94 * 5  # convolutions, each with four vectors of batch norm
     fc = 4 * (2048 * 1008 + 1008)
     # The file has 95,628,359 bytes, less than 100,000 of them names and shapes
@@ -66,34 +71,48 @@ def test_inception_has_the_keys_and_the_bytes_of_the_published_file() -> None:
         assert network(noise(299)).shape == (1, 2048)
 
 
-def test_inception_s_blocks_are_the_published_ones() -> None:
-    """Each block once more, written out with torch's functions on the weights by their published names."""
+def test_inceptions_blocks_are_the_published_ones() -> None:
+    """Compares with the blocks written out in torch's functions on weights by published names."""
     torch.manual_seed(0)
     network = Inception().eval()
     for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # else its place could not be seen
+        if isinstance(module, torch.nn.BatchNorm2d):  # so that its position matters
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             module.bias.data.uniform_(-0.5, 0.5)
             module.running_mean.uniform_(-0.1, 0.1)  # pyright: ignore[reportOptionalMemberAccess]
     weights = network.state_dict()
 
-    def conv(name: str, x: torch.Tensor, stride: int = 1, padding: int | tuple[int, int] = 0) -> torch.Tensor:
-        norm = (weights[f"{name}.bn.{key}"] for key in ("running_mean", "running_var", "weight", "bias"))
-        return F.batch_norm(F.conv2d(x, weights[f"{name}.conv.weight"], None, stride, padding), *norm, eps=0.001).relu()
+    def conv(
+        name: str, x: torch.Tensor, stride: int = 1, padding: int | tuple[int, int] = 0
+    ) -> torch.Tensor:
+        norm = (
+            weights[f"{name}.bn.{key}"] for key in ("running_mean", "running_var", "weight", "bias")
+        )
+        return F.batch_norm(
+            F.conv2d(x, weights[f"{name}.conv.weight"], None, stride, padding), *norm, eps=0.001
+        ).relu()
 
-    def chain(block: str, x: torch.Tensor, *links: tuple[str, int | tuple[int, int]]) -> torch.Tensor:
+    def chain(
+        block: str, x: torch.Tensor, *links: tuple[str, int | tuple[int, int]]
+    ) -> torch.Tensor:
         for link, padding in links:
             x = conv(f"{block}.{link}", x, 1, padding)
         return x
 
     def a(block: str, x: torch.Tensor) -> torch.Tensor:
         five = chain(block, x, ("branch5x5_1", 0), ("branch5x5_2", 2))
-        double = chain(block, x, ("branch3x3dbl_1", 0), ("branch3x3dbl_2", 1), ("branch3x3dbl_3", 1))
+        double = chain(
+            block, x, ("branch3x3dbl_1", 0), ("branch3x3dbl_2", 1), ("branch3x3dbl_3", 1)
+        )
         pool = conv(f"{block}.branch_pool", F.avg_pool2d(x, 3, 1, 1, count_include_pad=False))
         return torch.cat([conv(f"{block}.branch1x1", x), five, double, pool], 1)
 
     def b(block: str, x: torch.Tensor) -> torch.Tensor:
-        double = conv(f"{block}.branch3x3dbl_3", chain(block, x, ("branch3x3dbl_1", 0), ("branch3x3dbl_2", 1)), 2)
+        double = conv(
+            f"{block}.branch3x3dbl_3",
+            chain(block, x, ("branch3x3dbl_1", 0), ("branch3x3dbl_2", 1)),
+            2,
+        )
         return torch.cat([conv(f"{block}.branch3x3", x, 2), double, F.max_pool2d(x, 3, 2)], 1)
 
     def c(block: str, x: torch.Tensor) -> torch.Tensor:
@@ -106,8 +125,12 @@ def test_inception_s_blocks_are_the_published_ones() -> None:
 
     def d(block: str, x: torch.Tensor) -> torch.Tensor:
         three = conv(f"{block}.branch3x3_2", conv(f"{block}.branch3x3_1", x), 2)
-        seven = chain(block, x, ("branch7x7x3_1", 0), ("branch7x7x3_2", (0, 3)), ("branch7x7x3_3", (3, 0)))
-        return torch.cat([three, conv(f"{block}.branch7x7x3_4", seven, 2), F.max_pool2d(x, 3, 2)], 1)
+        seven = chain(
+            block, x, ("branch7x7x3_1", 0), ("branch7x7x3_2", (0, 3)), ("branch7x7x3_3", (3, 0))
+        )
+        return torch.cat(
+            [three, conv(f"{block}.branch7x7x3_4", seven, 2), F.max_pool2d(x, 3, 2)], 1
+        )
 
     def e(block: str, x: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
         three = conv(f"{block}.branch3x3_1", x)
@@ -117,7 +140,9 @@ def test_inception_s_blocks_are_the_published_ones() -> None:
             for y, name in ((three, "branch3x3_2"), (double, "branch3x3dbl_3"))
             for letter, padding in (("a", (0, 1)), ("b", (1, 0)))
         ]
-        return torch.cat([conv(f"{block}.branch1x1", x), *forks, conv(f"{block}.branch_pool", pool)], 1)
+        return torch.cat(
+            [conv(f"{block}.branch1x1", x), *forks, conv(f"{block}.branch_pool", pool)], 1
+        )
 
     with torch.no_grad():
         x = conv("Conv2d_1a_3x3", ((noise(299) + 1) * 127.5 - 128) / 128, 2)
@@ -131,60 +156,88 @@ def test_inception_s_blocks_are_the_published_ones() -> None:
         torch.testing.assert_close(network(noise(299)), x.mean((2, 3)), rtol=1e-4, atol=1e-5)
 
 
-def test_inception_s_pools_do_not_count_the_padding() -> None:
-    block = Inception().Mixed_5b.eval()
-    assert block.branch_pool is not None
-    block.branch_pool = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    block.chains = []
+def test_inceptions_pools_do_not_count_the_padding() -> None:
+    block = Inception().Mixed_5b
+    assert isinstance(block, InceptionBlock)
+    block.eval()
+    block["branch_pool"] = torch.nn.Identity()
+    block.branches = []
     with torch.no_grad():
         assert torch.equal(block(torch.ones(1, 192, 4, 4)), torch.ones(1, 192, 4, 4))
 
 
-@pytest.mark.parametrize("file", ["pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth"])
+@pytest.mark.parametrize(
+    "file", ["pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth"]
+)
 def test_either_published_inception_file_is_found_and_loaded(empty_cache: Path, file: str) -> None:
     torch.manual_seed(0)
     network = Inception()
-    state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    torch.save(state | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}, empty_cache / file)
+    state = {
+        key: value
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    torch.save(
+        state | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)},
+        empty_cache / file,
+    )
     for asked in ("inception", "auto", str(empty_cache / file)):
-        features, lpips = chosen_features(MetricsConfig(features=asked))
+        features, lpips = load_features(MetricsConfig(features=asked))
         assert (features.name, features.size, lpips) == ("inception", 299, None)
-        assert torch.equal(features.network.state_dict()["Mixed_7c.branch1x1.conv.weight"], state["Mixed_7c.branch1x1.conv.weight"])
+        assert torch.equal(
+            features.network.state_dict()["Mixed_7c.branch1x1.conv.weight"],
+            state["Mixed_7c.branch1x1.conv.weight"],
+        )
 
 
-def test_without_weights_the_sentence_says_what_to_fetch_and_where_to_put_it(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transmute.download.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+def test_without_weights_the_error_says_what_to_download_and_where_to_save_it(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "transmute.download.urlopen", lambda *_, **__: (_ for _ in ()).throw(URLError("no network"))
+    )
     for name, weights in PUBLISHED.items():
-        with pytest.raises(UserError, match=f"fetch {weights.url} by hand and put it at {empty_cache / weights.file}"):
-            chosen_features(MetricsConfig(features=name))
+        with pytest.raises(
+            UserError,
+            match=f"Fetch {weights.url} by hand and put it at {empty_cache / weights.file.name}",
+        ):
+            load_features(MetricsConfig(features=name))
 
 
-def test_auto_takes_texture_where_there_is_nothing() -> None:
-    features, lpips = chosen_features(MetricsConfig())
+def test_auto_is_texture_without_weights() -> None:
+    features, lpips = load_features(MetricsConfig())
     assert (features.name, lpips) == ("texture", None)
-    assert features.of([picture(), picture(1)], torch.device("cpu")).shape == (2, 87)
+    assert features.of([image(), image(1)], torch.device("cpu")).shape == (2, 87)
 
 
-def test_texture_tells_striped_animals_from_plain_ones() -> None:
-    features, _ = chosen_features(MetricsConfig(features="texture"))
+def test_texture_separates_striped_animals_from_plain_ones() -> None:
+    features, _ = load_features(MetricsConfig(features="texture"))
     plain, more, striped = (
-        features.of([picture(seed, striped=kind) for seed in range(start, start + 12)], torch.device("cpu"))
+        features.of(
+            [image(seed, striped=kind) for seed in range(start, start + 12)], torch.device("cpu")
+        )
         for start, kind in ((0, False), (50, False), (99, True))
     )
     spread = torch.cat([plain, more]).std(0)
-    assert ((plain.mean(0) - striped.mean(0)) / spread).abs().max() > 2 * ((plain.mean(0) - more.mean(0)) / spread).abs().max()
+    assert ((plain.mean(0) - striped.mean(0)) / spread).abs().max() > 2 * (
+        (plain.mean(0) - more.mean(0)) / spread
+    ).abs().max()
 
 
 @pytest.mark.parametrize(
     ("build", "channels", "layers"),
-    [(alexnet, (64, 192, 384, 256, 256), 12), (vgg16, (64, 128, 256, 512, 512), 30), (squeezenet, (64, 128, 256, 384, 384, 512, 512), 13)],
+    [
+        (alexnet, (64, 192, 384, 256, 256), 12),
+        (vgg16, (64, 128, 256, 512, 512), 30),
+        (squeezenet, (64, 128, 256, 384, 384, 512, 512), 13),
+    ],
 )
 def test_taps_have_the_channels_of_lpips(build, channels: tuple[int, ...], layers: int) -> None:
     network = build().eval()
     with torch.no_grad():
-        found = network.layers(noise(64))
-    assert tuple(layer.shape[1] for layer in found) == channels
-    assert all((layer >= 0).all() for layer in found)
+        outputs = network.layers(noise(64))
+    assert tuple(layer.shape[1] for layer in outputs) == channels
+    assert all((layer >= 0).all() for layer in outputs)
     assert len(network.features) == layers
 
 
@@ -193,18 +246,27 @@ def test_torchvision_and_caffe_normalize_differently() -> None:
     seen = []
     for caffe in (False, True):
         network = squeezenet(caffe=caffe)
-        network.features[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0, :, 0, 0]))
+        network.features[0].register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0][0, :, 0, 0])
+        )
         network.layers(red)
-    torch.testing.assert_close(seen[0], torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]))
-    torch.testing.assert_close(seen[1], torch.tensor([-103.939, -116.779, 255 - 123.68]))  # blue first
+    torch.testing.assert_close(
+        seen[0], torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    )
+    torch.testing.assert_close(
+        seen[1], torch.tensor([-103.939, -116.779, 255 - 123.68])
+    )  # blue first
 
 
-def test_lpips_orders_triplets_as_people_do(perceptual: LPIPS) -> None:
-    """A picture is nearer to what people call nearer: less noise, less blur, a shift of a pixel, the same animal in another light."""
-    original = to_tensor(picture())
-    blurred = [torch.nn.functional.avg_pool2d(original, size, 1, size // 2, count_include_pad=False) for size in (3, 7)]
+def test_lpips_orders_changes_as_people_do(perceptual: LPIPS) -> None:
+    """Less noise, less blur, a shift or other light changes an image less than another animal."""
+    original = to_tensor(image())
+    blurred = [
+        torch.nn.functional.avg_pool2d(original, size, 1, size // 2, count_include_pad=False)
+        for size in (3, 7)
+    ]
     noisy = [original + spread * noise(64) for spread in (0.05, 0.3)]
-    another, striped = to_tensor(picture(7)), to_tensor(picture(7, striped=True))
+    another, striped = to_tensor(image(7)), to_tensor(image(7, striped=True))
 
     def distance(other: torch.Tensor) -> float:
         return perceptual(original, other).item()
@@ -228,65 +290,105 @@ def test_lpips_is_its_formula() -> None:
         for y in range(u.shape[2]):
             for x in range(u.shape[3]):
                 p, q = u[0, :, y, x], v[0, :, y, x]
-                expected += float((weight[0, :, 0, 0] * (p / (p.norm() + 1e-10) - q / (q.norm() + 1e-10)) ** 2).sum()) / (u.shape[2] * u.shape[3])
+                expected += float(
+                    (
+                        weight[0, :, 0, 0] * (p / (p.norm() + 1e-10) - q / (q.norm() + 1e-10)) ** 2
+                    ).sum()
+                ) / (u.shape[2] * u.shape[3])
     assert LPIPS("alexnet", network, weights)(one, two).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_structure_sees_where_things_are_and_not_their_color(perceptual: LPIPS) -> None:
-    original, other = resized(picture(), 224), resized(picture(3), 224)
+def test_the_structure_distance_depends_on_shapes_more_than_on_colors(perceptual: LPIPS) -> None:
+    original, other = resize_antialiased(image(), 224), resize_antialiased(image(3), 224)
     gray = original.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    lost = [structure_distance(perceptual.backbone, original, one).item() for one in (original, gray, other)]
+    lost = [
+        structure_distance(perceptual.backbone, original, one).item()
+        for one in (original, gray, other)
+    ]
     assert lost[0] == 0 < lost[1] < lost[2] < 4
 
 
-def test_linear_weights_beside_torchvision_s_file_are_found(empty_cache: Path) -> None:
+def test_linear_weights_next_to_torchvisions_file_are_found(empty_cache: Path) -> None:
     save = {f"features.{key}": value for key, value in alexnet().features.state_dict().items()}
-    torch.save(save | {"classifier.1.weight": torch.zeros(3)}, empty_cache / "alexnet-owt-7be5be79.pth")
-    assert chosen_features(MetricsConfig(features="texture"))[1] is None
-    with pytest.raises(UserError, match=r"fetch .*alex\.pth and put it at"):
-        chosen_features(MetricsConfig(lpips="alexnet"))
-    torch.save({f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate((64, 192, 384, 256, 256))}, empty_cache / "alex.pth")
-    features, lpips = chosen_features(MetricsConfig(features="texture"))
+    torch.save(
+        save | {"classifier.1.weight": torch.zeros(3)}, empty_cache / "alexnet-owt-7be5be79.pth"
+    )
+    assert load_features(MetricsConfig(features="texture"))[1] is None
+    with pytest.raises(UserError, match=r"Download .*alex\.pth and save it as"):
+        load_features(MetricsConfig(lpips="alexnet"))
+    torch.save(
+        {
+            f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1)
+            for i, c in enumerate((64, 192, 384, 256, 256))
+        },
+        empty_cache / "alex.pth",
+    )
+    features, lpips = load_features(MetricsConfig(features="texture"))
     assert features.name == "texture"
     assert lpips is not None
     assert lpips.name == "alexnet"
-    assert chosen_features(MetricsConfig(features="texture", lpips="none"))[1] is None
+    assert load_features(MetricsConfig(features="texture", lpips="none"))[1] is None
 
 
-def test_the_resize_is_clean_fid_s() -> None:
-    # Antialiased: stripes of one pixel become gray, and do not alias into others.
-    stripes = Image.fromarray(np.tile(np.array([0, 255], dtype=np.uint8), (64, 32)), "L").convert("RGB")
-    assert resized(stripes, 16).abs().max() < 0.1
+def test_the_resize_is_that_of_clean_fid() -> None:
+    # Antialiased: stripes of one pixel become gray, instead of wider stripes.
+    stripes = Image.fromarray(np.tile(np.array([0, 255], dtype=np.uint8), (64, 32)), "L").convert(
+        "RGB"
+    )
+    assert resize_antialiased(stripes, 16).abs().max() < 0.1
     # Not rounded to levels, and clipped where bicubic goes beyond.
-    edge = Image.fromarray(np.repeat(np.array([[0, 255]], dtype=np.uint8), 2, 0), "L").convert("RGB")
-    large = resized(edge, 20)
+    edge = Image.fromarray(np.repeat(np.array([[0, 255]], dtype=np.uint8), 2, 0), "L").convert(
+        "RGB"
+    )
+    large = resize_antialiased(edge, 20)
     assert large.min() == -1
     assert large.max() == 1
     levels = (large + 1) * 127.5
     assert (levels - levels.round()).abs().max() > 0.1
-    # The same picture at its own size is itself.
-    assert torch.equal(resized(picture(), 64), to_tensor(picture()))
+    # Resizing to the same size changes nothing.
+    assert torch.equal(resize_antialiased(image(), 64), to_tensor(image()))
 
 
-def test_any_module_can_give_the_features(tmp_path: Path) -> None:
+def test_the_users_own_module_can_compute_features(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "import torch\ndef mean_color():\n    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\nnumber = 3\n"
+        "from torch import nn\ndef mean_color():\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+        "number, Name = 3, str\n"
     )
-    features, _ = chosen_features(MetricsConfig(features=f"{tmp_path}/mine.py:mean_color"))
-    found = features.of([Image.new("RGB", (20, 20), (255, 0, 0))], torch.device("cpu"))
-    assert found.tolist() == [[1, -1, -1]]
-    for wrong, problem in (("mine.py:other", "no other"), ("mine.py:number", "no number"), ("none.py:x", "no file")):
+    features, _ = load_features(MetricsConfig(features=f"{tmp_path}/mine.py:mean_color"))
+    red = Image.new("RGB", (20, 20), (255, 0, 0))
+    assert features.of([red], torch.device("cpu")).tolist() == [[1, -1, -1]]
+    for wrong, problem in (
+        ("mine.py:other", "does not define other"),
+        ("mine.py:number", "number failed: TypeError: 'int' object is not callable"),
+        ("mine.py:Name", "Name returns an object of type str. Return a torch module"),
+        ("none.py:x", "no file"),
+    ):
         with pytest.raises(UserError, match=problem):
-            chosen_features(MetricsConfig(features=f"{tmp_path}/{wrong}"))
+            load_features(MetricsConfig(features=f"{tmp_path}/{wrong}"))
 
 
-def test_wrong_files_are_one_sentence(tmp_path: Path) -> None:
+def test_the_error_about_a_wrong_weights_file_says_what_is_wrong(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(3)}, tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"features.3.squeeze.weight": torch.zeros(16, 64, 1, 1)}, tmp_path / "part.pth")
-    torch.save({key: value for key, value in Inception().state_dict().items() if "7c" in key}, tmp_path / "half.pth")
-    wrong = {"other.safetensors": "none of the networks", "broken.safetensors": "damaged", "list.pth": "no weights by name"}
-    for file, problem in (wrong | {"part.pth": "names differ", "half.pth": "names differ", "missing.pth": "no features"}).items():
+    torch.save(
+        {key: value for key, value in Inception().state_dict().items() if "7c" in key},
+        tmp_path / "half.pth",
+    )
+    wrong = {
+        "other.safetensors": "none of the networks",
+        "broken.safetensors": "damaged",
+        "list.pth": "does not contain named tensors",
+    }
+    for file, problem in (
+        wrong
+        | {
+            "part.pth": "does not fit its network: .*Missing key",
+            "half.pth": "does not fit its network: .*Missing key",
+            "missing.pth": "neither a feature network nor a file",
+        }
+    ).items():
         with pytest.raises(UserError, match=problem):
-            chosen_features(MetricsConfig(features=str(tmp_path / file)))
+            load_features(MetricsConfig(features=str(tmp_path / file)))

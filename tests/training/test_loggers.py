@@ -1,21 +1,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import TINY_CYCLEGAN
+from transmute.config.training import TrainConfig
 from transmute.run import Run
-from transmute.training.config import TrainConfig
 from transmute.training.train import train
 
 
-def config(animals: Path, folder: Path, *log: str) -> TrainConfig:
+def config(animals: Path, folder: Path, *log: Any) -> TrainConfig:
     recipe = TINY_CYCLEGAN.replace(steps=4)
-    return TrainConfig(folder=animals, run=folder, recipe=recipe, device="cpu", report_every=2, sample_every=4, log=log)  # pyright: ignore[reportArgumentType]
+    return TrainConfig(
+        folder=animals,
+        run=folder,
+        recipe=recipe,
+        device="cpu",
+        report_every=2,
+        sample_every=4,
+        log=log,
+    )
 
 
-def test_tensorboard_gets_the_numbers_and_the_samples(animals: Path, tmp_path: Path) -> None:
+def test_tensorboard_receives_metrics_and_samples(animals: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -29,15 +38,17 @@ def test_tensorboard_gets_the_numbers_and_the_samples(animals: Path, tmp_path: P
     assert [event.step for event in events.Images("samples")] == [0, 4]
 
 
-def test_wandb_gets_them_too(animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_wandb_receives_metrics_and_samples(
+    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(config(animals, tmp_path / "run", "wandb"))
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
-    assert "left out" not in capsys.readouterr().out
+    assert "not used" not in capsys.readouterr().out
 
 
-def test_a_logger_that_fails_is_said_once_and_changes_nothing(
+def test_a_failing_logger_is_reported_once_and_changes_nothing(
     animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     pytest.importorskip("tensorboard")
@@ -49,15 +60,21 @@ def test_a_logger_that_fails_is_said_once_and_changes_nothing(
     capsys.readouterr()
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
     train(config(animals, tmp_path / "with", "tensorboard"))
-    assert capsys.readouterr().out.count("tensorboard is left out from here on (no space left)") == 1
-    models = [Run(tmp_path / name).model_file("a_to_b").read_bytes() for name in ("with", "without")]
+    assert capsys.readouterr().out.count("tensorboard is not used from now on (no space left)") == 1
+    models = [
+        (Run(tmp_path / name).models_at() / "a_to_b.safetensors").read_bytes()
+        for name in ("with", "without")
+    ]
     assert models[0] == models[1]
 
 
-def test_a_logger_that_is_not_installed_does_not_stop_a_training(
+def test_a_logger_that_is_not_installed_does_not_stop_training(
     animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     train(config(animals, tmp_path / "run", "wandb"))
-    assert "wandb is left out from here on (it is not installed: pip install wandb)" in capsys.readouterr().out
+    assert (
+        "wandb is not used from now on (not installed: pip install wandb)"
+        in capsys.readouterr().out
+    )
     assert Run(tmp_path / "run").metrics()[-1]["step"] == 4

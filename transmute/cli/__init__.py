@@ -1,70 +1,65 @@
 """The command line: one function per command."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable
 
 import transmute
-from transmute.cli.bench import bench
-from transmute.cli.data import data
-from transmute.cli.doctor import doctor
-from transmute.cli.evaluate import evaluate
-from transmute.cli.models import export_models, import_models
-from transmute.cli.parsing import dispatched, finished
-from transmute.cli.pull import pull
-from transmute.cli.report import report, watch
-from transmute.cli.train import recipes, train
-from transmute.cli.translate import demo, translate
+from transmute.cli.parsing import dispatch, run_and_exit
 
 HELP = """usage: transmute COMMAND ...
 
-Turns two folders of pictures into a translator between them.
+Turns two folders of images into a translator between them.
 
-  transmute demo                              train and judge a small example that makes its own pictures
-  transmute data check DIR ...                look for what is wrong with pictures; combine, split or resize them
-  transmute train DATA --run RUN              train on two folders of pictures; the same command again goes on
-  transmute translate PICTURES --model RUN    translate pictures, folders or globs
-  transmute evaluate --model RUN --data DIR   measure how good a model is, or how good finished pictures are
-  transmute watch RUNS                        serve the page of all runs in a folder, live, to this machine
-  transmute report RUN ...                    write the page of a run anew, or one that compares runs
-  transmute bench --recipe NAME               time a training step on this machine, and say how long the recipe takes
-  transmute doctor                            look whether this machine can train, and what would make it better
-  transmute recipes [NAME]                    list the named recipes, or print one as YAML
-  transmute import PATH                       turn another tool's checkpoint into model files
-  transmute export RUN --out DIR              write models as other tools have them
-  transmute pull [NAME]                       list published models, or fetch and import one
+  transmute demo                              train and evaluate an example
+  transmute data COMMAND ...                  check, split or resize images
+  transmute train DATA --run RUN              start or resume training
+  transmute translate IMAGES --model RUN      translate images and folders
+  transmute evaluate --model RUN --data DIR   measure the quality of a model
+  transmute watch [RUNS]                      show runs live in a browser
+  transmute report RUN ...                    write an HTML report for runs
+  transmute bench --recipe NAME               measure the training speed
+  transmute doctor [DIR]                      check that this machine can train
+  transmute recipes [NAME]                    list the recipes, or print one
+  transmute import PATH                       convert another tool's checkpoint
+  transmute export RUN --out DIR              write models for other tools
+  transmute pull [NAME]                       list or download models
 
-transmute COMMAND --help says more; transmute --version names the version."""
+transmute COMMAND --help lists a command's flags.
+transmute --version prints the version."""
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "demo": demo,
-    "data": data,
-    "train": train,
-    "translate": translate,
-    "evaluate": evaluate,
-    "report": report,
-    "watch": watch,
-    "bench": bench,
-    "doctor": doctor,
-    "recipes": recipes,
-    "import": import_models,
-    "export": export_models,
-    "pull": pull,
+COMMANDS = {
+    "demo": "transmute.cli.translate:demo",
+    "data": "transmute.cli.data:data",
+    "train": "transmute.cli.train:train",
+    "translate": "transmute.cli.translate:translate",
+    "evaluate": "transmute.cli.evaluate:evaluate",
+    "report": "transmute.cli.report:report",
+    "watch": "transmute.cli.report:watch",
+    "bench": "transmute.cli.bench:bench",
+    "doctor": "transmute.cli.doctor:doctor",
+    "recipes": "transmute.cli.train:recipes",
+    "import": "transmute.cli.models:import_models",
+    "export": "transmute.cli.models:export_models",
+    "pull": "transmute.cli.models:pull",
 }
+"""Functions that take the arguments after the command and return the exit status. Only the one
+that runs is imported, because each import delays `--help`."""
 
 
 def main() -> None:
-    """Runs the command in `sys.argv`, and exits: 0 done, 1 some pictures failed, 2 something given was wrong, 128 + N stopped by signal N."""
-    finished(lambda: run_command(sys.argv[1:]))
+    """Runs the command in `sys.argv`, and exits.
+
+    The status is 0 if everything succeeded, 1 if some images failed, 2 if the input is invalid, and
+    128 + N if signal N stopped the command.
+    """
+    run_and_exit(lambda: run_command(sys.argv[1:]))
 
 
-def run_command(arguments: list[str]) -> int:
+def run_command(argv: list[str]) -> int:
     """Runs one command and returns its exit status."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP)
         return 0
-    if arguments[0] == "--version":
+    if argv[0] == "--version":
         print(f"transmute {transmute.__version__}")
         return 0
-    return dispatched(COMMANDS, arguments)
+    return dispatch(COMMANDS, argv)

@@ -1,136 +1,102 @@
-"""`transmute bench`: how fast a recipe's step is on this machine, and how long the whole recipe takes."""
-
-from __future__ import annotations
+"""`transmute bench`: measures the training speed of a recipe on this machine."""
 
 import dataclasses
 import json
-import os
-import platform
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-import tyro
 from pydantic import Field
 
-from transmute.cli.parsing import parsed
-from transmute.cli.train import chosen_recipe
-from transmute.settings import Settings, width_and_height
-from transmute.training.config import Recipe
-
-if TYPE_CHECKING:
-    from transmute.bench.measure import Comparison
+from transmute.cli.train import parse_with_recipe
+from transmute.config.base import Argument, Settings, width_and_height
+from transmute.config.training import Recipe, TrainConfig
 
 
 class BenchArguments(Settings):
-    """What is timed, how, and how often."""
+    """Measures the training steps of a recipe on this machine and estimates how long the recipe
+    takes. Peak memory is reported on GPUs only."""
 
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()
-    """What would be learned; pictures are noise here."""
-    pictures: int = Field(default=1334, ge=1)
-    """Pictures of the larger domain, for the length of a recipe that counts epochs; 1334 is horse2zebra."""
-    pairs: int = Field(default=10, ge=1)
-    """How often ours and the reference are timed, by turns."""
+    recipe: Annotated[Recipe, Argument(name="")] = Recipe()
+    """The recipe. Training images are random."""
+    images: int = Field(default=1334, ge=1)
+    """Number of images in the larger domain, used to convert epochs to steps. The default is that
+    of horse2zebra."""
+    repeats: int = Field(default=5, ge=1)
+    """Number of measurements, each of at least half a second."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """What computes; auto takes a GPU where there is one."""
+    """Device. auto uses a GPU if there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """As in `transmute train`."""
+    """Precision of the networks. auto uses bfloat16 where it is fast."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """As in `transmute train`."""
+    """Use torch.compile. auto compiles for long training runs."""
     graph: Literal["auto", "on", "off"] = "auto"
-    """As in `transmute train`."""
-    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object in place of the table."""
+    """Replay whole steps as CUDA graphs. auto uses them on a GPU."""
+    as_json: Annotated[bool, Argument(name="json")] = False
+    """Print one JSON object instead of a table."""
 
 
 def bench(arguments: list[str]) -> int:
-    """Times the steps and prints the figures."""
-    rest, recipe, choices = chosen_recipe(arguments)
-    about = "Times a recipe's training step on this machine, ours and a reference by turns: the original's step, eager and in float32."
-    given = parsed(BenchArguments, rest, "bench", description=f"{about} {choices}", default=BenchArguments(recipe=recipe))
-
-    os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # torch's profiler talks of itself
+    """Measures training steps, and prints their speed and the duration of the whole recipe."""
+    settings = parse_with_recipe(BenchArguments, arguments, "bench")
 
     import torch
     from rich.console import Console
 
-    from transmute.bench.measure import compare
-    from transmute.devices import chosen_device
-    from transmute.training.config import TrainConfig
-    from transmute.training.session import require_legal_size, require_sizes
-    from transmute.training.speed import algorithms_for, chosen_speed
+    from transmute.device import select_device
+    from transmute.training.setup import require_multiple_of_stride, require_sizes
+    from transmute.training.speed import cudnn_settings, select_speed
+    from transmute.training.timing import time_steps
 
-    recipe = given.recipe
-    require_legal_size(recipe)
+    recipe = settings.recipe
+    require_multiple_of_stride(recipe)
     require_sizes(recipe, {width_and_height(recipe.size)})
-    device = torch.device(chosen_device(given.device))
-    steps = recipe.steps or recipe.epochs * given.pictures // recipe.batch
-    config = TrainConfig(recipe=recipe, precision=given.precision, compile=given.compile, graph=given.graph)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with algorithms_for(one_size=True, deterministic=False):
-        speed, why = chosen_speed(config, device, steps=steps, one_size=True)
-        console.print(f"device: {_name(device)}, {why}", markup=False)
-        found = compare(recipe, device, speed, pairs=given.pairs, say=lambda line: console.print(line, markup=False))
-    facts = {
+    device = torch.device(select_device(settings.device))
+    threads = torch.get_num_threads()
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else f"cpu, {threads} threads"
+    steps = recipe.steps or recipe.epochs * settings.images // recipe.batch
+    config = TrainConfig(
+        recipe=recipe,
+        precision=settings.precision,
+        compile=settings.compile,
+        graph=settings.graph,
+    )
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    with cudnn_settings(one_size=True, deterministic=False):
+        speed, explanation = select_speed(config, device, steps=steps, one_size=True)
+        console.print(f"device: {name}, {explanation}")
+        timing = time_steps(recipe, device, speed, repeats=settings.repeats, say=console.print)
+    result = {
         "method": recipe.method.name,
         "size": recipe.size,
         "batch": recipe.batch,
-        "device": _name(device),
+        "device": name,
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         **dataclasses.asdict(speed),
-        "pairs": given.pairs,
+        "repeats": settings.repeats,
+        "steps_per_second": timing.steps_per_second,
+        "steps_per_second_spread": [timing.slowest, timing.fastest],
+        "images_per_second": timing.steps_per_second * recipe.batch,
+        "peak_memory_bytes": timing.peak_memory,
+        "recipe_steps": steps,
+        "recipe_seconds": steps / timing.steps_per_second,
     }
-    if given.as_json:
-        print(json.dumps(facts | _figures(found, recipe, steps)))
+    if settings.as_json:
+        print(json.dumps(result))
     else:
-        _print_table(found, recipe, steps)
+        _print_table(result)
     return 0
 
 
-def _name(device: Any) -> str:
-    import torch
+def _print_table(result: dict[str, Any]) -> None:
+    from transmute.training.console import duration
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def _figures(found: Comparison, recipe: Recipe, steps: int) -> dict[str, Any]:
-    return {
-        "steps_per_second": found.ours.median,
-        "steps_per_second_spread": [found.ours.least, found.ours.most],
-        "reference_steps_per_second": found.reference.median,
-        "reference_steps_per_second_spread": [found.reference.least, found.reference.most],
-        "speedup": found.speedup,
-        "speedup_spread": [found.speedup_least, found.speedup_most],
-        "pictures_per_second": found.ours.median * recipe.batch,
-        "reference_pictures_per_second": found.reference.median * recipe.batch,
-        "memory_bytes": found.ours.memory,
-        "reference_memory_bytes": found.reference.memory,
-        "step_flops": found.step_flops,
-        "flops_per_second": found.ours.median * found.step_flops,
-        "ceiling_flops_per_second": found.ceiling_flops,
-        "share_of_ceiling": found.share_of_ceiling,
-        "recipe_steps": steps,
-        "recipe_seconds": steps / found.ours.median,
-        "reference_recipe_seconds": steps / found.reference.median,
+    slowest, fastest = result["steps_per_second_spread"]
+    rows = {
+        "steps/s": f"{result['steps_per_second']:.3g} ({slowest:.3g} to {fastest:.3g})",
+        "images/s": f"{result['images_per_second']:.3g}",
+        f"{result['recipe_steps']:,} steps": duration(result["recipe_seconds"]),
     }
-
-
-def _print_table(found: Comparison, recipe: Recipe, steps: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from transmute.training.watch import duration
-
-    both = (found.ours, found.reference)
-    table = Table("", "ours", "reference", box=None, pad_edge=False)
-    table.add_row("steps/s", *(f"{one.median:.3g} ({one.least:.3g} to {one.most:.3g})" for one in both))
-    table.add_row("pictures/s", *(f"{one.median * recipe.batch:.3g}" for one in both))
-    table.add_row("memory", *(f"{one.memory / 2**20:,.0f} MiB" for one in both))
-    table.add_row("TFLOP/s", *(f"{one.median * found.step_flops / 1e12:.3g}" for one in both))
-    table.add_row(f"{steps:,} steps", *(duration(steps / one.median) for one in both))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    console.print(
-        f"\nspeed-up: {found.speedup:.2f}, from {found.speedup_least:.2f} to {found.speedup_most:.2f} in the pairs\n"
-        f"a step is {found.step_flops / 1e12:.3g} TFLOP; ours reaches {found.share_of_ceiling:.0%} of the {found.ceiling_flops / 1e12:.3g} TFLOP/s "
-        "of a large matrix product in the same precision"
-    )
+    if result["peak_memory_bytes"] is not None:
+        rows["peak memory"] = f"{result['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    print("\n".join(f"{name:16} {value}" for name, value in rows.items()))

@@ -1,160 +1,145 @@
-"""`transmute data`: what one does with pictures before training."""
-
-from __future__ import annotations
+"""`transmute data`: checks and writes data sets."""
 
 import json
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-import tyro
 from pydantic import Field
 
-from transmute.cli.parsing import dispatched, parsed
-from transmute.cli.pull import pull_data
-from transmute.settings import Settings, Size, UserError
-
-if TYPE_CHECKING:
-    from transmute.data.arrange import Work
+from transmute.cli.models import pull_data
+from transmute.cli.parsing import as_flags, dispatch, parse
+from transmute.config.base import Argument, Settings, Size
 
 HELP = """usage: transmute data COMMAND ...
 
-Looks at data sets, and makes them.
+Checks and writes data sets.
 
-  transmute data check DIR                    all that is wrong or odd: damaged, doubled, gray, unmatched pictures, ...
-  transmute data combine A B --out DIR        pairs of two folders, side by side in one picture each
-  transmute data split DIR --out DIR          some pictures held out, the others to train with
-  transmute data resize DIR --size N --out DIR    a tree of smaller pictures
-  transmute data pull [NAME]                  list published data sets, or fetch one
+  transmute data check DIR                    find damaged, duplicate or unpaired images
+  transmute data combine A B --out DIR        join pairs of images side by side
+  transmute data split DIR --out DIR          hold out images for evaluation
+  transmute data resize DIR --size N --out DIR
+                                              write smaller images
+  transmute data pull [NAME]                  list or download data sets
 
-transmute data COMMAND --help says more."""
+transmute data COMMAND --help lists a command's flags."""
 
 
 class CheckArguments(Settings):
-    """Looks at every picture of a data set. Exits with 1 if there are problems from which training or its results would suffer."""
+    """Checks every image of a data set. Exits with 1 if there are problems that harm training or
+    its evaluation."""
 
-    folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None
-    """Data set, in any layout that can be trained on."""
+    folder: Annotated[Path | None, Argument("DIR", positional=True)] = None
+    """Data set, in any layout that `transmute train` accepts."""
     a: Path | None = None
-    """Folder of domain a, in place of DIR."""
+    """Folder of domain a, instead of DIR."""
     b: Path | None = None
     """Folder of domain b."""
     paired: bool = False
-    """Pictures of equal name belong together; those side by side in one file always do."""
-    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Match the images of the two folders by name. Side-by-side images are always paired."""
+    as_json: Annotated[bool, Argument(name="json")] = False
     """Print one JSON object."""
 
 
 def check(arguments: list[str]) -> int:
-    """Prints what is in a data set and what is wrong with it."""
-    given = parsed(CheckArguments, arguments, "data check")
+    """Prints what a data set contains and what is wrong with it."""
+    config = parse(CheckArguments, arguments, "data check")
 
-    from transmute.data.doctor import examine
+    from transmute.data.audit import audit
 
-    try:
-        found = examine(given.folder, a=given.a, b=given.b, paired=given.paired)
-    except UserError as error:  # which speaks of the flags of training
-        raise UserError(str(error).replace("--data.", "--")) from None
-    problems = sum(finding.level == "problem" for finding in found.findings)
-    if given.as_json:
-        print(json.dumps({"problems": problems} | asdict(found), indent=2))
-        return 1 if problems else 0
-    print(found.description)
-    width = max(len(part.name) for part in found.parts)
-    for part in found.parts:
-        print(f"  {part.name:{width}} {part}")
-    for finding in found.findings:
-        print(f"\n{finding.level}: {finding.what}\n  {finding.advice}")
-        rest = [f"... and {finding.count - len(finding.files)} more"] if 0 < len(finding.files) < finding.count else []
-        print("".join(f"    {line}\n" for line in finding.files + rest), end="")
-    print(f"\n{problems} problems, {len(found.findings) - problems} remarks")
-    return 1 if problems else 0
+    result = audit(config.folder, a=config.a, b=config.b, paired=config.paired)
+    problems = sum(finding.level == "problem" for finding in result.findings)
+    if config.as_json:
+        values = {
+            "problems": problems,
+            "description": result.description,
+            "subsets": [subset.summary() for subset in result.subsets],
+            "findings": [asdict(finding) for finding in result.findings],
+        }
+        print(json.dumps(values, indent=2))
+        return min(problems, 1)
+    print(result.description)
+    width = max(len(subset.name) for subset in result.subsets)
+    sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
+    for finding in result.findings:
+        print(f"\n{finding.level}: {finding.message}\n  {as_flags(finding.advice)}")
+        sys.stdout.writelines(f"    {name}\n" for name in finding.files)
+        if 0 < len(finding.files) < finding.count:
+            print(f"    ... and {finding.count - len(finding.files)} more")
+    print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
+    return min(problems, 1)
 
 
-class WriteArguments(Settings, ABC):
-    """What all commands that write have in common."""
+class WriteArguments(Settings):
+    """Settings of all commands that write images."""
 
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder to write to; what is read stays as it is."""
+    out: Annotated[Path, Argument("DIR")]
+    """Folder to write to. Inputs are not changed."""
     overwrite: bool = False
-    """Replace pictures that are there."""
-
-    @abstractmethod
-    def plan(self) -> Work:
-        """What is to be written."""
+    """Replace existing images."""
 
 
 class CombineArguments(WriteArguments):
-    """Joins the pictures of equal name in two folders side by side, a left and b right, as pix2pix takes them; subfolders such as train are kept.
+    """Joins images with matching names in two folders side by side (a left, b right), as for
+    pix2pix. Subfolders such as train are kept.
 
-    Written in the format of a where that is lossless (png, bmp, tif, ppm), else as png.
+    The format is that of a if it is lossless (png, bmp, tif, ppm), else png.
     """
 
-    a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+    a: Annotated[Path, Argument("A", positional=True)]
     """Folder of domain a."""
-    b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
+    b: Annotated[Path, Argument("B", positional=True)]
     """Folder of domain b."""
     resize: bool = False
-    """Resize b to the size of a where they differ, instead of leaving such pairs out."""
-
-    def plan(self) -> Work:
-        from transmute.data.arrange import plan_combine
-
-        return plan_combine(self.a, self.b, self.out, resize=self.resize)
+    """Resize b to the size of a where they differ. By default, such pairs are skipped."""
 
 
 class SplitArguments(WriteArguments):
-    """Copies a data set without held-out pictures into one that has some: trainA trainB testA testB, or train test of pairs side by side."""
+    """Copies a data set and holds out some of its images. The copy has the folders trainA, trainB,
+    testA and testB, or train and test for side-by-side images."""
 
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """Two folders of pictures, in any layout that can be trained on; or, with --paired, side by side pictures."""
+    folder: Annotated[Path, Argument("DIR", positional=True)]
+    """Two folders of images, in any layout that `transmute train` accepts. With `paired`, also
+    side-by-side images."""
     test: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the pictures to hold out."""
+    """Fraction of the images to hold out."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the choice."""
+    """Seed of the random choice."""
     paired: bool = False
-    """Pictures of equal name stay together."""
+    """Hold out both images of each pair."""
     link: bool = False
     """Make hard links instead of copies."""
 
-    def plan(self) -> Work:
-        from transmute.data.arrange import plan_split
-
-        return plan_split(self.folder, self.out, share=self.test, seed=self.seed, paired=self.paired, link=self.link)
-
 
 class ResizeArguments(WriteArguments):
-    """Writes a tree of pictures at another size, so that training decodes less; as training sees them, in 8 bits and with white for transparency."""
+    """Resizes all images of a folder, which makes training faster. The written images have 8 bits
+    per channel and a white background instead of transparent pixels, as in training."""
 
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """Pictures; their tree and names are kept."""
-    size: Annotated[Size, tyro.conf.arg(metavar="N|WxH")]
-    """Pixels."""
+    folder: Annotated[Path, Argument("DIR", positional=True)]
+    """Folder of images. Subfolders and names are kept."""
+    size: Annotated[Size, Argument("N|WxH")]
+    """Size in pixels."""
     mode: Literal["resize", "scale-width", "crop"] = "resize"
-    """Resize to the size; make as wide, the height in proportion; or resize until the size is covered and cut out the middle."""
-
-    def plan(self) -> Work:
-        from transmute.data.arrange import plan_resize
-
-        return plan_resize(self.folder, self.out, size=self.size, mode=self.mode)
+    """resize: resize to `size`. scale-width: resize to the width of `size`, keeping proportions.
+    crop: keep proportions, cover `size`, and crop the center."""
 
 
 def write(settings: type[WriteArguments], command: str, arguments: list[str]) -> int:
-    """Writes pictures, and says at the end which could not be."""
-    given = parsed(settings, arguments, command)
+    """Writes images, and reports those that could not be written."""
+    config = parse(settings, arguments, command)
 
-    from transmute.data.arrange import carry_out
+    from transmute.data.arrange import execute, plan_combine, plan_resize, plan_split
 
-    work = given.plan()
-    problems = carry_out(work, overwrite=given.overwrite)
-    print(f"{len(work) - len(problems)} pictures written to {given.out}")
+    plans = {"data combine": plan_combine, "data split": plan_split, "data resize": plan_resize}
+    plan = plans[command](**config.model_dump(exclude={"overwrite"}))
+    problems = execute(plan, overwrite=config.overwrite)
+    print(f"{len(plan) - len(problems)} images written to {config.out}")
     if problems:
-        lines = [*problems, f"{len(problems)} of {len(work)} pictures could not be written"]
-        print("\n".join(f"transmute: {line}" for line in lines), file=sys.stderr)
+        problems.append(f"{len(problems)} of {len(plan)} images could not be written")
+        print("\n".join(f"transmute: {line}" for line in problems), file=sys.stderr)
     return 1 if problems else 0
 
 
@@ -168,8 +153,8 @@ DATA_COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def data(arguments: list[str]) -> int:
-    """Runs the command that the first word names."""
+    """Runs the command named by the first argument."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP)
         return 0
-    return dispatched(DATA_COMMANDS, arguments, prefix="data ")
+    return dispatch(DATA_COMMANDS, arguments, prefix="data ")

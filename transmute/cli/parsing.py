@@ -1,84 +1,282 @@
-"""From words on a command line to settings; what does not fit becomes one sentence."""
+"""Parses command lines to settings, and renders settings in messages as flags."""
 
-from __future__ import annotations
-
-import contextlib
+import argparse
 import difflib
-import io
 import os
+import pkgutil
 import re
+import shlex
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+import typing
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
-import tyro
-
-from transmute.settings import OwnError, Settings, UserError
+from transmute.config.base import Argument, Kind, Settings, nested
+from transmute.errors import RankError, UserError
 
 Arguments = TypeVar("Arguments", bound=Settings)
 
+known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags", default=MappingProxyType({}))
+"""The flags of the running command, by setting."""
 
-def finished(command: Callable[[], int]) -> NoReturn:
-    """Runs a command and exits with its status; what a user can mend is one sentence and status 2."""
+
+class Flag(NamedTuple):
+    """A flag or positional argument that changes one setting."""
+
+    setting: str
+    """Full name of the setting, with the fields that lead to it: `recipe.optimizer.lr`."""
+    name: str
+    """`--optimizer.lr`; for a positional argument, its metavar."""
+    metavar: str
+    """Placeholder of the value."""
+    value: Any
+    """Current value, or ... if there is none. Boolean flags take no value; they flip the current
+    value."""
+    help: str
+
+    @property
+    def required(self) -> bool:
+        """A flag without a default, or a list of positional arguments, which must not be empty."""
+        return self.value is ... or (self.value == () and not self.name.startswith("--"))
+
+    def converted(self, word: str) -> Any:
+        """Converts None and integers, which pydantic would leave as strings in some settings."""
+        if word == "None" and not isinstance(self.value, Kind):
+            return None
+        return int(word) if isinstance(self.value, int) and word.isdecimal() else word
+
+
+def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterator[Flag]:
+    """Yields the flags of settings, including nested ones.
+
+    Settings with alternatives (subclasses of `Kind`) also get a flag that chooses one.
+
+    Args:
+        settings: The current values. They determine the nested settings.
+        outer, prefix: Beginning of the full names and of the flags of nested settings.
+    """
+    for field_name, field in type(settings).model_fields.items():
+        if field_name == "name" and isinstance(settings, Kind):
+            continue  # chosen by the flag of the kind itself
+        argument = next((one for one in field.metadata if isinstance(one, Argument)), Argument())
+        part = field_name if argument.name is None else argument.name
+        value = dict(settings).get(field_name, ...)
+        if isinstance(value, Kind) or not isinstance(value, Settings):
+            types = (field.annotation, *typing.get_args(field.annotation))
+            literals = [one for one in types if typing.get_origin(one) is typing.Literal]
+            choices = [str(choice) for one in literals for choice in typing.get_args(one)]
+            number = "N" if int in types or float in types else ""
+            metavar = argument.metavar or "|".join(choices) or number or part.upper()
+            name = f"{prefix}{'no-' if value is True else ''}{part}".replace("_", "-")
+            yield Flag(
+                f"{outer}{field_name}",
+                metavar if argument.positional else name,
+                metavar,
+                value,
+                " ".join((field.description or "").split()),
+            )
+        if isinstance(value, Settings):
+            inner = f"{prefix}{part}." if part else prefix
+            yield from flags_of(value, f"{outer}{field_name}.", inner)
+
+
+def split_flags(argv: Iterable[str], flags: Iterable[Flag]) -> tuple[dict[str, Any], list[str]]:
+    """Splits a command line into the values of some flags, by setting, and all other arguments.
+
+    Raises:
+        UserError: If the value of a flag is missing, or a boolean flag has a value.
+    """
+    argv = [re.sub("^--[^=]+", lambda flag: flag[0].replace("_", "-"), word) for word in argv]
+    try:
+        values, rest = _parser({"": flags}).parse_known_intermixed_args(argv)
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error.argument_name}: {error.message}") from None
+    return vars(values), rest
+
+
+def _parser(
+    groups: Mapping[str, Iterable[Flag]],
+    usage: str = "",
+    description: str | None = None,
+    epilog: str = "",
+) -> argparse.ArgumentParser:
+    """A parser whose help lists the flags under titles."""
+    parser = argparse.ArgumentParser(
+        usage=usage,
+        description=description,
+        epilog=epilog,
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=26, width=80),
+        argument_default=argparse.SUPPRESS,
+        add_help=False,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    for title, flags in groups.items():
+        add_argument = parser.add_argument_group(title).add_argument
+        for flag in flags:
+            several = isinstance(flag.value, tuple)
+            options: dict[str, Any] = {"metavar": flag.metavar, "type": flag.converted}
+            if isinstance(flag.value, bool):
+                options = {"action": "store_const", "const": not flag.value}
+            elif several:
+                options["nargs"] = "+" if flag.name.startswith("--") else "*"
+            help = flag.help.replace("%", "%%")
+            if flag.name.startswith("--"):
+                add_argument(flag.name, dest=flag.setting, help=help, **options)
+            else:
+                add_argument(flag.setting, help=help, **{"nargs": "?", **options})
+    return parser
+
+
+def parse(
+    settings: type[Arguments],
+    argv: Sequence[str],
+    command: str,
+    *,
+    default: Arguments | None = None,
+    usage: str = "",
+    description: str | None = None,
+    epilog: str = "",
+    groups: Mapping[str, str] = MappingProxyType({}),
+    extra_flags: Sequence[Flag] = (),
+) -> Arguments:
+    """Parses a command line to settings.
+
+    Args:
+        settings: Class of the settings. Fields may be annotated with an `Argument`.
+        argv: The arguments after the command.
+        command: Name of the command, such as `data check`.
+        default: Values of settings that no flag changes. By default, those of the class.
+        usage: Usage after the command, by default the required arguments and "[flags]".
+        description, epilog: First and last paragraph of the help. By default, the first is the
+            docstring of the class.
+        groups: The flags that `--help` lists, by title. By default, all flags are listed, as by
+            `--help-all`.
+        extra_flags: Flags already parsed by the caller; listed for help and suggestions.
+
+    Raises:
+        UserError: If a flag is unknown, or a value is missing or wrong.
+        SystemExit: After printing help.
+    """
+    base = default or settings.model_construct()
+    flags = [*flags_of(base), *extra_flags]
+    known_flags.set({flag.setting: flag.name for flag in flags})
+    if not {"-h", "--help", "--help-all"}.isdisjoint(argv):
+        positional = [flag for flag in flags if not flag.name.startswith("--")]
+        words = [flag.name if flag.required else f"[{flag.name}]" for flag in positional]
+        words += [
+            f"{flag.name} {flag.metavar}"
+            for flag in flags
+            if flag.required and flag not in positional
+        ]
+        print(
+            _parser(
+                _listed(flags, {} if "--help-all" in argv else groups),
+                usage=f"transmute {command} {usage or ' '.join([*words, '[flags]'])}",
+                description=description or settings.__doc__,
+                epilog=epilog,
+            ).format_help(),
+            end="",
+        )
+        sys.exit(0)
+    values, rest = split_flags(argv, flags_of(base))
+    if rest:
+        word, names = rest[0].split("=")[0], known_flags.get().values()
+        same_ending = [name for name in names if name.endswith(f".{word.lstrip('-')}")]
+        close = same_ending or difflib.get_close_matches(word, names, n=1)
+        hint = f"Did you mean {' or '.join(close)}? " if close else ""
+        fact = f"unknown flag {word}" if word.startswith("-") else f"unexpected argument {word!r}"
+        raise UserError(f"{fact}. {hint}See transmute {command} --help")
+    return base.updated(nested(values))
+
+
+def _listed(flags: Iterable[Flag], groups: Mapping[str, str]) -> dict[str, list[Flag]]:
+    """The flags to list, by title, with their help and default.
+
+    With groups, these are the flags in them, with the first sentence of their help. Without
+    groups, they are all flags, with their full help.
+    """
+    by_name = {flag.name: flag for flag in flags}
+    titles = {name: title for title, names in groups.items() for name in names.split()}
+    listed: dict[str, list[Flag]] = defaultdict(list)
+    for flag in (by_name[name] for name in titles or by_name if name in by_name):
+        value = flag.value.name if isinstance(flag.value, Kind) else flag.value
+        default = f" (default: {'on' if value is True else value})"
+        hidden = value is None or value is False or value == ()
+        note = " (required)" if flag.required else "" if hidden else default
+        help = re.split(r"\.(?:\s|$)", flag.help)[0] if titles else flag.help
+        title = titles.get(flag.name) or flag.name.lstrip("-").rpartition(".")[0] or "flags"
+        listed[title].append(flag._replace(help=as_flags(help) + note))
+    return listed
+
+
+def as_flags(message: object, known: Mapping[str, str] | None = None) -> str:
+    """Renders the settings in a message as flags: `optimizer.clip=1` as --optimizer.clip 1.
+
+    A setting without a flag of its full name is looked up by its last part (`data.a` as --a), as
+    an element of a list (`log.1` as --log), or as the only setting that ends with this name (`lr`
+    as --optimizer.lr). Settings without a flag are printed without backticks.
+
+    Args:
+        message: Text (or an error) with settings in backticks.
+        known: The flags of the command, by setting. By default, those of the running command.
+    """
+    known = known_flags.get() if known is None else known
+
+    def rendered(match: re.Match[str]) -> str:
+        setting, _, value = match[1].partition("=")
+        longer = [name for name in known if name.endswith(f".{setting}")]
+        outer, _, last = setting.rpartition(".")
+        only = longer if len(longer) == 1 else []
+        names = [setting, outer if last.isdecimal() else last, *only]
+        flag = next((known[name] for name in names if name in known), match[1])
+        if value in ("True", "False"):
+            return flag if ("no-" in flag) == (value == "False") else match[1]
+        return f"{flag} {shlex.quote(value)}" if value and flag != match[1] else flag
+
+    return re.sub(r"`([^`]+)`", rendered, str(message))
+
+
+def dispatch(
+    commands: Mapping[str, str | Callable[[list[str]], int]],
+    argv: Sequence[str],
+    *,
+    prefix: str = "",
+) -> int:
+    """Runs the command named by the first argument with the other arguments.
+
+    Args:
+        commands: By name, functions, or MODULE:FUNCTION, which is only imported to run it.
+        argv: The arguments on the command line.
+        prefix: Beginning of the command on the command line, such as `data `.
+
+    Raises:
+        UserError: If there is no such command.
+    """
+    name, *rest = argv
+    if name not in commands:
+        close = difflib.get_close_matches(name, commands, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Choose one of: {', '.join(commands)}"
+        raise UserError(f"unknown command {prefix}{name!r}. {hint}")
+    command = commands[name]
+    return (pkgutil.resolve_name(command) if isinstance(command, str) else command)(rest)
+
+
+def run_and_exit(command: Callable[[], int]) -> NoReturn:
+    """Runs a command and exits with its status, or prints an error in one line and exits with 2."""
     try:
         sys.exit(command())
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0" or isinstance(error, OwnError):  # to others all processes of torchrun come together
-            print(f"transmute: {error}", file=sys.stderr)
-        sys.exit(2)
+        # Under torchrun, the same error occurs on all ranks.
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
+            print(f"transmute: {as_flags(error)}", file=sys.stderr)
     except OSError as error:  # no permission, no space left, ...
-        print(f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
+        place = error.filename or "a file"
+        print(f"transmute: {place}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def dispatched(commands: dict[str, Callable[[list[str]], int]], arguments: list[str], *, prefix: str = "") -> int:
-    """Runs the command that the first word names.
-
-    Raises:
-        UserError: If there is none of that name.
-    """
-    command = commands.get(arguments[0])
-    if command is None:
-        close = difflib.get_close_matches(arguments[0], commands, n=1)
-        hint = f"perhaps you meant {close[0]}" if close else f"choose one of {', '.join(commands)}"
-        raise UserError(f"there is no command {prefix}{arguments[0]!r}: {hint}")
-    return command(arguments[1:])
-
-
-def parsed(settings: type[Arguments], arguments: list[str], command: str, **options: Any) -> Arguments:
-    """What tyro makes of the arguments; its boxed errors become one sentence."""
-    said = io.StringIO()
-    markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(settings, args=arguments, prog=f"transmute {command}", config=markers, **options)
-    except SystemExit as error:
-        if error.code != 2:
-            raise
-    raise UserError(f"{_sentence(said.getvalue())} (transmute {command} --help lists all)")
-
-
-def _sentence(box: str) -> str:
-    """The gist of an error in a box (of lines, or of dashes where there is no Unicode): what follows its title, and the flags that may be meant."""
-    paragraphs = re.split("[─-]{10,}", re.sub("[│╭╮╰╯]", " ", box))
-    gist = " ".join(paragraphs[1].split())
-    meant = re.findall(r"(?:^|\s)(--[\w.-]+)", " ".join(part for part in paragraphs[2:] if "Perhaps you meant" in part))
-    return gist + (f"; perhaps you meant {' or '.join(dict.fromkeys(meant))}" if meant else "")
-
-
-def taken(arguments: list[str], flag: str) -> tuple[list[str], str, bool]:
-    """The arguments without `flag VALUE` or `flag=VALUE`, its last value, and whether it was there."""
-    rest, value, given = [], "", False
-    words = iter(arguments)
-    for word in words:
-        if word.startswith(f"{flag}="):
-            value, given = word.removeprefix(f"{flag}="), True
-        elif word == flag:
-            value, given = next(words, "--"), True
-            if value.startswith("--"):
-                raise UserError(f"{flag} needs a value")
-        else:
-            rest.append(word)
-    return rest, value, given
+    sys.exit(2)

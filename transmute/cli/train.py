@@ -1,134 +1,177 @@
-"""`transmute train`, whose flags are the settings of a recipe that other flags choose."""
+"""`transmute train` and `transmute recipes`, and the flags that choose a recipe."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
-from transmute.cli.parsing import parsed, taken
-from transmute.settings import Settings, UserError, merged
+from transmute import plugins
+from transmute.cli.parsing import (
+    Arguments,
+    Flag,
+    as_flags,
+    flags_of,
+    known_flags,
+    parse,
+    split_flags,
+)
+from transmute.config.base import Argument, Kind, Settings
+from transmute.config.networks import HeadsConfig, NetworkConfig
+from transmute.config.training import Recipe, TrainConfig
+from transmute.errors import UserError
+from transmute.recipes import DESCRIPTIONS, RECIPES, recipe_from, with_kinds
 
 if TYPE_CHECKING:
-    from transmute.training.config import Recipe
     from transmute.training.train import AfterSave
 
+CHOOSING = (
+    Flag(
+        setting="method",
+        name="--method",
+        metavar="NAME",
+        value=None,
+        help="Recipe or method: a name listed by 'transmute recipes', or FILE.py:NAME (default: "
+        "cyclegan).",
+    ),
+    Flag("recipe", "--recipe", "NAME", None, "Same as --method."),
+    Flag("config", "--config", "FILE", None, "YAML file of settings, such as a run's recipe.json."),
+)
+"""Flags that choose the recipe. Other flags change its settings."""
 
-def train(arguments: list[str], after_save: AfterSave | None = None) -> int:
-    """Reads the flags of `transmute train` over the recipe that they choose, and trains.
+GROUPS = {
+    "data": "DATA --data.a --data.b --data.swap --data.skip-bad",
+    "run": "--run --extend --from",
+    "recipe": "--method --config --size --batch --epochs --steps --optimizer.lr",
+    "output and evaluation": "--save-every --sample-every --evaluate-every --best --patience --log "
+    "--images --pairs --repeats --json",
+    "hardware": "--device --devices --precision --compile",
+}
+"""The flags that `--help` lists by title, if the command has them."""
+
+
+def train(argv: list[str], after_save: AfterSave | None = None) -> int:
+    """Trains or resumes a run with the recipe that the flags choose and change.
 
     Args:
+        argv: The arguments after the command.
         after_save: See `transmute.training.train.train`.
     """
-    from transmute.training.config import TrainConfig
+    summary = "Trains a translator between two domains of images, or resumes training."
+    config = parse_with_recipe(TrainConfig, argv, "train", summary)
 
-    rest, recipe, choices = chosen_recipe(arguments)
-    config = parsed(
-        TrainConfig, rest, "train", description=f"Trains a translator between two domains of pictures. {choices}", default=TrainConfig(recipe=recipe)
-    )
-
+    from transmute.api import with_run_folder
     from transmute.evaluation import Evaluator
     from transmute.training.train import train as train_with
 
-    stopped_by = train_with(config.with_run(), after_save, Evaluator)
+    show = partial(as_flags, known=known_flags.get())
+    stopped_by = train_with(with_run_folder(config), after_save, Evaluator, show)
     return 128 + stopped_by if stopped_by else 0
 
 
-def chosen_recipe(arguments: list[str]) -> tuple[list[str], Recipe, str]:
-    """The recipe that the arguments choose, the arguments that are left to be laid over it, and a text on what can be chosen."""
-    from transmute.recipes import RECIPES, recipe_from
+def parse_with_recipe(
+    settings: type[Arguments], argv: Sequence[str], command: str, summary: str | None = None
+) -> Arguments:
+    """Parses a command line whose flags choose a recipe and change its settings.
 
-    rest, file, _ = taken(arguments, "--config")
-    rest, method, _ = taken(rest, "--method")
-    rest, named, _ = taken(rest, "--recipe")
-    if method and named:
-        raise UserError(f"--method {method} and --recipe {named} both choose a recipe: give one of them")
-    method = method or named
-    _, start, _ = taken(rest, "--from")
-    recipe = _as_in(Path(start), method, Path(file) if file else None) if start else recipe_from(method, Path(file) if file else None)
-    changed = True
-    while changed:  # choosing one kind may bring settings that have kinds of their own
-        changed = False
-        for place in kinds(recipe.model_dump()):
-            rest, kind, given = taken(rest, f"--{place}")
-            if given:
-                recipe, changed = recipe_from(recipe.method.name, None, nested(recipe.model_dump(), place, kind)), True
-    if any(word.split("=")[0] == "--steps" for word in rest) and any(word.split("=")[0] == "--epochs" for word in rest):
-        raise UserError("give the length either in --steps or in --epochs, not in both")
-    if any(word.split("=")[0] == "--epochs" for word in rest):
-        recipe = recipe.replace(steps=None)
-    places = "; ".join(f"--{place} KIND" for place in kinds(recipe.model_dump()))
-    return (
+    Args:
+        settings: Class of the command's settings, with a field `recipe`.
+        argv: The arguments after the command.
+        command: Name of the command.
+        summary: First paragraph of the help. By default, the docstring of the settings.
+    """
+    flags = [*flags_of(settings()), *CHOOSING]
+    known_flags.set({flag.setting: flag.name for flag in flags})
+    chosen, rest = split_flags(argv, CHOOSING)
+    if {"method", "recipe"} <= chosen.keys():
+        raise UserError("`method` and `recipe` both choose a recipe. Use only one of them")
+    method = chosen.get("method", chosen.get("recipe"))
+    config = Path(chosen["config"]) if chosen.get("config") else None
+    early, _ = split_flags(rest, [flag for flag in flags if flag.setting == "start"])
+    if early.get("start"):
+        recipe = _recipe_like(Path(early["start"]), method, config, rest)
+    else:
+        recipe = recipe_from(method, config)
+    # A new kind may have settings that are kinds, too.
+    while (kinds := split_flags(rest, _kind_flags(recipe)))[0]:
+        recipe, rest = with_kinds(recipe, kinds[0]), kinds[1]
+    # The first one is --method, which the help lists on its own.
+    kinds = [flag.name for flag in _kind_flags(recipe) if not flag.name.endswith(".init")]
+    return parse(
+        settings,
         rest,
-        recipe,
-        (
-            f"--method NAME (or --recipe NAME) chooses {' or '.join(RECIPES)}; --config FILE lays a YAML file (or a run's recipe.json) over it; "
-            f"these choose another kind, whose settings --help then shows: {places}."
-        ),
+        command,
+        default=settings.model_construct(recipe=recipe),
+        description=summary,
+        epilog=f"Networks, losses and schedules: {', '.join(kinds[1:])}, each with a name or "
+        "FILE.py:NAME. --help-all lists all flags.",
+        groups=GROUPS,
+        extra_flags=CHOOSING,
     )
 
 
-def _as_in(start: Path, method: str | None, file: Path | None) -> Recipe:
-    """The recipe whose networks are those of a run, a model file or a folder of them."""
-    from transmute.recipes import RECIPES, recipe_from
+def _kind_flags(recipe: Recipe) -> list[Flag]:
+    return [flag for flag in flags_of(recipe) if isinstance(flag.value, Kind)]
+
+
+def _recipe_like(
+    start: Path, method: str | None, config: Path | None, argv: Sequence[str]
+) -> Recipe:
+    """Returns a recipe with the networks of a run, model file or folder.
+
+    Args:
+        start: The run, file or folder.
+        method, config: As for `recipe_from`. By default, the method of the networks.
+        argv: Arguments, including the flags of user-defined config classes.
+    """
     from transmute.translation.model import ModelCard, read_networks
 
-    cards = [saved.card for saved in read_networks(start).values()]
+    kinds, _ = split_flags(argv, _kind_flags(recipe_from()))
+    custom = [
+        type(plugins.load_class(name, NetworkConfig)())
+        for name in kinds.values()
+        if plugins.is_reference(name)
+    ]
+    cards = [saved.card for saved in read_networks(start, custom).values()]
     model = next((card for card in cards if isinstance(card, ModelCard)), None)
     if model is None:
-        raise UserError(f"{start} holds no generator to start from: name a run, a model file, or a folder of them")
-    networks: dict[str, Any] = {"generator": model.generator.model_dump()}
-    for card in cards:
-        if not isinstance(card, ModelCard):
-            networks |= {"width": card.network.width} if card.part == "heads" else {"discriminator": card.network.model_dump()}
-    recipe = recipe_from(method or (None if file else model.method), file)
-    if "direction" in type(recipe.method).model_fields:
-        networks["direction"] = model.direction
-    known = {key: value for key, value in networks.items() if key in type(recipe.method).model_fields}
-    source, target = model.direction.split("_to_")
-    channels = {} if model.colors == "lab" else {f"channels_{source}": model.in_channels, f"channels_{target}": model.out_channels}
-    name = next(name for name, one in RECIPES.items() if one.method.name == recipe.method.name)
-    return recipe_from(name, None, merged(recipe.model_dump(), {"method": known, "preprocess": channels}))
+        raise UserError(
+            f"`start={start}` has no generator. Choose a run, model file or folder of them"
+        )
+    networks: dict[str, Any] = {"generator": model.generator, "direction": model.direction}
+    for part in [card.network for card in cards if not isinstance(card, ModelCard)]:
+        is_heads = isinstance(part, HeadsConfig)
+        networks |= {"width": part.width} if is_heads else {"discriminator": part}
+    recipe = recipe_from(method or (None if config else model.method), config)
+    fields = type(recipe.method).model_fields
+    changes = {"method": {name: value for name, value in networks.items() if name in fields}}
+    if model.colors == "rgb":
+        source, target = (f"channels_{domain}" for domain in model.direction.split("_to_"))
+        changes["preprocess"] = {source: model.in_channels, target: model.out_channels}
+    return recipe.updated(changes)
 
 
 class RecipesArguments(Settings):
-    """Lists the named recipes, or prints one as YAML, for --config."""
+    """Lists the recipes, or prints one as YAML for transmute train --config."""
 
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None
-    """Recipe to print; None lists all."""
+    name: Annotated[str | None, Argument("NAME", positional=True)] = None
+    """Recipe to print. If omitted, all recipes are listed."""
 
 
-def recipes(arguments: list[str]) -> int:
-    """Lists the recipes or prints one."""
-    name = parsed(RecipesArguments, arguments, "recipes").name
-
+def recipes(argv: list[str]) -> int:
+    """Lists the recipes, or prints one."""
     import yaml
-    from rich.console import Console
-    from rich.table import Table
 
-    from transmute.recipes import ABOUT, RECIPES
-
-    if name is not None:
-        if name not in RECIPES:
-            raise UserError(f"there is no recipe {name!r}: choose {' or '.join(RECIPES)}")
+    name = parse(RecipesArguments, argv, "recipes").name
+    if name is None:
+        print("\n".join(f"{name:22} {text}" for name, text in DESCRIPTIONS.items()))
+        print(
+            "\ntransmute train DATA --recipe NAME trains with one of them.\n"
+            "transmute recipes NAME prints its settings."
+        )
+    elif name in RECIPES:
         print(yaml.safe_dump(RECIPES[name].model_dump(mode="json"), sort_keys=False), end="")
-        return 0
-    table = Table("recipe", "what it is", box=None, pad_edge=False)
-    for known in RECIPES:
-        table.add_row(known, ABOUT[known])
-    Console(highlight=False).print(table)
-    print("\ntransmute train DATA --recipe NAME trains by one; transmute recipes NAME prints it")
+    else:
+        raise UserError(f"unknown recipe {name!r}. Choose one of: {', '.join(RECIPES)}")
     return 0
-
-
-def kinds(values: dict[str, Any], place: str = "") -> list[str]:
-    """The places in nested settings where another kind can be chosen by name, outermost first."""
-    found = [place] if place not in ("", "method") and "name" in values else []
-    return found + [one for key, value in values.items() if isinstance(value, dict) for one in kinds(value, f"{place}.{key}" if place else key)]
-
-
-def nested(values: dict[str, Any], place: str, kind: str) -> dict[str, Any]:
-    """The values with only the kind's name at a place: its settings are that kind's defaults."""
-    key, _, below = place.partition(".")
-    return values | {key: nested(values[key], below, kind) if below else {"name": kind}}

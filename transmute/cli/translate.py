@@ -1,53 +1,55 @@
-"""`transmute translate` and `demo`."""
-
-from __future__ import annotations
+"""`transmute translate` and `transmute demo`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from pydantic import Field
 
-from transmute.cli.parsing import parsed
-from transmute.settings import Settings, UserError, width_and_height
+from transmute.cli.parsing import parse
+from transmute.config.base import Argument, Settings, width_and_height
+from transmute.errors import UserError
 
 
 class TranslateArguments(Settings):
-    """Translates pictures with a trained model."""
+    """Translates images with a trained model."""
 
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PICTURES")] = ()
-    """Pictures, folders (their tree is kept) and quoted globs."""
-    model: Annotated[str, tyro.conf.arg(metavar="RUN|FILE")]
+    inputs: Annotated[tuple[str, ...], Argument("IMAGES", positional=True)] = ()
+    """Images, folders (with their subfolders) and quoted glob patterns."""
+    model: Annotated[str, Argument("RUN|FILE")]
     """Run folder or model file."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("translated")
-    """Folder for the translations; they keep names, formats and sizes."""
+    out: Annotated[Path, Argument("DIR")] = Path("translated")
+    """Output folder. Translations keep the names and formats of their inputs."""
     direction: Literal["a_to_b", "b_to_a"] | None = None
-    """Which way, where the run has both; None takes a_to_b if there."""
-    step: Annotated[str, tyro.conf.arg(metavar="newest|best|N")] = "newest"
-    """Which of a run's models: the newest, the best (where it was evaluated in training), or those of a step."""
-    size: Annotated[str | None, tyro.conf.arg(metavar="training|N|WxH")] = None
-    """Pixels to work at and to give back: `training` for the size of the training. None keeps each picture's size."""
+    """Direction, if the run has both. If omitted, a_to_b if there is one, otherwise b_to_a."""
+    step: Annotated[str, Argument("newest|best|N")] = "newest"
+    """Which checkpoint of a run to use: the newest, the best in evaluations, or that of a step."""
+    size: Annotated[str | None, Argument("training|N|WxH")] = None
+    """Size in pixels at which images are translated and written. 'training' is the training size.
+    If omitted, each image keeps its size."""
     half: Literal["left", "right"] | None = None
-    """Which half of pictures that are pairs side by side; None takes the whole picture."""
+    """Half of side-by-side images to translate. If omitted, the whole image is translated."""
     skip_existing: bool = False
-    """Leave out pictures whose translation is there already."""
+    """Skip images whose output file exists."""
     noise: bool = False
-    """Keep dropout on, as pix2pix does: each translation is another."""
+    """Keep dropout active (as in pix2pix), so that repeated translations differ."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """What computes; auto takes a GPU where there is one."""
+    """Device. auto uses a GPU if there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the device is fast at it, which moves pixels by about one level of 255."""
+    """Precision of the network. auto uses bfloat16 where it is fast, which changes pixels by
+    about one level of 255."""
+    generator: Annotated[str | None, Argument("FILE.py:NAME")] = None
+    """Config class of the model's generator, if it is user-defined."""
 
 
-def translate(arguments: list[str]) -> int:
-    """Translates pictures, folders and globs."""
-    given = parsed(TranslateArguments, arguments, "translate")
-    if not given.inputs:
-        raise UserError("name the pictures to translate: files, folders or globs")
-    if given.size not in (None, "training"):
-        width_and_height(given.size)
-    if given.out.exists() and not given.out.is_dir():
-        raise UserError(f"--out {given.out} is a file: name a folder")
+def translate(argv: list[str]) -> int:
+    """Translates images, folders and glob patterns."""
+    arguments = parse(TranslateArguments, argv, "translate")
+    if not arguments.inputs:
+        raise UserError("IMAGES is required. Pass files, folders or quoted glob patterns")
+    if arguments.size not in (None, "training"):
+        width_and_height(arguments.size)
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise UserError(f"`out={arguments.out}` is a file. Choose a folder")
 
     from rich.console import Console
     from rich.progress import track
@@ -56,40 +58,61 @@ def translate(arguments: list[str]) -> int:
     from transmute.translation.translator import Translator
 
     translator = Translator(
-        given.model, direction=given.direction, step=given.step, device=given.device, noise=given.noise, precision=given.precision
+        arguments.model,
+        direction=arguments.direction,
+        step=arguments.step,
+        device=arguments.device,
+        noise=arguments.noise,
+        precision=arguments.precision,
+        generator=arguments.generator,
     )
-    card, console = translator.card, Console(stderr=True, highlight=False, soft_wrap=True)
-    size = card.size if given.size == "training" else given.size
-    targets = find_inputs(list(given.inputs), given.out)
-    way = f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step})"
-    console.print(f"{way}: {len(targets)} pictures to {given.out}, in {translator.precision} ({translator.why})", markup=False)
-    problems = []
-    for source, target in track(targets.items(), "translating", len(targets), console=console, disable=not console.is_terminal):
-        problem = translate_file(translator, source, target, size=size, half=given.half, skip_existing=given.skip_existing)
-        problems += [problem] if problem else []
+    card = translator.card
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    targets = find_inputs(list(arguments.inputs), arguments.out)
+    console.print(
+        f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step}): "
+        f"{len(targets)} images to {arguments.out}, in {translator.precision} "
+        f"({translator.precision_reason})"
+    )
+    outcomes = [
+        translate_file(
+            translator,
+            source,
+            target,
+            size=card.size if arguments.size == "training" else arguments.size,
+            half=arguments.half,
+            skip_existing=arguments.skip_existing,
+        )
+        for source, target in track(
+            targets.items(), "translating", console=console, disable=not console.is_terminal
+        )
+    ]
+    problems = list(filter(None, outcomes))
     for problem in problems:
-        console.print(f"transmute: {problem}", markup=False)
+        console.print(f"transmute: {problem}")
     if problems:
-        console.print(f"transmute: {len(problems)} of {len(targets)} pictures could not be translated", markup=False)
+        console.print(
+            f"transmute: {len(problems)} of {len(targets)} images could not be translated"
+        )
     return 1 if problems else 0
 
 
 class DemoArguments(Settings):
-    """Makes pictures of plain and striped animals, trains a translator between them and judges it."""
+    """Generates images of plain and striped animals, then trains and evaluates a translator."""
 
-    run: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/demo")
-    """Folder for all that is made; a demo there that was stopped goes on. Its pictures lie beside it."""
+    run: Annotated[Path, Argument("DIR")] = Path("runs/demo")
+    """Run folder. An interrupted demo is resumed. The generated images are written next to it."""
     quick: bool = False
-    """The same path in seconds: too short to learn anything."""
+    """Run all parts of the demo in seconds, which is too short to learn anything."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the training."""
+    """Random seed of the training run."""
 
 
-def demo(arguments: list[str]) -> int:
-    """The embedded example."""
-    given = parsed(DemoArguments, arguments, "demo")
+def demo(argv: list[str]) -> int:
+    """Runs the built-in example."""
+    arguments = parse(DemoArguments, argv, "demo")
 
     from transmute.demo.demo import run_demo
 
-    stopped_by = run_demo(given.run, quick=given.quick, seed=given.seed)
+    stopped_by = run_demo(arguments.run, quick=arguments.quick, seed=arguments.seed)
     return 128 + stopped_by if stopped_by else 0

@@ -1,1 +1,1 @@
-"""Pictures from folders to batches."""
+"""Images from folders to batches."""

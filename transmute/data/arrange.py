@@ -1,8 +1,5 @@
-"""Makes data sets out of folders: pairs side by side, held-out pictures, smaller pictures. What is read is never changed."""
+"""Writes data sets: side by side pairs, held-out images, smaller images. Inputs stay unchanged."""
 
-from __future__ import annotations
-
-import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -11,146 +8,173 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from transmute.data.config import SourceConfig
-from transmute.data.layout import by_stem, recognize
-from transmute.data.parallel import in_threads
-from transmute.images import find_pictures, open_picture, save_picture
-from transmute.settings import UserError, width_and_height
+from transmute.config.base import width_and_height
+from transmute.config.data import SourceConfig
+from transmute.data.layout import match_pairs, recognize
+from transmute.data.scan import in_threads
+from transmute.errors import UserError
+from transmute.files import replacing
+from transmute.images import find_images, open_image, require_images, save_image
 
-Work = dict[Path, Callable[[], None]]
-"""Each file to be written, and what writes it or raises a UserError."""
+Plan = dict[Path, Callable[[Path], None]]
+"""For each file to write, the function that writes it, and may raise a UserError."""
 
-LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff", ".ppm"})
+_LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff", ".ppm"})
 
 
-def carry_out(work: Work, *, overwrite: bool = False) -> list[str]:
-    """Writes all files, or none if some are there that may not be replaced.
+def execute(plan: Plan, *, overwrite: bool = False) -> list[str]:
+    """Writes all files of a plan.
 
     Returns:
         A sentence for each file that could not be written.
+
+    Raises:
+        UserError: If files exist and `overwrite` is not set. Nothing is written then.
     """
-    there = [target for target in work if target.exists()]
-    if there and not overwrite:
-        raise UserError(f"{len(there)} files are there already, the first is {there[0]}: choose another --out, or add --overwrite to replace them")
-    return [problem for problem in in_threads(_problem, list(work.values()), "writing") if problem]
+    existing = [target for target in plan if target.exists()]
+    if existing and not overwrite:
+        raise UserError(
+            f"{len(existing)} files already exist, the first is {existing[0]}. Choose another "
+            "`out`, or replace them with `overwrite`"
+        )
+
+    def problem(target: Path) -> str:
+        try:
+            plan[target](target)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    return [problem for problem in in_threads(problem, list(plan), "writing") if problem]
 
 
-def _problem(write: Callable[[], None]) -> str:
-    try:
-        write()
-    except UserError as error:
-        return str(error)
-    return ""
+def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Plan:
+    """Plans pairs of two folders side by side, a left and b right, as RGB.
 
+    Images are matched by their path relative to the folders, without extension. The format is that
+    of a if it is lossless, else PNG.
 
-def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Work:
-    """Pairs of two folders side by side, a left and b right, as RGB, in the format of a where that is lossless, else PNG.
+    Args:
+        a, b: Folders of the domains.
+        out: Folder to write to.
+        resize: Resize b to the size of a where they differ. Without it, such pairs are problems.
 
-    Pictures are matched by their path below the folders, less its ending; pairs that differ in size need `resize`, which brings b to the size of a.
+    Raises:
+        UserError: If no images match, or `out` is inside one of the input folders.
     """
     _refuse_inside(out, a, b)
-    of_a, of_b = (by_stem(folder, find_pictures(folder)) for folder in (a, b))
-    if not of_a.keys() & of_b.keys():
-        raise UserError(f"no picture of {a} has the name of one in {b}: pairs are matched by file name without its ending")
-    work: Work = {}
-    for stem, path in sorted((of_b | of_a).items()):
-        target = out / (stem + (path.suffix if path.suffix.lower() in LOSSLESS else ".png"))
-        work[target] = partial(_combine, of_a.get(stem), of_b.get(stem), target, resize)
-    return work
+    images_a, images_b = match_pairs((a, b), (find_images(a), find_images(b)))
+    return {
+        out / (stem + (path.suffix if path.suffix.lower() in _LOSSLESS else ".png")): partial(
+            _combine, images_a.get(stem), images_b.get(stem), resize
+        )
+        for stem, path in sorted((images_b | images_a).items())
+    }
 
 
-def _combine(a: Path | None, b: Path | None, target: Path, resize: bool) -> None:
+def _combine(a: Path | None, b: Path | None, resize: bool, target: Path) -> None:
     if a is None or b is None:
         raise UserError(f"{a or b} has no partner of the same name in the other folder")
-    left, right = open_picture(a)[0], open_picture(b)[0]
+    left, right = open_image(a)[0], open_image(b)[0]
     if left.size != right.size and not resize:
-        raise UserError(f"{a} is {left.width}x{left.height} and {b} is {right.width}x{right.height}: add --resize to bring b to the size of a")
-    both = Image.new("RGB", (2 * left.width, left.height))
-    both.paste(left)
-    both.paste(right.resize(left.size, Image.Resampling.BICUBIC), (left.width, 0))  # of equal size it is a copy
-    save_picture(both, target)
+        raise UserError(
+            f"{a} is {left.width}x{left.height} and {b} is {right.width}x{right.height}. Resize b "
+            "to the size of a with `resize`"
+        )
+    right = right.resize(left.size, Image.Resampling.BICUBIC)
+    save_image(Image.fromarray(np.hstack([np.asarray(left), np.asarray(right)])), target)
 
 
-def plan_split(folder: Path, out: Path, *, share: float, seed: int, paired: bool, link: bool) -> Work:
-    """A data set with held-out pictures, copied from one without.
-
-    Args:
-        folder: Any layout of two folders; for pairs also pictures side by side, in `train` or in the folder itself.
-        share: Of the pictures to hold out, between 0 and 1; at least one is held out and one is not.
-        seed: Of the choice, which is the same for the same names.
-        paired: Hold out both pictures of a pair.
-        link: Hard links in place of copies.
-    """
-    _refuse_inside(out, folder)
-    pictures = find_pictures(folder)
-    flat = paired and pictures and all(path.parent == folder for path in pictures)
-    domains = [("", folder, pictures)] if flat else _domains(folder, paired)
-    work: Work = {}
-    for letter, top, pictures in domains:
-        if len(pictures) < 2:
-            raise UserError(f"{top} has only one picture: at least two are needed to hold one out")
-        num_test = min(max(1, round(share * len(pictures))), len(pictures) - 1)
-        held_out = set(np.random.default_rng(seed).permutation(len(pictures))[:num_test].tolist())  # for equally long lists the same
-        for index, path in enumerate(pictures):
-            target = out / f"{'test' if index in held_out else 'train'}{letter}" / path.relative_to(top)
-            work[target] = partial(_copy, path, target, link)
-    return work
-
-
-def _domains(folder: Path, paired: bool) -> list[tuple[str, Path, list[Path]]]:
-    """Letter, folder and pictures of each domain, partners in equal places; of pairs side by side there is one, without a letter."""
-    data = recognize(folder, SourceConfig(), paired=False)
-    if data.test[0]:
-        raise UserError(f"{folder} has pictures held out already, in {data.folders[-1]}: name a folder without them")
-    sides = [[one.path for one in side] for side in data.train]
-    if data.train[0][0].half:
-        return [("", data.folders[0], sides[0])]
-    if paired:
-        a, b = (by_stem(*side) for side in zip(data.folders, sides, strict=True))
-        if alone := sorted(a.keys() ^ b.keys()):
-            raise UserError(f"{len(alone)} pictures have no partner in the other folder, the first is {alone[0]}: add or remove them")
-        sides = [[side[stem] for stem in sorted(a)] for side in (a, b)]
-    return list(zip("AB", data.folders, sides, strict=True))
-
-
-def _copy(source: Path, target: Path, link: bool) -> None:
-    """Copies or links a file, aside first, so that no half of it is left."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.part")
-    aside.unlink(missing_ok=True)
-    try:
-        os.link(source, aside) if link else shutil.copy2(source, aside)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)  # also where both were one file already
-
-
-def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Work:
-    """The pictures of a tree at another size (Pillow's bicubic), in the tree and under the names that they have.
+def plan_split(
+    folder: Path, out: Path, *, test: float, seed: int, paired: bool, link: bool
+) -> Plan:
+    """Plans a copy of a data set in which some images are held out.
 
     Args:
-        size: N or "WIDTHxHEIGHT" in pixels.
-        mode: "resize" to the size, "scale-width" to its width with the height in proportion, or "crop" the middle of what just covers it.
+        folder: Any layout of two folders. If paired, also side by side images, in `train` or in the
+            folder itself.
+        out: Folder to write to.
+        test: Fraction of the images to hold out, in (0, 1). At least one image is held out, and
+            at least one is not.
+        seed: Seed of the choice, which also depends on the names of the images.
+        paired: Hold out both images of a pair.
+        link: Make hard links instead of copies.
+
+    Raises:
+        UserError: If images are already held out, a domain has only one image, pairs do not match,
+            no layout fits, or `out` is inside the folder.
     """
     _refuse_inside(out, folder)
-    pictures = find_pictures(folder)
-    if not pictures:
-        raise UserError(f"{folder} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
-    targets = [out / path.relative_to(folder) for path in pictures]
-    return {target: partial(_resize, path, target, width_and_height(size), mode) for path, target in zip(pictures, targets, strict=True)}
-
-
-def _resize(source: Path, target: Path, size: tuple[int, int], mode: str) -> None:
-    image = open_picture(source)[0]
-    if mode == "crop":
-        image = ImageOps.fit(image, size, Image.Resampling.BICUBIC)
+    images = find_images(folder)
+    if paired and images and all(path.parent == folder for path in images):
+        domains = [("", folder, images)]
     else:
-        height = size[1] if mode == "resize" else max(1, round(size[0] * image.height / image.width))
-        image = image.resize((size[0], height), Image.Resampling.BICUBIC)
-    save_picture(image, target)
+        data = recognize(folder, SourceConfig(), paired=paired)
+        if data.test[0]:
+            raise UserError(
+                f"{folder} already has held-out images, in {data.folders[-1]}. Choose a "
+                "folder without them"
+            )
+        letters = "AB" if len(data.folders) == 2 else ("",)  # side by side images are one domain
+        sides = ([source.path for source in side] for side in data.train)
+        domains = list(zip(letters, data.folders, sides, strict=False))
+    plan: Plan = {}
+    for letter, top, images in domains:
+        if len(images) < 2:
+            raise UserError(f"{top} has only one image. Holding one out needs at least two")
+        num_test = min(max(1, round(test * len(images))), len(images) - 1)
+        # Partners have the same index, and domains of one length the same permutation.
+        held_out = set(np.random.default_rng(seed).permutation(len(images))[:num_test].tolist())
+        for index, path in enumerate(images):
+            phase = "test" if index in held_out else "train"
+            plan[out / f"{phase}{letter}" / path.relative_to(top)] = partial(_copy, path, link)
+    return plan
+
+
+def _copy(source: Path, link: bool, target: Path) -> None:
+    if link:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        return target.hardlink_to(source)
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+    shutil.copystat(source, target)  # last, since the mode may forbid writing
+
+
+def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Plan:
+    """Plans a copy of all images in a folder at another size (Pillow's bicubic).
+
+    Subfolders and names are kept.
+
+    Args:
+        folder: Folder of images.
+        out: Folder to write to.
+        size: N or "WIDTHxHEIGHT" in pixels.
+        mode: "resize" to the size; "scale-width" to its width, keeping proportions; or "crop" the
+            middle to the size, after resizing so that the size is just covered.
+
+    Raises:
+        UserError: If the folder contains no images, or `out` is inside it.
+    """
+    _refuse_inside(out, folder)
+    return {
+        out / path.relative_to(folder): partial(_resize, path, width_and_height(size), mode)
+        for path in require_images(folder)
+    }
+
+
+def _resize(source: Path, size: tuple[int, int], mode: str, target: Path) -> None:
+    image = open_image(source)[0]
+    if mode == "scale-width":
+        size = size[0], max(1, round(size[0] * image.height / image.width))
+    fit = ImageOps.fit if mode == "crop" else Image.Image.resize
+    save_image(fit(image, size, Image.Resampling.BICUBIC), target)
 
 
 def _refuse_inside(out: Path, *folders: Path) -> None:
     for folder in folders:
         if out.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"--out {out} is inside {folder}, whose pictures are read: choose a folder beside it")
+            raise UserError(
+                f"`out` is {out}, which is inside {folder}, a folder that is read. Choose a folder "
+                "next to it"
+            )

@@ -1,4 +1,4 @@
-"""From an opened picture to the pixels that training sees."""
+"""From an opened image to the pixels that training sees."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from transmute.data.config import PreprocessConfig
-from transmute.settings import width_and_height
+from transmute.config.base import width_and_height
+from transmute.config.data import PreprocessConfig
 
 
 @dataclass(frozen=True)
-class Draw:
-    """The random decisions for one picture; both halves of a pair get the same.
+class Augmentation:
+    """Random choices for one image. Both images of a pair get the same.
 
     Attributes:
-        x, y: Place of the crop between left and right, top and bottom, in [0, 1).
-        flip: Whether it is mirrored.
+        x, y: Position of the crop, from left to right and from top to bottom, in [0, 1).
+        flip: Mirror the image left to right.
     """
 
     x: float
@@ -25,21 +25,24 @@ class Draw:
     flip: bool
 
 
-def random_draw(random: np.random.Generator, flip: bool) -> Draw:
-    """Draws a place, and with `flip` whether to mirror, evenly."""
+CENTER_CROP = Augmentation(0.5, 0.5, flip=False)
+
+
+def random_augmentation(random: np.random.Generator, flip: bool) -> Augmentation:
+    """Draws a uniform position and, if `flip` is set, mirrors half of the images."""
     x, y, coin = random.random(3)
-    return Draw(x, y, bool(flip and coin < 0.5))
+    return Augmentation(x, y, bool(flip and coin < 0.5))
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of the pictures on their way: (width, height) in pixels.
+    """Sizes of images during preprocessing, as (width, height) in pixels.
 
     Attributes:
         mode: See `PreprocessConfig.mode`.
-        size: What training sees where the mode crops.
-        load: What is cropped from where the mode resizes.
-        stride: Sides without a crop are rounded to multiples of this.
+        size: Size after the crop, in modes that crop.
+        load: Size before the crop, in modes that resize.
+        stride: Without a crop, sides are rounded to multiples of this.
     """
 
     mode: str
@@ -49,60 +52,56 @@ class Geometry:
 
     @classmethod
     def of(cls, config: PreprocessConfig, size: str, stride: int) -> Geometry:
+        """The geometry of a recipe with this `size`."""
         width, height = width_and_height(size)
-        load = (round(width * 286 / 256), round(height * 286 / 256)) if config.load_size is None else width_and_height(config.load_size)
+        enlarged = f"{round(width * 286 / 256)}x{round(height * 286 / 256)}"
+        load = width_and_height(config.load_size or enlarged)
         return cls(config.mode, (width, height), load, stride)
 
     @property
     def crops(self) -> bool:
-        return self.mode in ("resize-and-crop", "cover-and-crop", "crop", "scale-width-and-crop")
-
-    def resized(self, width: int, height: int) -> tuple[int, int]:
-        """The size to which a picture of this size is resized before any crop."""
-        match self.mode:
-            case "resize-and-crop":
-                return self.load
-            case "cover-and-crop":
-                scale = max(self.load[0] / width, self.load[1] / height)
-                return max(round(scale * width), self.load[0]), max(round(scale * height), self.load[1])
-            case "scale-width-and-crop":
-                return self.load[0], max(round(self.load[0] * height / width), self.size[1])
-            case "scale-width":
-                return self._rounded(self.load[0], max(self.load[0] * height / width, self.size[1]))
-            case "none":
-                return self._rounded(width, height)
-        return width, height
+        """Whether images are cropped to `size`."""
+        return self.mode.endswith("crop")
 
     @property
-    def settled(self) -> Geometry:
-        """The same without more before the crop than what is left after it."""
+    def uncropped(self) -> Geometry:
+        """The same, but resizing directly to the size after the crop."""
         return replace(self, load=self.size)
 
-    def _rounded(self, width: float, height: float) -> tuple[int, int]:
-        return max(1, round(width / self.stride)) * self.stride, max(1, round(height / self.stride)) * self.stride
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """The size before the crop of an image of this size."""
+        load_width, load_height = self.load
+        scale = max(load_width / width, load_height / height)
+        sizes = {
+            "resize": self.load,
+            "cover": (scale * width, scale * height),
+            "scale-width": (load_width, max(load_width * height / width, self.size[1])),
+        }
+        unit = 1 if self.crops else self.stride
+        exact = sizes.get(self.mode.removesuffix("-and-crop"), (width, height))
+        width, height = (max(1, round(side / unit)) * unit for side in exact)
+        return width, height
 
     def final(self, width: int, height: int) -> tuple[int, int]:
-        """The size that training sees of a picture of this size."""
+        """The size that training sees of an image of this size."""
         return self.size if self.crops else self.resized(width, height)
 
     def resize(self, image: Image.Image) -> Image.Image:
-        """The part of preprocessing that is always the same, and can be kept. Pillow's bicubic."""
-        return _resize(image, self.resized(*image.size))
+        """Resizes an image for training, before the crop, with Pillow's bicubic filter."""
+        return image.resize(self.resized(*image.size), Image.Resampling.BICUBIC)
 
-    def crop(self, image: Image.Image, draw: Draw) -> Image.Image:
-        """The random part, of what `resize` gave."""
+    def crop(self, image: Image.Image, augmentation: Augmentation) -> Image.Image:
+        """Crops and mirrors an image returned by `resize`."""
         if self.crops:
             width, height = self.size
-            left = int(draw.x * (image.width - width + 1))
-            top = int(draw.y * (image.height - height + 1))
+            left = int(augmentation.x * (image.width - width + 1))
+            top = int(augmentation.y * (image.height - height + 1))
             image = image.crop((left, top, left + width, top + height))
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draw.flip else image
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if augmentation.flip else image
 
     def whole(self, image: Image.Image) -> Image.Image:
-        """The picture without chance: resized to the final size where training resizes, else its middle."""
-        image = image if self.mode == "crop" else self.settled.resize(image) if self.crops else self.resize(image)
-        return self.crop(image, Draw(0.5, 0.5, flip=False))
+        """Preprocesses an image without randomness.
 
-
-def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+        It is resized to the final size, or cropped in the middle if the mode is "crop".
+        """
+        return self.crop((self.uncropped if self.crops else self).resize(image), CENTER_CROP)

@@ -1,1 +1,1 @@
-"""The embedded example: a data set that makes itself, a small training, and evidence that it worked."""
+"""The built-in example: generates a data set, trains on it, and measures the result."""

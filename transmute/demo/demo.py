@@ -1,30 +1,30 @@
-"""`transmute demo`: makes its pictures, trains on them, translates held-out ones, and says with figures and a picture how well."""
-
-from __future__ import annotations
+"""`transmute demo`: generates images, trains on them, and measures the translations."""
 
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
 
-from transmute.data.config import PreprocessConfig, SourceConfig
-from transmute.demo.animals import write_data_set
-from transmute.demo.evidence import Evidence, measure
+from transmute.config.data import PreprocessConfig, SourceConfig
+from transmute.config.methods import CycleGANConfig
+from transmute.config.metrics import MetricsConfig
+from transmute.config.networks import PatchGANConfig, ResNetConfig
+from transmute.config.training import AdamConfig, Recipe, TrainConfig
+from transmute.demo.animals import TransferScore, score_transfer, write_data_set
 from transmute.evaluation import Evaluator
-from transmute.images import find_pictures, save_picture
-from transmute.methods.config import CycleGANConfig
-from transmute.metrics.config import MetricsConfig
-from transmute.networks.config import PatchGANConfig, ResNetConfig
-from transmute.training.config import AdamConfig, Recipe, TrainConfig
-from transmute.training.samples import sheet
+from transmute.images import find_images, save_image
+from transmute.training.previews import sheet
 from transmute.training.train import train
 from transmute.translation.translator import Translator
+
+_SHOWN = 6  # images of each domain in demo.png
 
 DEMO = Recipe(
     method=CycleGANConfig(
         generator=ResNetConfig(width=16, levels=1, blocks=4, upsampling="nearest", residual=True),
         discriminator=PatchGANConfig(width=16, layers=2),
-        cycle_b=2.0,  # nothing in a plain coat says where stripes were: asked to bring them back, the translator would hide them there
+        # A plain coat does not contain the positions of stripes. With a high weight, the generator
+        # would hide them there.
+        cycle_b=2.0,
     ),
     size="64",
     batch=2,
@@ -32,76 +32,87 @@ DEMO = Recipe(
     preprocess=PreprocessConfig(mode="none"),
     optimizer=AdamConfig(lr=4e-4, ema=0.995),
 )
-"""A CycleGAN small enough for two cores and four minutes. What was tried on the way to it stands in docs/log.md."""
+"""A CycleGAN that trains in four minutes on two cores. docs/log.md lists the alternatives tried."""
 
-QUICK = DEMO.replace(method=DEMO.method.replace(generator=ResNetConfig(width=4, blocks=1), discriminator=PatchGANConfig(width=4, layers=1)), steps=6)
-"""The same path in seconds; learns nothing."""
+QUICK = DEMO.replace(
+    method=DEMO.method.replace(
+        generator=ResNetConfig(width=4, blocks=1), discriminator=PatchGANConfig(width=4, layers=1)
+    ),
+    steps=6,
+)
+"""A tiny version that runs in seconds. It learns nothing."""
 
 
 def run_demo(run: Path, *, quick: bool = False, seed: int = 0) -> int | None:
-    """The whole way from no pictures to judged translations.
+    """Generates a data set, trains on it, and prints how well held-out images are translated.
 
     Args:
-        run: The run folder; its pictures lie beside it, in `<run>-data`.
-        quick: Few pictures, tiny networks, six steps.
-        seed: Seed of the training; the pictures are always the same.
+        run: Run folder. The images are written next to it, to `<run>-data`.
+        quick: Few images, tiny networks, six steps.
+        seed: Seed of the training run. The images are always the same.
 
     Returns:
-        None, or the number of the signal that stopped the training.
+        None, or the number of the signal that stopped training.
     """
-    console = Console(highlight=False, soft_wrap=True)
     data = run.with_name(f"{run.name}-data")
-    recipe = (QUICK if quick else DEMO).replace(seed=seed)
     write_data_set(data, train=8 if quick else 400, test=4 if quick else 32)
     every = 2 if quick else 200
     config = TrainConfig(
         folder=data,
         run=run,
-        recipe=recipe,
+        recipe=(QUICK if quick else DEMO).replace(seed=seed),
         data=SourceConfig(cache=True),
-        report_every=every // 2 if quick else 50,
+        report_every=1 if quick else 50,
         sample_every=every,
         save_every=every,
         evaluate_every=every,
         metrics=MetricsConfig(features="texture", lpips="none"),
         device="cpu",
     )
-    stopped_by = train(config, evaluator=Evaluator)
-    if stopped_by:
+    if stopped_by := train(config, evaluator=Evaluator):
         return stopped_by
-    picture, findings = judge(run, data)
-    save_picture(picture, run / "demo.png")
-    for direction, found in findings.items():
-        console.print(_evidence(direction, found), markup=False)
-    console.print(f"the picture: {run / 'demo.png'}\nthe report:  {run / 'report.html'}", markup=False)
-    console.print(f"your own:    transmute train FOLDER --run runs/mine, then transmute translate PICTURES --model {run}", markup=False)
+    image, scores = score_translations(run, data)
+    save_image(image, run / "demo.png")
+    for direction, score in scores.items():
+        print(
+            f"{direction}, held-out images:\n"
+            f"  The animals' appearance moved {score.transfer:.0%} of the way to the other domain "
+            f"(untranslated: {abs(score.transfer_untranslated):.0%}).\n"
+            f"  The background changed by {score.background_change:.1f} of 255 levels (the "
+            f"background of another image: {score.background_of_another:.0f})."
+        )
+    print(
+        f"Translated images: {run / 'demo.png'}\n"
+        f"Report: {run / 'report.html'}\n"
+        "To train on your own images: transmute train FOLDER --run runs/mine\n"
+        f"To translate images: transmute translate IMAGES --model {run}"
+    )
     return None
 
 
-def judge(run: Path, data: Path, *, shown: int = 6) -> tuple[Image.Image, dict[str, Evidence]]:
-    """Translates the held-out pictures both ways: a sheet to look at, and the evidence by direction."""
-    plain, striped, plain_masks, striped_masks = (_opened(data / name) for name in ("testA", "testB", "masksA", "masksB"))
-    to_stripes, to_plain = Translator(run, direction="a_to_b"), Translator(run, direction="b_to_a")
-    now_striped, now_plain = to_stripes(plain), to_plain(striped)
-    rows = [
-        {"plain": plain[i], "to striped": now_striped[i], "and back": to_plain(now_striped[i])}
-        | {"striped": striped[i], "to plain": now_plain[i], "and back ": to_stripes(now_plain[i])}
-        for i in range(min(shown, len(plain)))
-    ]
-    findings = {
-        "plain to striped": measure(plain, now_striped, plain_masks, striped, striped_masks),
-        "striped to plain": measure(striped, now_plain, striped_masks, plain, plain_masks),
-    }
-    return sheet(rows, scale=2), findings
+def score_translations(run: Path, data: Path) -> tuple[Image.Image, dict[str, TransferScore]]:
+    """Translates the held-out images in both directions.
 
-
-def _opened(folder: Path) -> list[Image.Image]:
-    return [Image.open(path) for path in find_pictures(folder)]
-
-
-def _evidence(direction: str, found: Evidence) -> str:
-    return (
-        f"{direction}, held-out pictures:\n"
-        f"  the animals' look went {found.moved:.0%} of the way to the other domain (untranslated {abs(found.moved_untranslated):.0%})\n"
-        f"  the ground changed by {found.ground_changed:.1f} of 255 levels (untranslated 0.0; another picture's ground {found.ground_of_another:.0f})"
+    Returns:
+        A sheet of some translations, and the score of each direction.
+    """
+    plain, striped, plain_masks, striped_masks = (
+        [Image.open(path) for path in find_images(data / name)]
+        for name in ("testA", "testB", "masksA", "masksB")
     )
+    to_striped, to_plain = (Translator(run, direction=way) for way in ("a_to_b", "b_to_a"))
+    now_striped, now_plain = to_striped(plain), to_plain(striped)
+    columns = {
+        "plain": plain[:_SHOWN],
+        "to striped": now_striped[:_SHOWN],
+        "and back": to_plain(now_striped[:_SHOWN]),
+        "striped": striped[:_SHOWN],
+        "to plain": now_plain[:_SHOWN],
+        "and back ": to_striped(now_plain[:_SHOWN]),
+    }
+    scores = {
+        "Plain to striped": score_transfer(plain, now_striped, plain_masks, striped, striped_masks),
+        "Striped to plain": score_transfer(striped, now_plain, striped_masks, plain, plain_masks),
+    }
+    rows = zip(*columns.values(), strict=True)
+    return sheet([dict(zip(columns, row, strict=True)) for row in rows], scale=2), scores

@@ -1,1 +1,1 @@
-"""Signs of trouble: pure functions of a few pictures or numbers, for use in training and on finished pictures."""
+"""Symptoms of failing training runs."""

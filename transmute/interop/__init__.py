@@ -1,1 +1,1 @@
-"""Other tools' weights and command lines: their conventions stay in here."""
+"""Weights and command lines of other tools, whose conventions are confined to this package."""

@@ -1,6 +1,4 @@
-"""Unpacking archives that may be hostile."""
-
-from __future__ import annotations
+"""Unpacking of archives that may be hostile."""
 
 import gzip
 import re
@@ -9,73 +7,103 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
-from transmute.settings import UserError
+from transmute.errors import UserError
 
-LARGEST_RATIO, SMALLEST_LIMIT = 100, 100_000_000
-"""Unpacked bytes allowed: so many times the archive's, or so many at least. Archives of pictures hardly shrink."""
+MAX_RATIO = 100
+"""Unpacked bytes allowed per byte of the archive. Archives of images hardly shrink."""
+MIN_LIMIT = 100_000_000
+"""Unpacked bytes that are always allowed."""
 
-Member = tuple[str, bool, int, Callable[[], IO[bytes]] | None]
-"""Name, whether a folder, bytes, and what opens it: None for links, devices and what is encrypted."""
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+)
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpacks a zip or tar.gz file into a new folder, which is complete or not there; one folder around everything is left out.
+    """Unpacks a zip or tar.gz file into a new folder, which is complete or absent.
+
+    A single folder around all content is removed. Clutter of macOS is skipped.
 
     Returns:
-        How many files it has.
+        The number of files.
 
     Raises:
-        UserError: If the folder exists, or the archive is damaged, would write elsewhere, holds links or devices, or is absurdly large.
+        UserError: If the folder exists, or if the archive is damaged, contains links, devices or
+            paths outside the folder, or is far larger when unpacked.
     """
     if folder.exists():
-        raise UserError(f"{folder} is there already: remove it or choose another folder")
-    limit = max(archive.stat().st_size * LARGEST_RATIO, SMALLEST_LIMIT)
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    count = total = 0
+        raise UserError(f"{folder} exists. Remove it, or choose another folder")
+    staging = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
     try:
-        for name, is_folder, size, opened in _members(archive):
-            name = name.replace("\\", "/")
-            parts = [part for part in name.split("/") if part not in ("", ".")]
-            if any(part.startswith("._") or part == "__MACOSX" for part in parts):
-                continue
-            if opened is None or ".." in parts or re.match("/|[A-Za-z]:|.*\0", name):
-                raise UserError(f"{archive} is not to be trusted: {name!r} is no plain file or folder inside it; do not unpack it")
-            path = aside.joinpath(*parts)
-            (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
-            if is_folder:
-                continue
-            count, total = count + 1, total + size
-            if total > limit:
-                raise UserError(f"{archive} is not to be trusted: unpacked it has more than {limit} bytes; do not unpack it")
-            with opened() as source, path.open("wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-        inside = list(aside.iterdir())
-        alone = len(inside) == 1 and inside[0].is_dir() and any(path.is_dir() for path in inside[0].iterdir())
-        (inside[0] if alone else aside).rename(folder)
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise UserError(f"{archive} is damaged, or is no zip or tar.gz file ({error}): remove it, then run the same command again") from None
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as file:
+                num_files = _extract(archive, file, file.infolist(), staging)
+        else:
+            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
+                file.extraction_filter = tarfile.data_filter
+                num_files = _extract(archive, file, file, staging)
+                while stream.read(1 << 20):  # gzip compares the checksum only at the end
+                    pass
+        content = list(staging.iterdir())
+        inner = content[0] if len(content) == 1 and content[0].is_dir() else staging
+        has_folders = any(path.is_dir() for path in inner.iterdir())
+        (inner if has_folders else staging).rename(folder)
+    except _DAMAGED as error:
+        raise UserError(
+            f"{archive} is damaged, or not a zip or tar.gz file ({error}). Remove it, then run the "
+            "same command again"
+        ) from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return count
+        shutil.rmtree(staging, ignore_errors=True)
+    return num_files
 
 
-def _members(archive: Path) -> Iterator[Member]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            for member in file.infolist():
-                kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where it was packed on Windows
-                plain = kind in (0, stat.S_IFREG, stat.S_IFDIR) and not member.flag_bits & 1
-                yield member.filename, member.is_dir(), member.file_size, (lambda member=member: file.open(member)) if plain else None
-        return
-    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
-        for member in file:
-            plain = member.isfile() or member.isdir()
-            yield member.name, member.isdir(), member.size, (lambda member=member: file.extractfile(member)) if plain else None  # pyright: ignore
-        while stream.read(1 << 20):  # only at its end does gzip look at the checksum
-            pass
+def _extract(
+    archive: Path,
+    file: zipfile.ZipFile | tarfile.TarFile,
+    members: Iterable[zipfile.ZipInfo | tarfile.TarInfo],
+    folder: Path,
+) -> int:
+    """Extracts the members of an archive after checking them, and returns the number of files."""
+    limit = max(archive.stat().st_size * MAX_RATIO, MIN_LIMIT)
+    num_files = num_bytes = 0
+    for member in members:
+        name, size, is_folder, is_plain = _properties(member)
+        parts = name.split("/")
+        if any(part.startswith("._") or part == "__MACOSX" for part in parts):
+            continue
+        if not is_plain or ".." in parts or re.match("/|[A-Za-z]:", name) or "\0" in name:
+            raise UserError(
+                f"{archive} cannot be trusted: {name!r} is not a plain file or folder inside it. "
+                "Do not unpack it"
+            )
+        num_files += not is_folder
+        num_bytes += size
+        if num_bytes > limit:
+            raise UserError(
+                f"{archive} cannot be trusted: it would unpack to more than {limit} bytes. Do not "
+                "unpack it"
+            )
+        file.extract(member, folder)  # pyright: ignore[reportArgumentType]
+    return num_files
+
+
+def _properties(member: zipfile.ZipInfo | tarfile.TarInfo) -> tuple[str, int, bool, bool]:
+    """Name, size, whether it is a folder, and whether it is a plain file or folder."""
+    if isinstance(member, tarfile.TarInfo):
+        name = member.name.replace("\\", "/")
+        return name, member.size, member.isdir(), member.isfile() or member.isdir()
+    member.filename = member.filename.replace("\\", "/")  # some are packed on Windows
+    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive is from Windows
+    is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR) and not member.flag_bits & 1  # encrypted
+    return member.filename, member.file_size, member.is_dir(), is_plain

@@ -1,16 +1,13 @@
-"""Other tools' checkpoints become model files."""
+"""Import of other tools' checkpoints as model files."""
 
-from __future__ import annotations
-
-import shutil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import transmute
-from transmute.data.config import PreprocessConfig
-from transmute.interop.checkpoint import Checkpoint, Network, read_checkpoint
-from transmute.networks.config import PyTorchGANUNetConfig, ResNetConfig, UNetConfig
-from transmute.settings import UserError
+from transmute.config.data import PreprocessConfig
+from transmute.config.networks import GeneratorConfig, UNetConfig
+from transmute.errors import UserError
+from transmute.interop.checkpoint import Checkpoint, read_checkpoint
 from transmute.translation.model import ModelCard, PartCard
 from transmute.weights import save_tensors
 
@@ -23,80 +20,123 @@ def import_file(
     target: str | None = None,
     epoch: str | None = None,
     order: Literal["rgb", "bgr"] | None = None,
-    own_statistics: bool | None = None,
+    per_image_statistics: bool | None = None,
     swap: bool | None = None,
 ) -> list[str]:
-    """Writes the networks of another tool's checkpoint as Transmute's files: all of them, or none.
+    """Writes the networks of another tool's checkpoint as model files: all of them, or none.
 
     Args:
         path: A file, or the folder of a run.
-        out: A file for one network (.safetensors is added), a folder for several; None is named after the path, in the working directory.
+        out: A file for one network (.safetensors is appended), or a folder for one or several. An
+            existing folder is written into. By default, it is named after `path` and in the working
+            directory.
         source, target, epoch, order, swap: See `read_checkpoint`.
-        own_statistics: Translate with each picture's own batch statistics, as those tools' test scripts do, or with the file's running
-            ones; None does the former where train_opt.txt says that training had one picture a step.
+        per_image_statistics: Translate with the batch statistics of each image, as those tools'
+            test scripts do, or with the running ones in the file. By default, the former is done
+            if train_opt.txt says that training had one image per step.
 
     Returns:
-        Sentences that say what was recognized and written.
+        Lines that say what was recognized and written.
 
     Raises:
-        UserError: If the checkpoint is damaged, unknown or incomplete, or `out` exists; nothing is written then.
+        UserError: If the checkpoint is damaged, unknown or incomplete, or a file to write exists.
     """
-    checkpoint = read_checkpoint(path, source=source, target=target, epoch=epoch, order=order, swap=swap)
-    several = len(checkpoint.networks) > 1
-    out = out or Path(path.resolve().stem if path.is_file() else path.resolve().name)
-    if out.name in ("", ".."):
-        raise UserError(f"--out {out} names no file or folder of its own: add a name")
-    if not several and out.suffix != ".safetensors":
-        out = out.with_name(f"{out.name}.safetensors")
-    if out.exists():
-        raise UserError(f"{out} exists: name another place with --out, or remove it")
-    if several and out.suffix == ".safetensors":
-        raise UserError(f"{path} holds {len(checkpoint.networks)} networks ({', '.join(checkpoint.networks)}): name a folder with --out, not {out}")
-    cards = {role: _card(checkpoint, network, own_statistics) for role, network in checkpoint.networks.items()}
-    aside = out.with_name(f".{out.name}.importing") if several else out.parent
-    if several:
-        shutil.rmtree(aside, ignore_errors=True)
-    for role, network in checkpoint.networks.items():
-        save_tensors(aside / f"{role}.safetensors" if several else out, network.state, cards[role].model_dump(mode="json"))
-    if several:
-        aside.replace(out)
-    said = []
-    for role, network in checkpoint.networks.items():
-        card, named = cards[role], dict(zip("ab", checkpoint.domains, strict=True))
-        what = f"{card.source} to {card.target}" if isinstance(card, ModelCard) else f"judges {named[role[-1]]}" if role != "heads" else "heads"
-        said.append(f"{network.recognized.tool}, {what}: {network.recognized} -> {out / f'{role}.safetensors' if several else out}")
-        if isinstance(card, ModelCard) and not card.own_statistics and getattr(card.generator, "norm", "") == "batch":
-            said.append("its batch norm uses the file's running statistics; --own-statistics True uses each picture's own, as that tool's test does")
-    return said
+    checkpoint = read_checkpoint(
+        path, source=source, target=target, epoch=epoch, order=order, swap=swap
+    )
+    files = _output_files(path, out, list(checkpoint.networks))
+    cards = {role: _card(checkpoint, role, per_image_statistics) for role in files}
+    try:
+        for role, network in checkpoint.networks.items():
+            save_tensors(files[role], network.state, cards[role].model_dump(mode="json"))
+    except BaseException:  # a full disk, or Ctrl-C
+        for file in files.values():
+            file.unlink(missing_ok=True)
+        raise
+    return [
+        line for role, card in cards.items() for line in _description(checkpoint, card, files[role])
+    ]
 
 
-def _card(checkpoint: Checkpoint, network: Network, own_statistics: bool | None) -> ModelCard | PartCard:
-    recognized, options = network.recognized, checkpoint.options
-    config = recognized.config
-    if not isinstance(config, (ResNetConfig, UNetConfig, PyTorchGANUNetConfig)):
-        part: Any = network.role
-        return PartCard(transmute=transmute.__version__, part=part, network=config, in_channels=recognized.in_channels)
+def _output_files(path: Path, out: Path | None, roles: list[str]) -> dict[str, Path]:
+    """The model files to write, by role.
+
+    Raises:
+        UserError: If one of them exists, or `out` is one file for several networks.
+    """
+    folder = out or Path(path.resolve().stem if path.is_file() else path.resolve().name)
+    if len(roles) > 1 and folder.suffix == ".safetensors":
+        raise UserError(
+            f"{path} contains {len(roles)} networks ({', '.join(roles)}), but {folder} is the name "
+            "of one file. Set `out` to a folder"
+        )
+    files, forbidden = {role: folder / f"{role}.safetensors" for role in roles}, []
+    if len(roles) > 1:
+        forbidden = [folder] if out is None or folder.is_file() else []
+    elif out is None or not out.is_dir():
+        name = folder.name.removesuffix(".safetensors")
+        files = {roles[0]: folder.with_name(f"{name}.safetensors")}
+    for file in [*forbidden, *files.values()]:
+        if file.exists():
+            raise UserError(f"{file} exists. Set `out` to another place, or remove it")
+    return files
+
+
+def _card(
+    checkpoint: Checkpoint, role: str, per_image_statistics: bool | None
+) -> ModelCard | PartCard:
+    layout, options = checkpoint.networks[role].layout, checkpoint.options
+    config, version = layout.config, transmute.__version__
+    if not isinstance(config, GeneratorConfig):
+        return PartCard(
+            transmute=version, part=role, network=config, in_channels=layout.in_channels
+        )
     if isinstance(config, UNetConfig) and options.get("no_dropout") == "True":
         config = config.replace(dropout=False)
-    ends = dict(zip("ab", checkpoint.domains, strict=True))
-    a, b = network.role.split("_to_")
-    channels = {a: recognized.in_channels, b: recognized.out_channels}
-    lab = checkpoint.method == "colorization"
-    known: dict[str, Any] = {f"channels_{end}": count for end, count in channels.items() if count in (1, 3) and not lab}
+    names = dict(zip("ab", checkpoint.domains, strict=True))
+    a, b = role.split("_to_")
+    is_lab, size = checkpoint.method == "colorization", options.get("crop_size", "")
+    preprocess: dict[str, Any] = {
+        f"channels_{domain}": channels
+        for domain, channels in ((a, layout.in_channels), (b, layout.out_channels))
+        if channels in (1, 3) and not is_lab
+    }
     mode = options.get("preprocess", "").replace("_", "-")
     if mode in get_args(PreprocessConfig.model_fields["mode"].annotation):
-        known["mode"] = mode
+        preprocess["mode"] = mode
     return ModelCard(
-        transmute=transmute.__version__,
+        transmute=version,
         method=checkpoint.method,
-        direction=network.role,
-        source=ends[a],
-        target=ends[b],
+        direction=role,
+        source=names[a],
+        target=names[b],
         generator=config,
-        in_channels=recognized.in_channels,
-        out_channels=recognized.out_channels,
-        size=size if (size := options.get("crop_size", "")).isdecimal() and int(size) else "256",
-        colors="lab" if lab else "rgb",
-        preprocess=PreprocessConfig(**known),
-        own_statistics=options.get("batch_size") == "1" if own_statistics is None else own_statistics,
+        in_channels=layout.in_channels,
+        out_channels=layout.out_channels,
+        size=size if size.isdecimal() and int(size) else "256",
+        colors="lab" if is_lab else "rgb",
+        preprocess=PreprocessConfig(**preprocess),
+        per_image_statistics=(
+            options.get("batch_size") == "1"
+            if per_image_statistics is None
+            else per_image_statistics
+        ),
     )
+
+
+def _description(checkpoint: Checkpoint, card: ModelCard | PartCard, file: Path) -> list[str]:
+    """Lines on a network that was imported."""
+    if isinstance(card, ModelCard):
+        role, purpose = card.direction, f"{card.source} to {card.target}"
+    else:
+        role, names = card.part, dict(zip("ab", checkpoint.domains, strict=True))
+        purpose = "heads" if role == "heads" else f"scores {names[role[-1]]}"
+    layout = checkpoint.networks[role].layout
+    lines = [f"{layout.tool}, {purpose}: {layout} -> {file}"]
+    uses_batch_norm = layout.config.arguments().get("norm") == "batch"
+    if isinstance(card, ModelCard) and uses_batch_norm and not card.per_image_statistics:
+        lines.append(
+            "its batch norm uses the running statistics in the file. `per_image_statistics=True` "
+            "uses those of each image, as that tool's test does"
+        )
+    return lines

@@ -1,267 +1,224 @@
-"""How other tools name the weights of the networks that we share with them, and which network a file holds."""
+"""Maps other tools' weights to Transmute's networks: their architecture and weight names."""
 
-from __future__ import annotations
-
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from transmute.networks.config import (
-    FourStrideConfig,
+from transmute.config.networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
     HeadsConfig,
-    PatchGANConfig,
     PixelGANConfig,
-    PyTorchGANUNetConfig,
     ResNetConfig,
     UNetConfig,
 )
+from transmute.networks.heads import ProjectionHeads
 from transmute.networks.layers import BlurDown, BlurUp
 from transmute.networks.resnet import ResidualBlock
+from transmute.networks.unet import UNet
+from transmute.weights import WeightsError
 
 State = dict[str, Tensor]
-NetworkConfig = ResNetConfig | UNetConfig | PyTorchGANUNetConfig | PatchGANConfig | PixelGANConfig | FourStrideConfig | HeadsConfig
 
-JUNYANZ, CUT, PYTORCH_GAN, MMGENERATION = "pytorch-CycleGAN-and-pix2pix", "CUT", "PyTorch-GAN", "mmgeneration"
+JUNYANZ = "pytorch-CycleGAN-and-pix2pix"
+CUT = "CUT"
+PYTORCH_GAN = "PyTorch-GAN"
+MMGENERATION = "mmgeneration"
+
+_DESCRIPTIONS = {
+    "resnet": "ResNet generator, {blocks} blocks, {upsampling} upsampling",
+    "unet": "U-Net generator of depth {depth}",
+    "pytorch-gan-unet": "U-Net generator of depth {depth}",
+    "patchgan": "PatchGAN discriminator of {layers} layers",
+    "pixel": "pixel discriminator",
+    "four-stride": "four-stride discriminator",
+    "heads": "projection heads",
+}
+_BATCH_COUNT = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)
-class Recognized:
-    """The network in a file.
+class Layout:
+    """A network's architecture, and a tool's names of its weights.
 
     Attributes:
-        tool: Who wrote it.
-        config: Architecture; building it gives the network to which the file's weights belong.
-        in_channels: Of the input; of a discriminator of pairs, those of both pictures.
-        out_channels: Of the output; 0 for a discriminator or heads.
-        key: The tool's name for the weight that we call by this name.
+        tool: The tool that writes such files.
+        config: The architecture.
+        in_channels: Channels of the input; of both images together for a discriminator of pairs.
+        out_channels: Channels of the output; 0 for a discriminator or heads.
+        reversed_pairs: This is the discriminator of PyTorch-GAN's pix2pix, whose input is
+            (output, input) and whose last layer has no bias.
     """
 
     tool: str
-    config: NetworkConfig
+    config: GeneratorConfig | DiscriminatorConfig | HeadsConfig
     in_channels: int
-    out_channels: int
-    key: Callable[[str], str]
+    out_channels: int = 0
+    reversed_pairs: bool = False
 
     def build(self) -> nn.Module:
         """The network, newly initialized."""
-        if isinstance(self.config, (ResNetConfig, UNetConfig, PyTorchGANUNetConfig)):
+        if isinstance(self.config, GeneratorConfig):
             return self.config.build(self.in_channels, self.out_channels)
         return self.config.build(self.in_channels)
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The tool's names of all weights and blur kernels, keyed by Transmute's names."""
+        with torch.device("meta"):
+            network = self.build()
+        modules: dict[str, str] = {}
+        for ours, theirs, first in _sequences(network, self):
+            modules |= _module_names(network.get_submodule(ours), ours, theirs, self.tool, first)
+        if self.tool == MMGENERATION and not self.out_channels:
+            *_, last = modules  # a discriminator's last convolution is not in a module
+            modules[last] = modules[last].removesuffix(".conv")
+        names = [name.rpartition(".") for name in [*network.state_dict(), *blur_kernels(network)]]
+        return {
+            f"{module}.{leaf}": f"{modules[module]}.{'filt' if leaf == 'kernel' else leaf}"
+            for module, _, leaf in names
+        }
+
     def __str__(self) -> str:
-        c = self.config
-        match c:
-            case ResNetConfig():
-                what = f"ResNet generator, {c.blocks} blocks, {c.upsampling} upsampling{', dropout' if c.dropout else ''}"
-            case UNetConfig() | PyTorchGANUNetConfig():
-                what = f"U-Net generator of depth {c.depth}"
-            case PatchGANConfig():
-                what = f"PatchGAN discriminator of {c.layers} layers"
-            case HeadsConfig():
-                return f"projection heads for {len(c.channels)} layers, {c.width} wide"
-            case _:
-                what = f"{c.name} discriminator"
-        norm = f", {c.norm} norm" if not isinstance(c, PyTorchGANUNetConfig) else ""
-        channels = f"{self.in_channels} to {self.out_channels}" if self.out_channels else f"{self.in_channels}"
-        return f"{what}, width {c.width}{norm}, {channels} channels"
+        settings = self.config.arguments()
+        has_dropout = isinstance(self.config, ResNetConfig) and self.config.dropout
+        norm = f", {settings['norm']} norm" if "norm" in settings else ""
+        output = f" to {self.out_channels}" if self.out_channels else ""
+        return (
+            f"{_DESCRIPTIONS[self.config.name].format(**settings)}"
+            f"{', dropout' if has_dropout else ''}, width {settings['width']}{norm}, "
+            f"{self.in_channels}{output} channels"
+        )
 
 
-def recognize_network(state: State) -> Recognized | None:
-    """The network whose weights these are, by their names and shapes; None if it is none that we know."""
-    for look in (_resnet, _unet, _pytorch_gan_unet, _mmgeneration, _mmgeneration_unet, _pixel, _discriminator, _heads):
-        if (found := look(state)) is not None:
-            return found
-    return None
+def blur_kernels(network: nn.Module) -> dict[str, Tensor]:
+    """The fixed kernels of antialiased layers by name. Only CUT's files contain them."""
+    return {
+        f"{name}.kernel": module.kernel
+        for name, module in network.named_modules()
+        if isinstance(module, (BlurDown, BlurUp))
+    }
 
 
-def _shape(state: State, key: str) -> tuple[int, ...]:
-    return tuple(state[key].shape) if key in state else ()
+def _sequences(network: nn.Module, layout: Layout) -> list[tuple[str, str, int]]:
+    """A network's sequences of layers: their names here and there, and the first number there."""
+    match network:
+        case UNet() if network.skip_first:  # stored as nested blocks, outermost first
+            sequences, theirs, depth = [], "model.model", len(network.downs)
+            for level, down in enumerate(network.downs):
+                inside = 1 if layout.tool == MMGENERATION else len(list(down.children()))
+                up = f"ups.{depth - 1 - level}", theirs, inside + (level < depth - 1)
+                sequences += [(f"downs.{level}", theirs, 0), up]
+                theirs = f"{theirs}.{inside}.model"
+            return sequences
+        case UNet():  # a U-Net without skip_first only occurs in PyTorch-GAN
+            levels = range(1, len(network.ups) + 1)
+            downs = [(f"downs.{level - 1}", f"down{level}.model", 0) for level in levels]
+            ups = [(f"ups.{level - 1}", f"up{level}.model", 0) for level in levels[:-1]]
+            return [*downs, *ups, (f"ups.{len(ups)}", "final", 0)]
+        case ProjectionHeads():
+            return [(f"heads.{index}", f"mlp_{index}", 0) for index in range(len(network.heads))]
+    return [("layers", "net" if isinstance(layout.config, PixelGANConfig) else "model", 0)]
 
 
-def _numbers(state: State, pattern: str) -> list[int]:
-    """The numbers in the names that a pattern with one group matches, in order."""
-    return sorted({int(match[1]) for key in state if (match := re.match(pattern, key))})
+def _module_names(
+    layers: nn.Module, ours: str, theirs: str, tool: str, first: int = 0
+) -> dict[str, str]:
+    """A tool's names of the modules in a sequence, keyed by Transmute's names.
 
-
-def _norm(state: State, before: str, after: str) -> Any:
-    """Batch norm has weights of its own, instance norm a bias in the convolution before it, and no norm neither."""
-    return "batch" if len(_shape(state, f"{after}.weight")) == 1 else "instance" if f"{before}.bias" in state else "none"
-
-
-def _resnet(state: State) -> Recognized | None:
-    first = _shape(state, "model.1.weight")
-    block = "block" if any(".block." in key for key in state) else "conv_block"
-    blocks, last = _numbers(state, rf"model\.(\d+)\.{block}\."), _numbers(state, r"model\.(\d+)\.weight")
-    if first[2:] != (7, 7) or not blocks:
-        return None
-    blurs = _numbers(state, r"model\.(\d+)\.filt")
-    blurred_down, blurred_up = any(place < blocks[0] for place in blurs), any(place > blocks[0] for place in blurs)
-    config = ResNetConfig(
-        width=first[0],
-        levels=(blocks[0] - 4) // (4 if blurred_down else 3),
-        blocks=len(blocks),
-        norm=_norm(state, "model.1", "model.2"),
-        dropout=len(_shape(state, f"model.{blocks[0]}.{block}.6.weight")) == 4,
-        downsampling="antialiased" if blurred_down else "strided",
-        upsampling="antialiased" if blurred_up else "nearest" if block == "block" else "transposed",
-    )
-    tool = PYTORCH_GAN if block == "block" else CUT if blurs else JUNYANZ
-    return Recognized(tool, config, first[1], _shape(state, f"model.{last[-1]}.weight")[0], sequential_key(block))
-
-
-def _discriminator(state: State) -> Recognized | None:
-    first, last = _shape(state, "model.0.weight"), _numbers(state, r"model\.(\d+)\.weight")
-    if first[2:] != (4, 4):
-        return None
-    if last[-1] == 12:
-        return Recognized(PYTORCH_GAN, FourStrideConfig(width=first[0], norm=_norm(state, "model.2", "model.3")), first[1], 0, sequential_key())
-    blurred = any(key.endswith(".filt") for key in state)
-    config = PatchGANConfig(
-        width=first[0],
-        layers=max(1, (last[-1] - 2) // (4 if blurred else 3)),
-        norm=_norm(state, "model.3", "model.4") if blurred else _norm(state, "model.2", "model.3"),
-        downsampling="antialiased" if blurred else "strided",
-    )
-    return Recognized(CUT if blurred else JUNYANZ, config, first[1], 0, sequential_key())
-
-
-def _pixel(state: State) -> Recognized | None:
-    first = _shape(state, "net.0.weight")
-    if first[2:] != (1, 1):
-        return None
-    return Recognized(JUNYANZ, PixelGANConfig(width=first[0], norm=_norm(state, "net.2", "net.3")), first[1], 0, sequential_key(root="net"))
-
-
-def _unet(state: State) -> Recognized | None:
-    first, last = _shape(state, "model.model.0.weight"), _shape(state, "model.model.3.weight")
-    depth = 1 + sum(bool(re.fullmatch(r"model\.model\.1(\.model\.3)*\.model\.1\.weight", key)) for key in state)
-    if len(first) != 4 or len(last) != 4 or depth < 2:
-        return None
-    config = UNetConfig(width=first[0], depth=depth, norm=_norm(state, "model.model.1.model.1", "model.model.1.model.2"))
-    return Recognized(JUNYANZ, config, first[1], last[1], unet_key(depth))
-
-
-def _pytorch_gan_unet(state: State) -> Recognized | None:
-    first, last, downs = _shape(state, "down1.model.0.weight"), _shape(state, "final.2.weight"), _numbers(state, r"down(\d+)\.")
-    if len(first) != 4 or len(last) != 4:
-        return None
-
-    def key(ours: str) -> str:
-        side, number, layer, leaf = ours.split(".")
-        if side == "ups" and int(number) == len(downs) - 1:
-            return f"final.{layer}.{leaf}"
-        return f"{side[:-1]}{int(number) + 1}.model.{layer}.{leaf}"
-
-    return Recognized(PYTORCH_GAN, PyTorchGANUNetConfig(width=first[0], depth=max(2, len(downs))), first[1], last[0], key)
-
-
-def _mmgeneration(state: State) -> Recognized | None:
-    """Its ResNet generators and PatchGAN discriminators."""
-    first = _shape(state, "model.0.conv.weight")
-    blocks, bare = _numbers(state, r"model\.(\d+)\.block\."), _numbers(state, r"model\.(\d+)\.weight")
-    if first[2:] == (7, 7) and blocks:
-        last = _numbers(state, r"model\.(\d+)\.conv\.weight")[-1]
-        dropout = f"model.{blocks[0]}.block.2.conv.weight" in state
-        norm = _norm(state, "model.0.conv", "model.0.bn")
-        resnet = ResNetConfig(width=first[0], levels=blocks[0] - 1, blocks=len(blocks), norm=norm, dropout=dropout)
-        out_channels = _shape(state, f"model.{last}.conv.weight")[0]
-        return Recognized(MMGENERATION, resnet, first[1], out_channels, _mmgeneration_key(resnet.build(first[1], out_channels)))
-    if first[2:] == (4, 4) and bare:
-        patchgan = PatchGANConfig(width=first[0], layers=max(1, bare[-1] - 1), norm=_norm(state, "model.1.conv", "model.1.bn"))
-        return Recognized(MMGENERATION, patchgan, first[1], 0, _mmgeneration_key(patchgan.build(first[1])))
-    return None
-
-
-def _mmgeneration_unet(state: State) -> Recognized | None:
-    first, last = _shape(state, "model.model.0.conv.weight"), _shape(state, "model.model.2.conv.weight")
-    depth = 1 + sum(bool(re.fullmatch(r"model\.model\.1(\.model\.1)*\.model\.0\.conv\.weight", key)) for key in state)
-    if len(first) != 4 or len(last) != 4 or depth < 2:
-        return None
-    config = UNetConfig(width=first[0], depth=depth, norm=_norm(state, "model.model.1.model.0.conv", "model.model.1.model.0.bn"))
-    return Recognized(MMGENERATION, config, first[1], last[1], _mmgeneration_unet_key(depth))
-
-
-def _heads(state: State) -> Recognized | None:
-    heads = _numbers(state, r"mlp_(\d+)\.0\.weight")
-    if not heads or heads != list(range(len(heads))):
-        return None
-    shapes = [_shape(state, f"mlp_{head}.0.weight") for head in heads]
-    config = HeadsConfig(width=shapes[0][0], channels=tuple(shape[1] for shape in shapes))
-    return Recognized(CUT, config, shapes[0][1], 0, heads_key)
-
-
-def sequential_key(block: str = "conv_block", root: str = "model") -> Callable[[str], str]:
-    """ResNets and discriminators of junyanz, CUT and PyTorch-GAN: their positions in the sequence are ours."""
-
-    def key(ours: str) -> str:
-        return re.sub(r"^layers\.", f"{root}.", ours).replace(".layers.", f".{block}.").replace(".kernel", ".filt")
-
-    return key
-
-
-def heads_key(ours: str) -> str:
-    """CUT's projection heads."""
-    return re.sub(r"^heads\.", "mlp_", ours)
-
-
-def unet_key(depth: int) -> Callable[[str], str]:
-    """U-Nets of junyanz: nested from the outside in there, one list down and one up here."""
-
-    def key(ours: str) -> str:
-        side, level, layer, leaf = _unet_place(ours, depth)
-        down, up = ([0], [0, 3]) if level == 0 else ([0, 1, 2], [0, 3, 4] if level == depth - 1 else [0, 5, 6])
-        nested = "" if level == 0 else ".1" + ".model.3" * (level - 1) + ".model"
-        return f"model.model{nested}.{(down if side == 'downs' else up)[layer]}.{leaf}"
-
-    return key
-
-
-def _mmgeneration_unet_key(depth: int) -> Callable[[str], str]:
-    def key(ours: str) -> str:
-        side, level, layer, leaf = _unet_place(ours, depth)
-        place = 0 if side == "downs" else 1 if level == depth - 1 else 2
-        nested = "" if level == 0 else ".1" + ".model.1" * (level - 1) + ".model"
-        return f"model.model{nested}.{place}.{'bn' if layer == 2 else 'conv'}.{leaf}"
-
-    return key
-
-
-def _unet_place(ours: str, depth: int) -> tuple[str, int, int, str]:
-    """Side, level from the outside, layer and leaf of one of our names."""
-    side, number, layer, leaf = ours.split(".")
-    return side, int(number) if side == "downs" else depth - 1 - int(number), int(layer), leaf
-
-
-def _mmgeneration_key(network: nn.Module) -> Callable[[str], str]:
-    """One module there for a convolution and the norm after it, and for a block; a discriminator's last convolution is bare."""
-    layers = network.get_submodule("layers")
-    assert isinstance(layers, nn.Sequential)
-    is_generator = any(isinstance(layer, ResidualBlock) for layer in layers)
-    number, numbers = -1, {}
-    for place, layer in enumerate(layers):
-        number += isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, ResidualBlock))
-        numbers[place] = number
-    block = next((layer.layers for layer in layers if isinstance(layer, ResidualBlock)), nn.Sequential())
-    second = next((place for place, layer in reversed(list(enumerate(block))) if isinstance(layer, nn.Conv2d)), 0)
-    with_dropout = any(isinstance(layer, nn.Dropout) for layer in block)
-
-    def key(ours: str) -> str:
-        _, place, *inside, leaf = ours.split(".")
-        if inside:
-            layer = int(inside[-1])
-            part = f"block.{0 if layer < second else 2 if with_dropout else 1}.{'conv' if layer in (1, second) else 'bn'}"
-        elif not is_generator and numbers[int(place)] == number:
-            return f"model.{number}.{leaf}"
+    In mmgeneration, one numbered module is a convolution with the norm after it.
+    """
+    names, number = {}, first - 1
+    for position, layer in enumerate(layers.children()):
+        is_convolution = isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
+        starts_module = is_convolution or isinstance(layer, (ResidualBlock, nn.Dropout))
+        number += starts_module or tool != MMGENERATION
+        name, module = f"{ours}.{position}", f"{theirs}.{number}"
+        if isinstance(layer, ResidualBlock):
+            block = "conv_block" if tool in (JUNYANZ, CUT) else "block"
+            names |= _module_names(layer.layers, f"{name}.layers", f"{module}.{block}", tool)
+        elif tool == MMGENERATION:
+            names[name] = f"{module}.{'conv' if is_convolution else 'bn'}"
         else:
-            part = "bn" if isinstance(layers[int(place)], nn.BatchNorm2d) else "conv"
-        return f"model.{numbers[int(place)]}.{part}.{leaf}"
-
-    return key
+            names[name] = module
+    return names
 
 
-def blurs(network: nn.Module) -> dict[str, Tensor]:
-    """The fixed kernels of blurs by our names: CUT has them in its files."""
-    return {f"{name}.kernel": module.kernel for name, module in network.named_modules() if isinstance(module, (BlurDown, BlurUp))}
+def convert(state: State, layout: Layout, path: Path) -> State:
+    """Renames weights to Transmute's names. Every weight must be accounted for.
+
+    Args:
+        state: The weights by the tool's names.
+        layout: The network.
+        path: The file, for error messages.
+
+    Raises:
+        WeightsError: If weights are missing, left over or of another shape, or if a blur differs.
+    """
+    with torch.device("meta"):  # allocates nothing, whatever sizes the file claims
+        expected = layout.build().state_dict()
+    names = layout.names
+    # Zeros replace these. Torch before 0.4.1 wrote no batch counts.
+    optional = (_BATCH_COUNT, "model.12.bias") if layout.reversed_pairs else (_BATCH_COUNT,)
+    # Instance norm tracked statistics in torch 0.3, but never used them.
+    statistics = (".running_mean", ".running_var", _BATCH_COUNT)
+    unknown = {
+        "missing": [
+            key
+            for key in {names[name] for name in expected} - state.keys()
+            if not key.endswith(optional)
+        ],
+        "left over": [
+            key
+            for key in state.keys() - names.values()
+            if not key.endswith(statistics) or f"{key.rpartition('.')[0]}.weight" in state
+        ],
+    }
+    problems = [
+        f"{len(keys)} weights are {problem} (first {repr(min(keys)[:60])[1:-1]})"
+        for problem, keys in unknown.items()
+        if keys
+    ]
+    weights = {
+        name: state.get(names[name], torch.zeros(()).to(value.dtype).expand(value.shape))
+        for name, value in expected.items()
+    }
+    problems += [
+        f"{names[name]} is {tuple(theirs.shape)} of {theirs.dtype} where "
+        f"{tuple(ours.shape)} of {ours.dtype} is expected"
+        for (name, ours), theirs in zip(expected.items(), weights.values(), strict=True)
+        if (theirs.shape, theirs.is_floating_point()) != (ours.shape, ours.is_floating_point())
+    ]
+    if problems:
+        raise WeightsError(
+            f"{path} looks like a {layout} of {layout.tool}, but {' and '.join(problems[:2])}"
+        )
+    kernels = blur_kernels(layout.build()) if len(names) > len(expected) else {}
+    for name, kernel in kernels.items():
+        theirs = state.get(names[name], kernel)
+        if theirs.shape != kernel.shape or not torch.allclose(theirs.float(), kernel, atol=1e-6):
+            raise WeightsError(
+                f"{path} has a different blur kernel than Transmute in {names[name]}"
+            )
+    return weights
+
+
+def swap_color_order(state: State, layout: Layout) -> State:
+    """The network for RGB where it was for BGR, or the reverse.
+
+    Only the first and the last convolution change (in heads, the first layer if it compares the
+    image itself). Gray and Lab channels are left alone.
+    """
+    first, *_, last, last_bias = state
+    swapped, channels = dict(state), layout.in_channels
+    if channels == 3 or (channels % 3 == 0 and not isinstance(layout.config, HeadsConfig)):
+        images = state[first].split(3, dim=1)
+        swapped[first] = torch.cat([image.flip(1) for image in images], dim=1)
+    if layout.out_channels == 3:
+        is_transposed = isinstance(layout.config, UNetConfig)
+        swapped[last] = state[last].flip(1 if is_transposed else 0)
+        swapped[last_bias] = state[last_bias].flip(0)
+    return swapped

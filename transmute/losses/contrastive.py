@@ -1,6 +1,7 @@
-"""PatchNCE: Park, Efros, Zhang and Zhu (2020), "Contrastive Learning for Unpaired Image-to-Image Translation"."""
+"""PatchNCE.
 
-from __future__ import annotations
+Park, Efros, Zhang and Zhu (2020), "Contrastive Learning for Unpaired Image-to-Image Translation".
+"""
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +10,15 @@ from transmute.tensors import Scalar, Vectors
 
 
 def patch_nce(queries: Vectors, keys: Vectors, temperature: float) -> Scalar:
-    """-log softmax of each query's similarity to the key at its own place, among all places of the same picture (equations 3 and 4).
+    """Cross-entropy of matching each query with the key at its own position (equations 3 and 4).
+
+    The negatives are the other positions of the same image.
 
     Args:
-        queries: (batch, places, width), of the output; of length 1.
-        keys: The same, of the input; no gradient flows into them.
-        temperature: What similarities are divided by.
+        queries: (batch, positions, width) unit vectors, from the output.
+        keys: The same, from the input. No gradient flows into them.
+        temperature: Divisor of the similarities.
     """
     logits = queries @ keys.detach().transpose(1, 2) / temperature
-    own = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[0], -1)
-    return F.cross_entropy(logits.flatten(0, 1), own.flatten())
+    targets = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[0], -1)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())

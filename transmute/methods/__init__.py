@@ -1,1 +1,1 @@
-"""What one training step is: one file a method."""
+"""One training step per method, one file each."""

@@ -1,94 +1,112 @@
-"""CUT and FastCUT: Park, Efros, Zhang and Zhu (2020), "Contrastive Learning for Unpaired Image-to-Image Translation"."""
+"""CUT and FastCUT.
 
-from __future__ import annotations
+Park, Efros, Zhang and Zhu (2020), "Contrastive Learning for Unpaired Image-to-Image Translation".
+"""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transmute.batch import Batch
+from transmute.config.methods import CUTConfig
+from transmute.config.networks import HeadsConfig
+from transmute.errors import UserError
 from transmute.losses.contrastive import patch_nce
-from transmute.methods.base import Method, Player, Update
-from transmute.methods.config import CUTConfig
-from transmute.networks.config import HeadsConfig
-from transmute.tensors import Features, Images, Scalar
+from transmute.methods.base import (
+    Generators,
+    Method,
+    Network,
+    Player,
+    Preview,
+    Update,
+    source_and_target,
+)
+from transmute.tensors import Images, Scalar
 
 
 class CUT(Method):
-    """One translator, whose first half also says what each place of a picture shows: input and output should agree on it."""
+    """One generator, whose first half also computes features.
+
+    Input and output features at the same position should be similar.
+    """
 
     def __init__(self, config: CUTConfig, channels_a: int, channels_b: int) -> None:
         super().__init__()
         self.config = config
-        self.game = config.adversarial.build()
-        in_channels, out_channels = (channels_a, channels_b) if config.direction == "a_to_b" else (channels_b, channels_a)
+        self.gan_loss = config.adversarial.build()
+        in_channels, out_channels = source_and_target(config.direction, channels_a, channels_b)
         self.translate = config.generator.build(in_channels, out_channels)
-        self.score = config.discriminator.build(out_channels)
-        channels = self.translate.channels_after(config.layers)
-        self.heads = HeadsConfig(channels=channels, width=config.width, init=config.generator.init).build()
-        self.generator = Player("generator", (self.translate, self.heads))
-        self.discriminator = Player("discriminator", (self.score,))
-
-    @property
-    def players(self) -> tuple[Player, ...]:
-        return self.discriminator, self.generator
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        return {self.config.direction: self.translate, f"score_{self.config.direction[-1]}": self.score, "heads": self.heads}
+        score = Network.discriminator(config.discriminator, out_channels)
+        features = self.translate.feature_channels(config.layers)
+        if list(config.layers) != sorted(set(config.layers)) or len(features) < len(config.layers):
+            raise UserError(
+                "`method.layers` should be increasing indices from 0 to "
+                f"{len(self.translate.layers) - 1}, but is {' '.join(map(str, config.layers))}"
+            )
+        heads = HeadsConfig(channels=features, width=config.width, init=config.generator.init)
+        self.score, self.heads = score.module, heads.build()
+        self.networks = {
+            config.direction: Network(self.translate, config.generator, in_channels, out_channels),
+            f"score_{config.direction[-1]}": score,
+            "heads": Network(self.heads, heads, features[0]),
+        }
+        self.generator_player = Player("generator", (self.translate, self.heads))
+        self.discriminator_player = Player("discriminator", (self.score,))
+        self.players = self.discriminator_player, self.generator_player
 
     def step(self, batch: Batch) -> Iterator[Update]:
-        """Equation 5 of the paper; the discriminator moves first, as in the original."""
-        source, target = self._source_and_target(batch)
-        game, weight = self.game, self.config
-        coin = torch.rand((), device=source.device) < (0.5 if weight.flip else 0.0)
-        seen = [mirrored(source, coin)] + ([mirrored(target, coin)] if weight.identity else [])
-        fake, *same = self.passes(self.translate, *seen)
-        past = fake.detach()
-        yield self.discriminator.minimize(
-            discriminate=game.discriminator(*self.passes(self.score, target, past)),
-            penalty=game.penalty(self.score, target, past),
+        """Equation 5 of the paper; the discriminator is updated first, as in the authors' code."""
+        gan_loss, config = self.gan_loss, self.config
+        source, target = source_and_target(config.direction, batch.a, batch.b)
+        flip = torch.rand((), device=source.device) < (0.5 if config.flip else 0.0)
+        inputs = [source, target] if config.identity else [source]
+        mirrored = [mirrored_if(flip, images) for images in inputs]
+        fake, *identity = self.forward_each(self.translate, *mirrored)
+        detached = fake.detach()
+        yield self.discriminator_player.minimize(
+            discriminator=gan_loss.discriminator_loss(
+                *self.forward_each(self.score, target, detached)
+            ),
+            penalty=gan_loss.penalty(self.score, target, detached),
         )
-        share = 0.5 if weight.identity else 1.0
-        yield self.generator.minimize(
-            fool=weight.fool * game.generator(self.score(fake)),
-            contrast=share * weight.nce * self.contrast(source, fake, coin),
-            contrast_identity=share * weight.nce * self.contrast(target, same[0], coin) if same else None,
+        nce = config.nce * (0.5 if config.identity else 1.0)
+        yield self.generator_player.minimize(
+            gan=config.gan * gan_loss.generator_loss(self.score(fake)),
+            nce=nce * self.patch_nce(source, fake, flip),
+            nce_identity=nce * self.patch_nce(target, identity[0], flip) if identity else None,
         )
 
-    def contrast(self, source: Images, output: Images, coin: Tensor) -> Scalar:
-        """PatchNCE between a picture and what was made of it (mirrored or not, as the coin fell), averaged over the layers."""
-        layers, temperature = self.config.layers, self.config.temperature
-        # Queries before keys: older versions of torch keep what autocast made of a weight without a gradient, and use it where there should be one.
-        features = [mirrored(layer, coin) for layer in self.translate.features(output, layers)]
-        places = [self._places(layer) for layer in features]
-        queries = self.heads(features, places)
+    def patch_nce(self, source: Images, output: Images, flip: Tensor) -> Scalar:
+        """PatchNCE between images and their (possibly mirrored) outputs, averaged over layers."""
+        layers, patches = self.config.layers, self.config.patches
+        # Queries before keys: older versions of torch cache the autocast weights of a
+        # pass without gradients, and reuse them in passes that need gradients.
+        features = [mirrored_if(flip, layer) for layer in self.translate.features(output, layers)]
+        # Distinct random positions of each layer: `patches`, or all if there are fewer.
+        positions = [
+            torch.rand(layer[0, 0].numel(), device=layer.device).argsort()[:patches]
+            for layer in features
+        ]
+        queries = self.heads(features, positions)
         with torch.no_grad():  # no gradient flows into the keys
-            keys = self.heads(self.translate.features(source, layers), places)
-        losses = [patch_nce(query, key, temperature) for query, key in zip(queries, keys, strict=True)]
+            keys = self.heads(self.translate.features(source, layers), positions)
+        losses = [
+            patch_nce(query, key, self.config.temperature)
+            for query, key in zip(queries, keys, strict=True)
+        ]
         return torch.stack(losses).mean()
 
-    def judged(self, shown: Mapping[str, Images]) -> dict[str, tuple[Images, Images]]:
-        """Pictures of the target domain."""
-        return {f"score_{self.config.direction[-1]}": (shown["target"], shown["output"])}
+    def previews(self, generators: Generators, batch: Batch) -> list[Preview]:
+        source, target = source_and_target(self.config.direction, batch.a, batch.b)
+        generator = generators[self.config.direction]
+        output, identity = generator(source), generator(target)
+        return [Preview(self.config.direction, source, output, target, identity=identity)]
 
-    def samples(self, translators: Mapping[str, Callable[[Images], Images]], batch: Batch) -> dict[str, Images]:
-        """Input, output, and what the translator makes of the target domain (it should change nothing)."""
-        source, target = self._source_and_target(batch)
-        translate = translators[self.config.direction]
-        pictures = {"input": source, "output": translate(source), "target": target}
-        return pictures | ({"identity": translate(target)} if source.shape[1] == target.shape[1] else {})
-
-    def _places(self, layer: Features) -> Tensor:
-        """Different random positions of a layer, as many as are compared or as there are."""
-        positions = layer.shape[2] * layer.shape[3]
-        return torch.rand(positions, device=layer.device).argsort()[: self.config.patches]
-
-    def _source_and_target(self, batch: Batch) -> tuple[Images, Images]:
-        return (batch.a, batch.b) if self.config.direction == "a_to_b" else (batch.b, batch.a)
+    def discriminator_inputs(self, preview: Preview) -> dict[str, tuple[Images, Images]]:
+        return {f"score_{self.config.direction[-1]}": (preview.target, preview.output)}
 
 
-def mirrored(images: Tensor, coin: Tensor) -> Tensor:
-    """Left to right where a coin says so, without asking it: a step must not wait for the device."""
-    return torch.where(coin, images.flip(3), images)
+def mirrored_if(flip: Tensor, images: Tensor) -> Tensor:
+    """Mirrors images left to right if a boolean tensor is true, without waiting for the device."""
+    return torch.where(flip, images.flip(3), images)

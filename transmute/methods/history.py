@@ -1,6 +1,4 @@
-"""The image history of Shrivastava et al. (2017), as CycleGAN uses it: discriminators also see past translations."""
-
-from __future__ import annotations
+"""Image history of Shrivastava et al. (2017), with which CycleGAN trains its discriminators."""
 
 import torch
 from torch import nn
@@ -9,28 +7,31 @@ from transmute.tensors import Images
 
 
 class History(nn.Module):
-    """Keeps up to `size` past pictures. State and random decisions are tensors: saved in checkpoints and capturable.
+    """A buffer of up to `size` past fake images.
+
+    State and random decisions are tensors, so the buffer is saved in checkpoints, and a step that
+    uses it can be captured in a CUDA graph.
 
     Args:
-        size: Pictures to keep; 0 makes `swap` return what it is given.
-        channels, height, width: Shape of a picture.
+        size: Images to keep. With 0, `swap` returns its input.
+        channels, height, width: Shape of an image.
     """
 
-    pictures: torch.Tensor
+    past: torch.Tensor
     count: torch.Tensor
 
     def __init__(self, size: int, *, channels: int, height: int, width: int) -> None:
         super().__init__()
         self.size = size
-        self.register_buffer("pictures", torch.zeros(size, channels, height, width))
+        self.register_buffer("past", torch.zeros(size, channels, height, width))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def swap(self, images: Images) -> Images:
-        """Gives each picture back, or an older one in its stead.
+        """Returns each image, or a past one in exchange for it. No gradient flows through.
 
-        While there is room a picture is kept and given back. After that, with a chance of one half, it takes the place of
-        a random old picture, which is given back; else it is given back itself. No gradient flows through.
+        Until the buffer is full, every image is stored and returned. After that, with probability
+        0.5, an image replaces a random past one, which is returned instead.
         """
         if self.size == 0:
             return images.detach()
@@ -41,8 +42,8 @@ class History(nn.Module):
         exchange = torch.rand((), device=image.device) > 0.5
         random_slot = torch.randint(self.size, (), device=image.device)
         slot = torch.where(filling, self.count, random_slot).view(1)
-        old = self.pictures.index_select(0, slot)[0].to(image.dtype)
+        old = self.past.index_select(0, slot)[0].to(image.dtype)
         kept = torch.where(filling | exchange, image, old)
-        self.pictures.index_copy_(0, slot, kept[None].to(self.pictures.dtype))
+        self.past.index_copy_(0, slot, kept[None].to(self.past.dtype))
         self.count.add_(filling)
         return torch.where(filling | ~exchange, image, old)

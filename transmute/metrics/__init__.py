@@ -1,1 +1,1 @@
-"""How good translations are: features of pictures, and figures made of them."""
+"""Image quality: feature networks, distances between sets of images, and metrics."""

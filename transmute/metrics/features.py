@@ -1,73 +1,69 @@
-"""Feature networks by name or file, and the resize before them, which is part of what FID means."""
+"""Feature networks by name, and the resize before them, which is part of FID's definition."""
 
-from __future__ import annotations
-
-import importlib.util
-import os
-import re
-import sys
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from transmute.download import download
+from transmute import plugins
+from transmute.config.metrics import MetricsConfig
+from transmute.errors import UserError, first_line
 from transmute.images import normalize
-from transmute.metrics.backbones import Backbone, alexnet, squeezenet, vgg16
-from transmute.metrics.config import MetricsConfig
-from transmute.metrics.inception import Inception
 from transmute.metrics.perceptual import LPIPS
-from transmute.metrics.texture import Texture
-from transmute.settings import UserError, first_line
+from transmute.metrics.pretrained import PUBLISHED, available, read_pretrained
 from transmute.tensors import Images
-from transmute.weights import WeightsError, load_pickled, require_no_impostor
+from transmute.weights import WeightsError
 
-_TORCHVISION = "https://download.pytorch.org/models/"
-_HEADS = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/"
-
-
-class Weights(NamedTuple):
-    """A published file of weights, in the order of preference; the hash is SHA-256, or its beginning."""
-
-    url: str
-    sha256: str | None
-
-    @property
-    def file(self) -> str:
-        return self.url.rsplit("/", 1)[1]
+LIGHT_AND_OPPONENTS = [[1 / 3, 1 / 3, 1 / 3], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]]
+"""Light, red minus green, and yellow minus blue, from RGB."""
+EDGES = [
+    [[0, 0, 0], [-1, 0, 1], [0, 0, 0]],
+    [[0, -1, 0], [0, 0, 0], [0, 1, 0]],
+    [[-1, 0, 0], [0, 0, 0], [0, 0, 1]],
+    [[0, 0, -1], [0, 0, 0], [1, 0, 0]],
+]
+"""Kernels of edges in four directions."""
 
 
-PUBLISHED = {
-    "inception": Weights(
-        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-    ),
-    "squeezenet": Weights(_TORCHVISION + "squeezenet1_1-b8a52dc0.pth", "b8a52dc0"),
-    "vgg16": Weights(_TORCHVISION + "vgg16-397923af.pth", "397923af"),
-    "alexnet": Weights(_TORCHVISION + "alexnet-owt-7be5be79.pth", "7be5be79"),
-}
-"""Feature networks that are fetched by name."""
+class Texture(nn.Module):
+    """87 color and edge statistics.
 
-_ALSO = {"inception": ("weights-inception-2015-12-05-6726825d.pth",)}  # the same bytes under the name that torch-fidelity gave them
-_BACKBONES: dict[str, Callable[..., Backbone]] = {"squeezenet": squeezenet, "vgg16": vgg16, "alexnet": alexnet}
-_HEAD_FILES = {"squeezenet": "squeeze.pth", "vgg16": "vgg.pth", "alexnet": "alex.pth"}
+    The mean colors in a 3 x 3 grid, and at four scales the standard deviation of each color and the
+    strength of its edges in four directions; in the spirit of Portilla and Simoncelli (2000), "A
+    Parametric Texture Model". The strengths are logarithms, so that faint stripes count as much as
+    strong ones. These features separate striped from plain and brown from white, but hardly a horse
+    from a cow.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opponents = nn.Buffer(torch.tensor(LIGHT_AND_OPPONENTS)[:, :, None, None])
+        self.edges = nn.Buffer(torch.tensor(EDGES).float().repeat(3, 1, 1)[:, None])
+
+    def forward(self, images: Images) -> Tensor:
+        """(batch, 3, height, width) in [-1, 1], sides at least 24, to (batch, 87)."""
+        level = nn.functional.conv2d(images, self.opponents)
+        features = [nn.functional.adaptive_avg_pool2d(level, 3).flatten(1)]
+        for _ in range(4):
+            edges = nn.functional.conv2d(level, self.edges, groups=3).abs().mean((2, 3))
+            features += [(strength + 0.01).log() + 3 for strength in (level.std((2, 3)), edges)]
+            level = nn.functional.avg_pool2d(level, 2)
+        return torch.cat(features, 1)
 
 
 @dataclass(frozen=True)
 class Features:
-    """What FID and KID compare.
+    """The features that FID and KID compare.
 
     Attributes:
-        name: Stands beside every figure.
-        network: (batch, 3, size, size) in [-1, 1] to (batch, features).
-        size: Side in pixels to which pictures are resized first.
+        name: Name that metrics are labeled with.
+        network: From (batch, 3, size, size) in [-1, 1] to (batch, features).
+        size: Side in pixels to which images are resized first.
     """
 
     name: str
@@ -75,227 +71,148 @@ class Features:
     size: int
 
     @torch.inference_mode()
-    def of(self, pictures: Iterable[Image.Image], device: torch.device) -> Tensor:
-        """(pictures, features) in float64, on the CPU."""
-        batch = torch.cat([resized(picture, self.size) for picture in pictures]).to(device)
-        found = called(self.network, batch, f"the feature network {self.name}")
-        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(batch) or not found.shape[1]:
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise UserError(f"the feature network {self.name} gives {shape} for {len(batch)} pictures: expected a tensor (pictures, features)")
-        if not torch.isfinite(found).all():
+    def of(self, images: Iterable[Image.Image], device: torch.device) -> Tensor:
+        """Computes features.
+
+        Args:
+            images: Images of any size.
+            device: The network's device.
+
+        Returns:
+            (images, features), float64, on the CPU.
+
+        Raises:
+            UserError: If the network fails, or its output has another shape or is not finite.
+        """
+        batch = torch.cat([resize_antialiased(image, self.size) for image in images]).to(device)
+        description = f"the feature network {self.name}"
+        features = call_network(
+            self.network,
+            batch,
+            description,
+            (len(batch), None),
+            "Return a tensor (images, features)",
+        )
+        if not torch.isfinite(features).all():
             raise UserError(
-                f"the feature network {self.name} gives numbers that are not finite: its weights are damaged, or its computation overflows"
+                f"{description} returns values that are not finite. Its weights are damaged, or "
+                "its computation overflows"
             )
-        return found.double().cpu()
+        return features.double().cpu()
 
 
-def called(network: nn.Module, images: Images, what: str) -> Any:
-    """What a network, which may be a user's own, makes of pictures; its errors in one sentence."""
-    try:
-        return network(images)
-    except Exception as error:  # anything may stand in a file of the user's
-        raise UserError(f"{what} failed on pictures of shape {tuple(images.shape)}: {type(error).__name__}: {first_line(error)}") from error
+def resize_antialiased(image: Image.Image, size: int) -> Images:
+    """Resizes an image as clean-fid does (Parmar et al. 2022, "On Aliased Resizing").
 
+    Pillow's antialiased bicubic filter on each channel in floating point, clipped to 0..255 and not
+    rounded.
 
-def resized(picture: Image.Image, size: int) -> Images:
-    """A picture as (1, 3, size, size) in [-1, 1], resized as clean-fid does (Parmar et al. 2022, "On Aliased Resizing").
-
-    Pillow's antialiased bicubic on each channel as floats, clipped to 0..255 and not rounded to levels.
+    Returns:
+        (1, 3, size, size) in [-1, 1].
     """
     channels = [
         np.asarray(Image.fromarray(channel).resize((size, size), Image.Resampling.BICUBIC))
-        for channel in np.moveaxis(np.asarray(picture.convert("RGB"), dtype=np.float32), 2, 0)
+        for channel in np.moveaxis(np.asarray(image.convert("RGB"), dtype=np.float32), 2, 0)
     ]
     return normalize(torch.from_numpy(np.stack(channels)).clamp(0, 255))[None]
 
 
-def chosen_features(config: MetricsConfig) -> tuple[Features, LPIPS | None]:
-    """The networks that a config names; of LPIPS none where there is none.
+def load_features(config: MetricsConfig) -> tuple[Features, LPIPS | None]:
+    """Loads the networks of a config.
+
+    Returns:
+        The features for FID and KID, and LPIPS. `metrics.lpips=auto` is LPIPS on the features'
+        network, else on a network in torch's cache, else None.
 
     Raises:
-        UserError: If they cannot be had; the sentence says what to fetch and where to put it.
+        UserError: If a network is unknown, damaged, or can neither be found nor downloaded.
     """
-    name = config.features
+    name, lpips, pretrained = config.features, None, None
     if name == "auto":
-        name = "inception" if _found("inception") else "texture"
-    features = _features(name)
-    if config.lpips == "none":
-        return features, None
-    if config.lpips != "auto":
-        return features, _lpips(config.lpips)
-    likely = [str(name)] if isinstance(features.network, Backbone) else []
-    likely += [one for one in ("alexnet", "vgg16", "squeezenet") if _found(one) and _found_heads(one)]
-    for one in likely:
-        if Path(one).is_file() or _found_heads(one):
-            try:
-                return features, _lpips(one)
-            except WeightsError:  # the features' own file, without LPIPS's part
-                continue
-    return features, None
-
-
-def _features(name: str) -> Features:
+        name = "inception" if PUBLISHED["inception"].find() else "texture"
     if name == "texture":
-        return Features(name, Texture(), 96)
-    if ".py:" in name or name.endswith(".py"):
-        return Features(name, made(name), 299)
-    path = _path(name)
-    state = read_state(path)
-    kind = _kind(state, path)
-    told = _told(name, kind, path)
-    if kind == "inception":
-        network = Inception()
-        fill(network, {key: value for key, value in state.items() if not key.startswith(("fc.", "AuxLogits."))}, path)
-        return Features(told, network.eval(), 299)
-    return Features(told, _backbone(kind, state, path), 224)
+        features = Features(name, Texture(), 96)
+    elif plugins.is_reference(name):
+        features = Features(name, build_network(name), 299)
+    else:
+        pretrained = read_pretrained(name)
+        size = 299 if pretrained.kind == "inception" else 224
+        features = Features(pretrained.name, pretrained.network(), size)
+    if config.lpips not in ("auto", "none"):
+        lpips = read_pretrained(config.lpips).lpips()
+    if config.lpips == "auto" and pretrained is not None:
+        with contextlib.suppress(WeightsError):  # not defined on it, or no linear weights
+            lpips = pretrained.lpips()
+    if config.lpips == "auto" and lpips is None:
+        cached = [name for name, with_lpips in available().items() if with_lpips]
+        lpips = read_pretrained(cached[0]).lpips() if cached else None
+    return features, lpips
 
 
-def _lpips(name: str) -> LPIPS:
-    path = _path(name)
-    state = read_state(path)
-    kind = _kind(state, path)
-    if kind == "inception":
-        raise WeightsError(f"{path} is the Inception network, on which LPIPS is not defined: give alexnet, vgg16 or squeezenet")
-    heads = {key: value for key, value in state.items() if re.search(r"lin\d", key)}
-    if not heads:
-        beside = _found_heads(kind) or _cache() / _HEAD_FILES[kind]
-        if not beside.is_file():
-            raise WeightsError(
-                f"LPIPS with {kind} needs its linear weights too: fetch {_HEADS}{_HEAD_FILES[kind]} and put it at {beside}, "
-                "or leave LPIPS out with --lpips none"
-            )
-        heads = read_state(beside)
-    weights = [heads[key].float() for key in sorted(heads, key=lambda key: int(re.findall(r"lin(\d+)", key)[0]))]
-    backbone = _backbone(kind, state, path)
-    if len(weights) != len(backbone.taps):
-        raise WeightsError(f"{path} does not hold the {len(backbone.taps)} linear weights that LPIPS with {kind} has")
-    return LPIPS(_told(name, kind, path), backbone, weights).requires_grad_(False).eval()
+def build_network(reference: str) -> nn.Module:
+    """Calls a user-defined function that returns a torch module.
 
+    Args:
+        reference: FILE.py:NAME of the function or class.
 
-def _told(name: str, kind: str, path: Path) -> str:
-    """What stands beside figures: whose weights those of a file are is not known, but for Inception's."""
-    return kind if name in PUBLISHED or kind == "inception" else f"{kind} of {path.name}"
-
-
-def _backbone(kind: str, state: dict[str, Tensor], path: Path) -> Backbone:
-    network = _BACKBONES[kind](caffe=any(key.startswith("lpips.") for key in state))  # a file that holds both is one of Caffe's
-    fill(network, {key: value for key, value in state.items() if key.startswith("features.")}, path)
-    return network.eval()
-
-
-def _kind(state: dict[str, Tensor], path: Path) -> str:
-    """Which network a file holds, by its keys."""
-    if "Mixed_7c.branch_pool.conv.weight" in state:
-        return "inception"
-    if "features.3.squeeze.weight" in state:
-        return "squeezenet"
-    first = state.get("features.0.weight")
-    if first is not None and tuple(first.shape) == (64, 3, 11, 11):
-        return "alexnet"
-    if "features.28.weight" in state:
-        return "vgg16"
-    raise WeightsError(f"{path} holds none of the networks {', '.join(PUBLISHED)}: give one of these, or FILE.py:NAME for a module of your own")
-
-
-def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Gives a network, which gets no gradient from now on, its weights; strictly, but for counters of batches.
+    Returns:
+        The module, without gradients and in evaluation mode.
 
     Raises:
-        WeightsError: If they do not fit.
+        UserError: If the function cannot be loaded, fails, or returns something else.
     """
-    try:
-        missing, unexpected = network.requires_grad_(False).load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit its network: {' '.join(str(error).split())[:300]}") from None
-    wrong = [key for key in (*missing, *unexpected) if not key.endswith("num_batches_tracked")]
-    if wrong:
-        raise WeightsError(f"{path} does not fit its network: {len(wrong)} names differ, such as {wrong[0]}")
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of weights, of torch.save or safetensors.
-
-    Raises:
-        WeightsError: If it is none.
-    """
-    require_no_impostor(path)
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise WeightsError(f"{path} is no file of weights, or is damaged ({first_line(error)})") from None
-    state = load_pickled(path)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no weights by name: save the state_dict() of a network")
-    return state
-
-
-def made(name: str) -> nn.Module:
-    """What `FILE.py:NAME` makes when called: a torch module, ready to use.
-
-    Raises:
-        UserError: If there is no such file or name, it fails, or it makes something else.
-    """
-    file, _, made_by = name.rpartition(":")
-    path = Path(file).expanduser()
-    if not file.endswith(".py"):
-        raise UserError(f"{name} should be written FILE.py:NAME, where NAME() makes a torch module")
-    if not path.is_file():
-        raise UserError(f"there is no file {file}: write FILE.py:NAME, where NAME() makes a torch module")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # noqa: PT018
-    module = importlib.util.module_from_spec(spec)
-    before = sys.modules.get(path.stem)
-    sys.modules[path.stem] = module  # dataclasses look themselves up there
-    sys.path.insert(0, str(path.parent))  # for what lies beside it
-    try:
-        spec.loader.exec_module(module)
-        maker: Any = vars(module).get(made_by)
-        if not callable(maker):
-            raise UserError(f"{file} has no {made_by} that could be called: write FILE.py:NAME, where NAME() makes a torch module")
-        network = maker()
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:  # anything may stand in a file of the user's
-        raise UserError(f"{name} failed: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.parent))
-        sys.modules.pop(path.stem) if before is None else sys.modules.update({path.stem: before})
+    network = call(plugins.load(reference), description=f"{reference} failed")
     if not isinstance(network, nn.Module):
-        raise UserError(f"{name} makes a {type(network).__name__}: expected a torch module")
+        raise UserError(
+            f"{reference} returns an object of type {type(network).__name__}. Return a torch module"
+        )
     return network.eval().requires_grad_(False)
 
 
-def _path(name: str) -> Path:
-    """The file of a network: the one that is named, or a published one, found on this machine or fetched."""
-    if name not in PUBLISHED:
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise UserError(f"there are no features {name!r}: give {', '.join(PUBLISHED)}, texture, a file of weights, or FILE.py:NAME")
-        return path
-    weights = PUBLISHED[name]
+def call_network(
+    network: nn.Module,
+    images: Images,
+    description: str,
+    shape: tuple[int | None, ...],
+    advice: str,
+) -> Tensor:
+    """Runs a network that may be user-defined.
+
+    Args:
+        network: The network.
+        images: Its input.
+        description: Subject of error messages.
+        shape: Shape that the output should have, with None for any positive number.
+        advice: The sentence that follows if the output is another.
+
+    Raises:
+        UserError: If the network fails, or its output has another shape.
+    """
+    output = call(
+        network,
+        images,
+        description=f"{description} failed on images of shape {tuple(images.shape)}",
+    )
+    actual = tuple(output.shape) if isinstance(output, Tensor) else ()
+    sizes = zip(actual, shape, strict=False)
+    if len(actual) != len(shape) or any(size != (wanted or max(size, 1)) for size, wanted in sizes):
+        raise UserError(
+            f"{description} returns {actual or type(output)} for {len(images)} images. {advice}"
+        )
+    return output
+
+
+def call(function: Callable[..., Any], *arguments: object, description: str) -> Any:
+    """Calls user-defined code.
+
+    Args:
+        function, arguments: The call.
+        description: Subject of the error message.
+
+    Raises:
+        UserError: If it fails.
+    """
     try:
-        return _found(name) or download(weights.url, _cache() / weights.file, sha256=weights.sha256)
-    except UserError as error:
-        raise UserError(f"{error}; or take the features texture, which need no weights") from None
-
-
-def _cache() -> Path:
-    """Where torch and the other tools keep such files."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    return Path(home).expanduser() / "hub" / "checkpoints"
-
-
-def on_this_machine() -> list[str]:
-    """The published networks whose files are here, with LPIPS where its part is here too."""
-    return [name + (" with LPIPS" if _found_heads(name) else "") for name in PUBLISHED if _found(name)]
-
-
-def _found(name: str) -> Path | None:
-    names = (PUBLISHED[name].file, *_ALSO.get(name, ())) if name in PUBLISHED else ()
-    return next((path for file in names if (path := _cache() / file).is_file()), None)
-
-
-def _found_heads(name: str) -> Path | None:
-    path = _cache() / _HEAD_FILES[name] if name in _HEAD_FILES else None
-    return path if path and path.is_file() else None
+        return function(*arguments)
+    except (Exception, SystemExit) as error:  # user code may raise anything
+        raise UserError(f"{description}: {type(error).__name__}: {first_line(error)}") from error

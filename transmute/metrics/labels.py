@@ -1,70 +1,151 @@
-"""Label maps: which class a pixel has, and how far two maps agree."""
-
-from __future__ import annotations
+"""Label maps: the class of each pixel, and how well translations agree with a map."""
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
-from PIL import ImageColor
-from torch import Tensor
+from PIL import Image, ImageColor
+from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from transmute.errors import UserError, first_line
 from transmute.images import normalize
-from transmute.settings import UserError, first_line
+from transmute.metrics.features import build_network, call_network
+from transmute.metrics.metric import Metric, bootstrap
+from transmute.metrics.translated import Translated, as_tensor
 from transmute.tensors import Images
 
 
 def read_palette(path: Path) -> dict[str, tuple[int, int, int]]:
-    """Colors in 0..255 by the names of their classes, from YAML lines such as `road: "#804080"`.
+    """Reads a palette: YAML lines such as `road: "#804080"`.
+
+    Returns:
+        The colors in 0..255 by the names of their classes.
 
     Raises:
-        UserError: If something there is no color, or two classes share one.
+        UserError: If the file cannot be read, a value is not a color, or two classes share one.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"the palette {path} cannot be read: {first_line(error)}") from None
+        raise UserError(f"cannot read the palette {path}: {first_line(error)}") from None
     if not isinstance(values, dict):
-        raise UserError(f'the palette {path} should hold a line for each class, such as road: "#804080", but holds something else')
+        raise UserError(f'{path} is not a palette. Write a line per class, such as road: "#804080"')
     colors: dict[str, tuple[int, int, int]] = {}
     for name, color in values.items():
         try:
             colors[str(name)] = ImageColor.getrgb(str(color))[:3]
         except ValueError:
-            raise UserError(f'{path}: the color of {name} should be written "#rrggbb" with its quotes, but is {color!r}') from None
+            raise UserError(
+                f'{path}: the color of {name} is {color!r}. Write "#rrggbb" with the quotes'
+            ) from None
     if len(colors) < 2 or len(set(colors.values())) < len(colors):
-        raise UserError(f"{path} should give two or more classes, each a color of its own")
+        raise UserError(
+            f"{path} has {len(colors)} classes and {len(set(colors.values()))} different colors. "
+            "Define two or more classes, each with a different color"
+        )
     return colors
 
 
 def nearest_class(images: Images, palette: Tensor) -> Tensor:
-    """The class of each pixel: that whose color is nearest.
+    """The class of each pixel: the one with the nearest color.
 
     Args:
         images: (batch, 3, height, width) in [-1, 1].
         palette: (classes, 3) in 0..255.
 
     Returns:
-        (batch, height, width), whole numbers.
+        Indices of classes, (batch, height, width).
     """
-    colors = normalize(palette.to(images.device))
-    distances = torch.stack([(images - color[:, None, None]).square().sum(1) for color in colors], 1)
-    return distances.argmin(1)
+    colors = normalize(palette)
+    distances = [(images - color[:, None, None]).square().sum(1) for color in colors]
+    return torch.stack(distances, 1).argmin(1)
 
 
-def confusion(labels: Tensor, found: Tensor, classes: int) -> Tensor:
-    """How many pixels of each class (rows) were found to be of which (columns)."""
-    return multiclass_confusion_matrix(found.flatten(), labels.flatten(), classes)
+def scores(confusion: Tensor) -> tuple[float, float, float]:
+    """Pixel accuracy, class accuracy and mean IoU of a confusion matrix.
 
-
-def scores(counts: Tensor) -> tuple[float, float, float]:
-    """Pixel accuracy, class accuracy and mean IoU of a confusion matrix (Long et al. 2015, "Fully Convolutional Networks", section 5).
-
-    Classes that occur in neither map do not count.
+    As in Long et al. (2015), "Fully Convolutional Networks", section 5. Classes that occur in
+    neither map are excluded.
     """
-    counts = counts.double()
-    right, there, found = counts.diag(), counts.sum(1), counts.sum(0)
-    occurring, either = there > 0, there + found > 0
-    ious = right[either] / (there + found - right)[either]
-    return float(right.sum() / counts.sum()), float((right[occurring] / there[occurring]).mean()), float(ious.mean())
+    matrix = confusion.double()
+    correct, actual, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
+    occurring, either = actual > 0, actual + predicted > 0
+    ious = correct[either] / (actual + predicted - correct)[either]
+    return (
+        float(correct.sum() / matrix.sum()),
+        float((correct[occurring] / actual[occurring]).mean()),
+        float(ious.mean()),
+    )
+
+
+def label_metrics(confusions: Tensor) -> list[Metric]:
+    """Accuracies and IoU of all images together.
+
+    Args:
+        confusions: A confusion matrix per image, (images, classes, classes).
+    """
+
+    def score(images: np.ndarray) -> tuple[float, float, float]:
+        return scores(confusions[torch.from_numpy(images)].sum(0))
+
+    names, count = ("pixel_accuracy", "class_accuracy", "iou"), len(confusions)
+    intervals = bootstrap(score, [count]).T.tolist()
+    return [
+        Metric(name, value, low, high, "", count)
+        for name, (value, low, high) in zip(names, intervals, strict=True)
+    ]
+
+
+class LabelComparison:
+    """Compares translations with label maps: with targets that are label maps, or with sources.
+
+    Args:
+        palette: File with the colors of the classes.
+        segmenter: FILE.py:NAME of a function that returns a segmentation network, for translations
+            of label maps to photos. Without it, translations are compared with targets only.
+        device: Device to compute on.
+
+    Raises:
+        UserError: If the palette or the segmenter cannot be loaded.
+    """
+
+    def __init__(self, palette: Path, segmenter: str | None, device: torch.device) -> None:
+        self.palette = torch.tensor(list(read_palette(palette).values()), device=device)
+        self.device = device
+        self.segmenter = build_network(segmenter).to(device) if segmenter else None
+
+    @torch.inference_mode()
+    def confusion(self, item: Translated) -> Tensor | None:
+        """Confusion matrix of a translation; None if neither target nor source is a label map.
+
+        Raises:
+            UserError: If the segmenter fails, or its output has another shape.
+        """
+        fake, classes = as_tensor(item.fake, self.device), len(self.palette)
+        if item.target is not None and self._is_label_map(item.target):
+            truth, predicted = item.target, nearest_class(fake, self.palette)
+        elif self.segmenter and item.source is not None and self._is_label_map(item.source):
+            output = call_network(
+                self.segmenter,
+                fake,
+                "the segmenter",
+                (1, classes, None, None),
+                f"Return (images, {classes}, height, width): a score for each class of the palette",
+            )
+            resized = nn.functional.interpolate(output.float(), fake.shape[2:], mode="bilinear")
+            truth, predicted = item.source, resized.argmax(1)
+        else:
+            return None
+        labels = nearest_class(
+            as_tensor(truth, self.device, like=item.fake, resample=Image.Resampling.NEAREST),
+            self.palette,
+        )
+        return multiclass_confusion_matrix(predicted.cpu(), labels.cpu(), num_classes=classes)
+
+    def _is_label_map(self, image: Image.Image) -> bool:
+        """Whether most pixels have a color of the palette, up to the errors of JPEG compression."""
+        images = as_tensor(image, self.device)
+        nearest = normalize(self.palette)[nearest_class(images, self.palette)].permute(0, 3, 1, 2)
+        return (127.5 * (images - nearest)).abs().amax(1).median().item() < 24

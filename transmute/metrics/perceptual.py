@@ -1,23 +1,176 @@
-"""Distances between two pictures in the layers of a network: LPIPS, and how far their structure differs."""
+"""Distances between two images in the layers of a classifier: LPIPS and the structure distance.
 
-from __future__ import annotations
+The classifiers are AlexNet, VGG16 and SqueezeNet 1.1. Layers and keys are those of torchvision's
+`features`.
+"""
+
+import itertools
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from transmute.metrics.backbones import Backbone
 from transmute.tensors import Images
+
+MIN_SIZE = 32
+"""Smallest side in pixels for LPIPS, whose networks downsample by 32."""
+_TORCHVISION = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+_CAFFE = ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+"""Means and standard deviations of inputs."""
+
+
+class Backbone(nn.Module):
+    """A chain of layers, some of whose outputs LPIPS compares.
+
+    Args:
+        layers: The layers, in order.
+        taps: Numbers of layers after which an output is taken, as in LPIPS (Zhang et al. 2018).
+            Each is a ReLU or ends with one.
+        caffe: Whether the weights expect Caffe's inputs (blue, green, red in 0..255, minus the
+            means) instead of torchvision's (red, green, blue in [0, 1], normalized).
+    """
+
+    def __init__(
+        self, layers: Iterable[nn.Module], taps: tuple[int, ...], *, caffe: bool = False
+    ) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*layers)
+        self.taps, self.caffe = taps, caffe
+        self.moments = nn.Buffer(
+            torch.tensor(_CAFFE if caffe else _TORCHVISION)[:, :, None, None], persistent=False
+        )
+
+    def layers(self, images: Images) -> list[Tensor]:
+        """The outputs at all taps, from (batch, 3, height, width) in [-1, 1]."""
+        mean, std = self.moments
+        tensor = (127.5 * (images + 1) - mean) / std
+        tensor = tensor.flip(1) if self.caffe else tensor
+        outputs = []
+        for start, end in itertools.pairwise((0, *self.taps)):
+            tensor = self.features[start:end](tensor)
+            outputs.append(tensor)
+        return outputs
+
+    def forward(self, images: Images) -> Tensor:
+        """Features for FID and KID: means of the last tap's normalized feature maps.
+
+        At each position, the features are normalized to length 1 and multiplied by the square root
+        of their number. So metrics with different weights have one scale, and a few strong
+        activations do not outweigh all others.
+
+        Args:
+            images: (batch, 3, height, width) in [-1, 1].
+
+        Returns:
+            (batch, features).
+        """
+        last = self.layers(images)[-1]
+        return nn.functional.normalize(last, dim=1).mean((2, 3)) * last.shape[1] ** 0.5
+
+
+class Fire(nn.ModuleDict):
+    """The block of Iandola et al. (2016), "SqueezeNet".
+
+    A 1 x 1 convolution to fewer channels, then a 1 x 1 and a 3 x 3 convolution in parallel.
+    """
+
+    def __init__(self, in_channels: int, squeezed: int, expanded: int) -> None:
+        super().__init__(
+            {
+                "squeeze": nn.Conv2d(in_channels, squeezed, 1),
+                "expand1x1": nn.Conv2d(squeezed, expanded, 1),
+                "expand3x3": nn.Conv2d(squeezed, expanded, 3, padding=1),
+            }
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        squeezed = self["squeeze"](inputs).relu()
+        return torch.cat([self[name](squeezed) for name in ("expand1x1", "expand3x3")], 1).relu()
+
+
+def _convolution(
+    in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, padding: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding), nn.ReLU()
+
+
+def squeezenet(*, caffe: bool = False) -> Backbone:
+    """SqueezeNet 1.1, with 512 features."""
+    return Backbone(
+        [
+            *_convolution(3, 64, stride=2, padding=0),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+            Fire(64, 16, 64),
+            Fire(128, 16, 64),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+            Fire(128, 32, 128),
+            Fire(256, 32, 128),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+            Fire(256, 48, 192),
+            Fire(384, 48, 192),
+            Fire(384, 64, 256),
+            Fire(512, 64, 256),
+        ],
+        (2, 5, 8, 10, 11, 12, 13),
+        caffe=caffe,
+    )
+
+
+def vgg16(*, caffe: bool = False) -> Backbone:
+    """VGG16 (Simonyan and Zisserman 2015), with 512 features."""
+    return Backbone(
+        [
+            *_convolution(3, 64),
+            *_convolution(64, 64),
+            nn.MaxPool2d(2, 2),
+            *_convolution(64, 128),
+            *_convolution(128, 128),
+            nn.MaxPool2d(2, 2),
+            *_convolution(128, 256),
+            *_convolution(256, 256),
+            *_convolution(256, 256),
+            nn.MaxPool2d(2, 2),
+            *_convolution(256, 512),
+            *_convolution(512, 512),
+            *_convolution(512, 512),
+            nn.MaxPool2d(2, 2),
+            *_convolution(512, 512),
+            *_convolution(512, 512),
+            *_convolution(512, 512),
+        ],
+        (4, 9, 16, 23, 30),
+        caffe=caffe,
+    )
+
+
+def alexnet(*, caffe: bool = False) -> Backbone:
+    """AlexNet in the version of Krizhevsky (2014), "One weird trick", with 256 features."""
+    return Backbone(
+        [
+            *_convolution(3, 64, 11, 4, 2),
+            nn.MaxPool2d(3, 2),
+            *_convolution(64, 192, 5, padding=2),
+            nn.MaxPool2d(3, 2),
+            *_convolution(192, 384),
+            *_convolution(384, 256),
+            *_convolution(256, 256),
+        ],
+        (2, 5, 8, 10, 12),
+        caffe=caffe,
+    )
 
 
 class LPIPS(nn.Module):
-    """Zhang et al. (2018), "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", version 0.1.
+    """LPIPS, version 0.1.
 
-    The distance is the sum over layers of the mean over places of w . (u - v)^2, with u and v the features of a place, each of length 1.
+    The distance is the sum over layers of the mean over positions of w . (u - v)^2, where u and v
+    are the two images' features at a position, normalized to length 1. From Zhang et al. (2018),
+    "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric".
 
     Args:
-        name: Stands beside every figure.
-        backbone: Whose layers are compared.
-        weights: w of each layer, (1, channels, 1, 1).
+        name: Name that metrics are labeled with.
+        backbone: Network whose layers are compared.
+        weights: The weights w of each layer, (1, channels, 1, 1).
     """
 
     def __init__(self, name: str, backbone: Backbone, weights: list[Tensor]) -> None:
@@ -27,30 +180,42 @@ class LPIPS(nn.Module):
         self.weights = nn.ParameterList(weights)
 
     def forward(self, one: Images, two: Images) -> Tensor:
-        """(batch, 3, height, width) in [-1, 1], both of one size, to (batch,); 0 for equal pictures."""
-        layers = zip(self.backbone.layers(one), self.backbone.layers(two), self.weights, strict=True)
-        return torch.stack([(weight * (_unit(u) - _unit(v)).square()).sum(1).mean((1, 2)) for u, v, weight in layers]).sum(0)
+        """Distances of image pairs.
+
+        Args:
+            one, two: (batch, 3, height, width) in [-1, 1], of equal shapes.
+
+        Returns:
+            (batch,); 0 for equal images.
+        """
+        layers = zip(
+            self.backbone.layers(one), self.backbone.layers(two), self.weights, strict=True
+        )
+        distances = [
+            (weight * (_normalized(u) - _normalized(v)).square()).sum(1).mean((1, 2))
+            for u, v, weight in layers
+        ]
+        return torch.stack(distances).sum(0)
 
 
 def structure_distance(backbone: Backbone, one: Images, two: Images) -> Tensor:
-    """How differently the places of two pictures resemble each other, whatever they look like.
+    """Difference of the self-similarities of two images, which depend on structure, not on colors.
 
-    The mean squared difference of the two matrices of cosines between the features of all places of the last layer: the
-    self-similarity of Tumanyan et al. (2022), "Splicing ViT Features", equation 5, there on DINO's keys.
+    The self-similarity is the matrix of cosines between the last layer's features at all pairs of
+    positions. The distance is the mean squared difference of the two matrices (Tumanyan et al.
+    2022, "Splicing ViT Features", equation 5, there on DINO's keys).
 
     Args:
-        backbone: Gives the features.
-        one, two: (batch, 3, height, width) in [-1, 1], both of one size; 224 x 224 gives enough places.
+        backbone: Network that computes the features.
+        one, two: (batch, 3, height, width) in [-1, 1], of equal shapes, such as 224 x 224.
 
     Returns:
-        (batch,); 0 for equal pictures, at most 4.
+        (batch,) in [0, 4]; 0 for equal images.
     """
-    cosines = []
-    for images in (one, two):
-        places = _unit(backbone.layers(images)[-1]).flatten(2)
-        cosines.append(places.transpose(1, 2) @ places)
+    features = [_normalized(backbone.layers(images)[-1]).flatten(2) for images in (one, two)]
+    cosines = [each.transpose(1, 2) @ each for each in features]
     return (cosines[0] - cosines[1]).square().mean((1, 2))
 
 
-def _unit(layer: Tensor) -> Tensor:
+def _normalized(layer: Tensor) -> Tensor:
     return layer / (layer.norm(dim=1, keepdim=True) + 1e-10)

@@ -1,1 +1,1 @@
-"""Generators and discriminators: tensors in, tensors out."""
+"""Networks: modules from tensors to tensors, built from flat keyword arguments."""

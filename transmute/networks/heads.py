@@ -1,6 +1,4 @@
-"""The projection heads of CUT (Park et al. 2020, section 3): from a generator's features to vectors that can be compared."""
-
-from __future__ import annotations
+"""CUT's projection heads (Park et al. 2020, section 3), from features to comparable vectors."""
 
 from collections.abc import Sequence
 
@@ -11,7 +9,7 @@ from transmute.tensors import Features, Vectors
 
 
 class ProjectionHeads(nn.Module):
-    """One two-layer perceptron for each compared layer of the generator.
+    """A two-layer perceptron for each compared layer of the generator.
 
     Args:
         channels: Channels of each layer's features.
@@ -20,22 +18,28 @@ class ProjectionHeads(nn.Module):
 
     def __init__(self, channels: Sequence[int], *, width: int) -> None:
         super().__init__()
-        self.channels, self.width = tuple(channels), width
-        self.heads = nn.ModuleList(nn.Sequential(nn.Linear(count, width), nn.ReLU(), nn.Linear(width, width)) for count in channels)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(count, width), nn.ReLU(), nn.Linear(width, width))
+            for count in channels
+        )
 
-    def forward(self, features: Sequence[Features], places: Sequence[torch.Tensor]) -> list[Vectors]:
-        """The vectors at some places of each layer.
+    def forward(
+        self, features: Sequence[Features], positions: Sequence[torch.Tensor]
+    ) -> list[Vectors]:
+        """Projects the features at some positions of each layer.
 
         Args:
             features: (batch, channels, height, width) of each layer.
-            places: Which of its height * width positions, row by row.
+            positions: (positions,) indices into the height * width positions, row by row, of each
+                layer.
 
         Returns:
-            For each layer (batch, places, width), of length 1.
+            (batch, positions, width) unit vectors of each layer.
         """
         vectors = []
-        for head, layer, place in zip(self.heads, features, places, strict=True):
+        for head, layer, indices in zip(self.heads, features, positions, strict=True):
+            projected = head(layer.flatten(2)[:, :, indices].transpose(1, 2))
             # Under autocast the heads compute in bfloat16; losses must not.
-            sampled = head(layer.flatten(2)[:, :, place].transpose(1, 2)).to(next(head.parameters()).dtype)
-            vectors.append(sampled / (sampled.norm(dim=2, keepdim=True) + 1e-7))
+            projected = projected.to(next(head.parameters()).dtype)
+            vectors.append(projected / (projected.norm(dim=2, keepdim=True) + 1e-7))
         return vectors

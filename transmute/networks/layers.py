@@ -1,8 +1,7 @@
-"""Layers that torch does not have, and the choice of norm and padding by name."""
-
-from __future__ import annotations
+"""Layers that torch does not have, and norms, paddings and initial weights by name."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,44 +10,57 @@ from torch import nn
 from transmute.tensors import Features
 
 
-def norm_layer(norm: str, channels: int) -> nn.Module:
-    """The layer for `instance` (without weights or running statistics), `batch` or `none`."""
-    match norm:
-        case "instance":
-            return nn.InstanceNorm2d(channels)
-        case "batch":
-            return nn.BatchNorm2d(channels)
-        case "none":
-            return nn.Identity()
-    raise ValueError(f"norm is instance, batch or none, but this is {norm!r}")
+class ReflectionPad(nn.ReflectionPad2d):
+    """Pads every side by reflection, without repeating the border.
+
+    Unlike its base class it has a deterministic gradient on GPUs, if torch is set to deterministic
+    algorithms, and keeps bfloat16 under autocast on CPUs.
+    """
+
+    def forward(self, input: Features) -> Features:
+        features, amount = input, self.padding[0]
+        if torch.are_deterministic_algorithms_enabled():
+            for dim in (2, 3):
+                before = features.narrow(dim, 1, amount).flip(dim)
+                after = features.narrow(dim, features.shape[dim] - 1 - amount, amount).flip(dim)
+                features = torch.cat([before, features, after], dim)
+            return features
+        # On CPUs, autocast pads in float32: twice the bytes, and a cast before the next layer.
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features)
 
 
-def bias_before(norm: str) -> bool:
-    """Whether a convolution before this norm has a bias.
+NORMS: dict[str, type[nn.Module]] = {
+    "instance": nn.InstanceNorm2d,
+    "batch": nn.BatchNorm2d,
+    "none": nn.Identity,
+}
+"""Norms by name, each called with the number of channels. Instance norm has no weights and no
+running statistics."""
+PADDINGS: dict[str, type[nn.Module]] = {
+    "reflect": ReflectionPad,
+    "replicate": nn.ReplicationPad2d,
+    "zeros": nn.ZeroPad2d,
+}
+"""Paddings by name, each called with the number of pixels to add on every side."""
 
-    Batch norm has one of its own. Before instance norm a bias changes nothing, but the original has it, and so its weight files do;
-    without a norm it has none.
+
+def has_bias(norm: str) -> bool:
+    """Whether a convolution followed by this norm has a bias.
+
+    Batch norm has its own bias. Instance norm cancels a bias, but the reference implementation
+    (pytorch-CycleGAN-and-pix2pix) and its weight files have one. Without a norm, it has none.
     """
     return norm == "instance"
 
 
-def padding_layer(padding: str, amount: int) -> nn.Module:
-    """A layer that adds `amount` pixels on every side: `reflect`, `replicate` or `zeros`."""
-    match padding:
-        case "reflect":
-            return Mirrored(amount)
-        case "replicate":
-            return nn.ReplicationPad2d(amount)
-        case "zeros":
-            return nn.ZeroPad2d(amount)
-    raise ValueError(f"padding is reflect, replicate or zeros, but this is {padding!r}")
+class FewOutputsConv2d(nn.Conv2d):
+    """A convolution to few channels from many, faster on CPUs in bfloat16; no stride or padding.
 
-
-class FewOutputs(nn.Conv2d):
-    """A convolution of stride 1 without padding, to few channels from many.
-
-    CPUs compute sixteen outputs or three in the same time, so in bfloat16 the columns of the kernel become outputs of their own, shifted and
-    summed: from 64 to 3 channels at 128 px, forward and backward, 5.5 ms in place of 15.9 on two cores (benchmarks/few_outputs.py).
+    CPUs compute three output channels in the same time as sixteen. In bfloat16, the columns of the
+    kernel therefore become separate output channels, which are shifted and summed. From 64 to 3
+    channels at 128 px, forward and backward take 5.5 ms instead of 15.9 ms on two cores
+    (benchmarks/few_outputs.py).
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -56,75 +68,87 @@ class FewOutputs(nn.Conv2d):
             return super().forward(input)
         outputs, inputs, rows, columns = self.weight.shape
         kernel = self.weight.permute(3, 0, 1, 2).reshape(columns * outputs, inputs, rows, 1)
-        bias = None if self.bias is None else F.pad(self.bias, (0, (columns - 1) * outputs))  # with the first column, before anything is rounded
+        # The bias is added to the first column, before anything is rounded.
+        bias = None if self.bias is None else F.pad(self.bias, (0, (columns - 1) * outputs))
         by_column = F.conv2d(input, kernel, bias)
-        count, _, height, width = by_column.shape
-        picture, channel, row, pixel = by_column.stride()
-        shape = (count, columns, outputs, height, width - columns + 1)
-        return by_column.as_strided(shape, (picture, outputs * channel + pixel, channel, row, pixel)).sum(1)
+        batch, _, height, width = by_column.shape
+        image, channel, row, pixel = by_column.stride()
+        shape = (batch, columns, outputs, height, width - columns + 1)
+        strides = (image, outputs * channel + pixel, channel, row, pixel)
+        return by_column.as_strided(shape, strides).sum(1)
 
 
-class Mirrored(nn.Module):
-    """Adds `amount` pixels on every side by reflection."""
+def blur_kernel(size: int) -> torch.Tensor:
+    """Binomial blur: the outer product of a row of Pascal's triangle with itself.
 
-    def __init__(self, amount: int) -> None:
-        super().__init__()
-        self.amount = amount
-
-    def forward(self, features: Features) -> Features:
-        return reflected(features, self.amount)
-
-
-def reflected(features: Features, amount: int) -> Features:
-    """`amount` more pixels on every side, the border itself not repeated."""
-    if torch.are_deterministic_algorithms_enabled():  # the backward of torch's own is not, on a GPU
-        for dim in (2, 3):
-            size = features.shape[dim]
-            before, after = features.narrow(dim, 1, amount), features.narrow(dim, size - 1 - amount, amount)
-            features = torch.cat([before.flip(dim), features, after.flip(dim)], dim)
-        return features
-    # Autocast pads in float32 on a CPU: twice the bytes, and a cast before the next convolution. A copy needs no precision.
-    with torch.autocast(features.device.type, enabled=False):
-        return F.pad(features, (amount,) * 4, mode="reflect")
-
-
-def binomial_kernel(size: int) -> torch.Tensor:
-    """The blur of Zhang (2019), "Making Convolutional Networks Shift-Invariant Again": a row of Pascal's triangle, times itself.
+    Zhang (2019), "Making Convolutional Networks Shift-Invariant Again".
 
     Returns:
         (size, size), summing to 1.
     """
     row = torch.tensor([math.comb(size - 1, k) for k in range(size)], dtype=torch.float32)
-    kernel = row[:, None] * row[None, :]
-    return kernel / kernel.sum()
+    return row.outer(row) / row.sum() ** 2
 
 
 class BlurDown(nn.Module):
-    """Halves a picture: a 3x3 binomial blur of stride 2 over reflected borders."""
-
-    kernel: torch.Tensor
+    """Halves height and width: a 3x3 binomial blur of stride 2, with reflection padding."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("kernel", binomial_kernel(3).expand(channels, 1, 3, 3).clone(), persistent=False)
+        kernel = blur_kernel(3).expand(channels, 1, 3, 3).clone()
+        self.kernel, self.pad = nn.Buffer(kernel, persistent=False), ReflectionPad(1)
 
     def forward(self, features: Features) -> Features:
-        return F.conv2d(reflected(features, 1), self.kernel.to(features.dtype), stride=2, groups=features.shape[1])
+        kernel = self.kernel.to(features.dtype)
+        return F.conv2d(self.pad(features), kernel, stride=2, groups=features.shape[1])
 
 
 class BlurUp(nn.Module):
-    """Doubles a picture: zeros between the pixels, then a 4x4 binomial blur over replicated borders."""
+    """Doubles height and width: zeros between pixels, then a 4x4 binomial blur.
 
-    kernel: torch.Tensor
+    The padding replicates the border.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # Three of four pixels are zeros before the blur, hence the 4.
-        self.register_buffer("kernel", 4 * binomial_kernel(4).expand(channels, 1, 4, 4).clone(), persistent=False)
+        # Times 4, because three of four pixels are zeros before the blur.
+        self.kernel = nn.Buffer(4 * blur_kernel(4).expand(channels, 1, 4, 4), persistent=False)
 
     def forward(self, features: Features) -> Features:
-        # By hand, since torch 2.13 cannot compile the backward of its own replication on a CPU.
+        # torch 2.13 cannot compile the backward pass of its replication padding on CPUs.
         wide = torch.cat([features[..., :1], features, features[..., -1:]], dim=3)
         padded = torch.cat([wide[:, :, :1], wide, wide[:, :, -1:]], dim=2)
-        doubled = F.conv_transpose2d(padded, self.kernel.to(features.dtype), stride=2, padding=2, groups=features.shape[1])
+        kernel, channels = self.kernel.to(features.dtype), features.shape[1]
+        doubled = F.conv_transpose2d(padded, kernel, stride=2, padding=2, groups=channels)
         return doubled[:, :, 1:-1, 1:-1]
+
+
+INITIALIZATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
+    "normal": lambda weight, gain: nn.init.normal_(weight, std=gain),
+    "xavier": nn.init.xavier_normal_,
+    "kaiming": lambda weight, gain: nn.init.kaiming_normal_(weight),
+    "orthogonal": nn.init.orthogonal_,
+}
+"""Functions of a weight and the gain that draw the weight in place: N(0, gain), Glorot and Bengio
+(2010), He et al. (2015) with fan-in and without gain, and Saxe et al. (2013)."""
+
+
+def initialize(network: nn.Module, name: str, gain: float) -> None:
+    """Draws all weights of a network in place, as pytorch-CycleGAN-and-pix2pix does.
+
+    Convolutions and linear layers get zero biases. Batch norms get weights from N(1, gain) and
+    zero biases.
+
+    Args:
+        network: The network.
+        name: A key of `INITIALIZATIONS`.
+        gain: Standard deviation or factor.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            INITIALIZATIONS[name](module.weight, gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, gain)
+            nn.init.zeros_(module.bias)

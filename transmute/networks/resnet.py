@@ -1,30 +1,28 @@
-"""The ResNet generator of Johnson et al. (2016) as CycleGAN uses it (Zhu et al. 2017, section 7.2)."""
-
-from __future__ import annotations
+"""The ResNet generator of Johnson et al. (2016), as in CycleGAN (Zhu et al. 2017, section 7.2)."""
 
 from collections.abc import Sequence
 
 from torch import nn
 
-from transmute.networks.layers import BlurDown, BlurUp, FewOutputs, bias_before, norm_layer, padding_layer
+from transmute.networks.layers import NORMS, PADDINGS, BlurDown, BlurUp, FewOutputsConv2d, has_bias
 from transmute.tensors import Features, Images
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), where f is two 3x3 convolutions with norm, a ReLU between them, and no activation after."""
+    """x + f(x), where f is two 3x3 convolutions with norm, and a ReLU between them."""
 
     def __init__(self, channels: int, *, norm: str, dropout: bool, padding: str) -> None:
         super().__init__()
-        bias = bias_before(norm)
+        bias = has_bias(norm)
         self.layers = nn.Sequential(
-            padding_layer(padding, 1),
+            PADDINGS[padding](1),
             nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
+            NORMS[norm](channels),
             nn.ReLU(),
             *([nn.Dropout(0.5)] if dropout else []),
-            padding_layer(padding, 1),
+            PADDINGS[padding](1),
             nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
+            NORMS[norm](channels),
         )
 
     def forward(self, features: Features) -> Features:
@@ -32,13 +30,18 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """c7s1-w, d2w, d4w, residual blocks, u2w, uw, c7s1-out, tanh (for two levels), in the notation of the CycleGAN paper.
+    """c7s1-w, d2w, d4w, residual blocks, u2w, uw, c7s1-out, tanh, in the notation of the paper.
 
-    `layers` is a plain sequence, so that a picture can be walked through it band by band.
+    That is for two levels. `layers` is a plain sequence, so that an image can be processed in bands
+    of rows.
+
+    Args:
+        residual: Add twice the output to the input, and clamp the sum to [-1, 1]. Others: see
+            `transmute.config.networks.ResNetConfig`.
 
     Shapes:
-        (batch, in_channels, height, width) in [-1, 1] -> (batch, out_channels, height, width) in [-1, 1];
-        height and width are multiples of 2 ** levels.
+        (batch, in_channels, height, width) in [-1, 1] -> (batch, out_channels, height, width) in
+        [-1, 1]. Height and width are multiples of 2 ** levels.
     """
 
     def __init__(
@@ -57,56 +60,70 @@ class ResNet(nn.Module):
         residual: bool,
     ) -> None:
         super().__init__()
-        self.residual = residual
-        self.in_channels = in_channels
-        bias = bias_before(norm)
-        layers: list[nn.Module] = [padding_layer(padding, 3), nn.Conv2d(in_channels, width, 7, bias=bias), norm_layer(norm, width), nn.ReLU()]
-        widths = [width * 2**level for level in range(levels)]
-        for channels in widths:
-            stride = 2 if downsampling == "strided" else 1
-            layers += [nn.Conv2d(channels, 2 * channels, 3, stride=stride, padding=1, bias=bias), norm_layer(norm, 2 * channels), nn.ReLU()]
-            if downsampling == "antialiased":
-                layers.append(BlurDown(2 * channels))
-        layers += [ResidualBlock(2**levels * width, norm=norm, dropout=dropout, padding=padding) for _ in range(blocks)]
-        for channels in (2 * width for width in reversed(widths)):
-            match upsampling:
-                case "transposed":
-                    layers.append(nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias))
-                case "nearest":
-                    layers += [nn.Upsample(scale_factor=2), nn.Conv2d(channels, channels // 2, 3, padding=1, bias=bias)]
-                case "antialiased":
-                    layers += [BlurUp(channels), nn.Conv2d(channels, channels // 2, 3, padding=1, bias=bias)]
-                case _:
-                    raise ValueError(f"upsampling is transposed, nearest or antialiased, but this is {upsampling!r}")
-            layers += [norm_layer(norm, channels // 2), nn.ReLU()]
-        layers += [padding_layer(padding, 3), FewOutputs(width, out_channels, 7), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        self.in_channels, self.residual = in_channels, residual
+        bias = has_bias(norm)
+        layers = [
+            PADDINGS[padding](3),
+            nn.Conv2d(in_channels, width, 7, bias=bias),
+            NORMS[norm](width),
+            nn.ReLU(),
+        ]
+        stride = 2 if downsampling == "strided" else 1
+        widths = [width * 2**level for level in range(levels + 1)]
+        for channels in widths[1:]:
+            layers += [
+                nn.Conv2d(channels // 2, channels, 3, stride=stride, padding=1, bias=bias),
+                NORMS[norm](channels),
+                nn.ReLU(),
+                *([BlurDown(channels)] if downsampling == "antialiased" else []),
+            ]
+        layers += [
+            ResidualBlock(widths[-1], norm=norm, dropout=dropout, padding=padding)
+            for _ in range(blocks)
+        ]
+        for channels in widths[-2::-1]:
+            resize = _upsampling(upsampling, channels, bias=bias)
+            layers += [*resize, NORMS[norm](channels), nn.ReLU()]
+        self.layers = nn.Sequential(
+            *layers, PADDINGS[padding](3), FewOutputsConv2d(width, out_channels, 7), nn.Tanh()
+        )
 
-    def features(self, images: Images, places: Sequence[int]) -> list[Features]:
-        """What comes out of the layers at these places of the sequence (in rising order); later layers are left out."""
-        found: list[Features] = []
-        for place, layer in enumerate(list(self.layers)[: places[-1] + 1]):
-            images = layer(images)
-            if place in places:
-                found.append(images)
-        return found
+    def features(self, images: Images, indices: Sequence[int]) -> list[Features]:
+        """Computes the outputs of some layers.
 
-    def channels_after(self, places: Sequence[int]) -> tuple[int, ...]:
-        """The channels of `features`."""
-        channels, found = self.in_channels, []
-        for place, layer in enumerate(self.layers):
-            channels = layer.out_channels if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) else channels
-            found += [channels] if place in places else []
-        return tuple(found)
+        Args:
+            images: (batch, in_channels, height, width).
+            indices: Increasing indices into `layers`. Layers after the last one are not computed.
+        """
+        features, outputs = images, []
+        for index, layer in enumerate(list(self.layers)[: indices[-1] + 1]):
+            features = layer(features)
+            if index in indices:
+                outputs.append(features)
+        return outputs
 
-    def start_as_identity(self) -> None:
-        """Makes a residual generator give back what it gets, until it has learned something."""
-        last = self.layers[-2]
-        assert isinstance(last, nn.Conv2d)
-        nn.init.zeros_(last.weight)
+    def feature_channels(self, indices: Sequence[int]) -> tuple[int, ...]:
+        """Channels of the outputs of some layers. Indices that no layer has are skipped."""
+        channels = [self.in_channels]
+        for layer in self.layers:
+            is_convolution = isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
+            channels.append(layer.out_channels if is_convolution else channels[-1])
+        return tuple(channels[index + 1] for index in indices if index < len(self.layers))
+
+    def initialize_as_identity(self) -> None:
+        """Makes a residual generator return its input until it has learned something."""
+        nn.init.zeros_(self.layers[-2].get_parameter("weight"))
 
     def forward(self, images: Images) -> Images:
         # Under autocast the layers compute in bfloat16; losses must not.
         output = self.layers(images).to(images.dtype)
-        # Twice the tanh reaches from any color to any other.
+        # Twice, because colors differ by up to 2, and a tanh is at most 1.
         return (images + 2 * output).clamp(-1, 1) if self.residual else output
+
+
+def _upsampling(name: str, channels: int, *, bias: bool) -> list[nn.Module]:
+    """Layers that double the size and halve the channels, to `channels`."""
+    if name == "transposed":
+        return [nn.ConvTranspose2d(2 * channels, channels, 3, 2, 1, output_padding=1, bias=bias)]
+    resize = nn.Upsample(scale_factor=2) if name == "nearest" else BlurUp(2 * channels)
+    return [resize, nn.Conv2d(2 * channels, channels, 3, padding=1, bias=bias)]

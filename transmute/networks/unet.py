@@ -1,90 +1,131 @@
-"""The U-Net generator of pix2pix (Isola et al. 2017, section 6.1.1), and PyTorch-GAN's variant of it."""
+"""The U-Net generator of pix2pix (Isola et al. 2017, section 6.1.1), and that of PyTorch-GAN."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from transmute.networks.layers import bias_before, norm_layer
+from transmute.networks.layers import NORMS, has_bias
 from transmute.tensors import Images
+
+Block = Callable[[int, int, int], Sequence[nn.Module]]
+"""Makes the layers of a level from the level and the channels before and after."""
 
 
 class UNet(nn.Module):
-    """4x4 convolutions of stride 2 down to the innermost level, transposed ones up again, each beside its skip.
+    """An encoder and a decoder with a skip connection at every level.
 
-    No norm after the first and the innermost step down, nor after the last step up; dropout on the way up in the levels beyond five.
-
-    Shapes:
-        (batch, in_channels, height, width) in [-1, 1] -> (batch, out_channels, height, width) in [-1, 1];
-        height and width are multiples of 2 ** depth.
-    """
-
-    def __init__(self, *, in_channels: int, out_channels: int, width: int, depth: int, norm: str, dropout: bool) -> None:
-        super().__init__()
-        bias = bias_before(norm)
-        channels = [width * min(2**level, 8) for level in range(depth)]
-        innermost = depth - 1
-        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
-        for level in range(depth):
-            # The original writes its LeakyReLU into the skip in place; the ReLU on the way up makes that the same as this.
-            before = [] if level == 0 else [nn.LeakyReLU(0.2)]
-            above = in_channels if level == 0 else channels[level - 1]
-            after = [] if level in (0, innermost) else [norm_layer(norm, channels[level])]
-            self.downs.append(nn.Sequential(*before, nn.Conv2d(above, channels[level], 4, stride=2, padding=1, bias=bias), *after))
-        for level in reversed(range(depth)):
-            inside = channels[level] if level == innermost else 2 * channels[level]
-            if level == 0:
-                self.ups.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(inside, out_channels, 4, stride=2, padding=1), nn.Tanh()))
-                continue
-            outside = channels[level - 1]
-            drop = [nn.Dropout(0.5)] if dropout and 4 < level < innermost else []
-            up = nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1, bias=bias)
-            self.ups.append(nn.Sequential(nn.ReLU(), up, norm_layer(norm, outside), *drop))
-
-    def forward(self, images: Images) -> Images:
-        return _down_and_up(self.downs, self.ups, images, lambda skip, inner: torch.cat([skip, inner], dim=1))
-
-
-class PyTorchGANUNet(nn.Module):
-    """PyTorch-GAN's U-Net: instance norm, activations after the norm, no biases, and nearest upsampling as the last step up.
-
-    Dropout of one half in the levels beyond three, on both ways. No norm after the first and the innermost step down.
+    Args:
+        in_channels: Channels of the images.
+        width: Channels inside the outermost level, doubled at each further one up to the fourth.
+        depth: Number of levels.
+        down: Layers of the encoder at a level, from 0 (outermost), which halve the size.
+        up: Layers of the decoder at a level, which double the size.
+        last: Layers of the decoder at the outermost level.
+        skip_first: The skip connection's channels precede the decoder's.
 
     Shapes:
-        As `UNet`.
+        (batch, in_channels, height, width) in [-1, 1] -> (batch, out_channels, height, width) in
+        [-1, 1]. Height and width are multiples of 2 ** depth.
     """
 
-    def __init__(self, *, in_channels: int, out_channels: int, width: int, depth: int, dropout: bool) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        width: int,
+        depth: int,
+        down: Block,
+        up: Block,
+        last: Sequence[nn.Module],
+        skip_first: bool,
+    ) -> None:
         super().__init__()
-        channels = [width * min(2**level, 8) for level in range(depth)]
-        innermost = depth - 1
-        drops = [[nn.Dropout(0.5)] if dropout and level > 2 else [] for level in range(depth)]
-        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
-        for level in range(depth):
-            above = in_channels if level == 0 else channels[level - 1]
-            norm = [] if level in (0, innermost) else [nn.InstanceNorm2d(channels[level])]
-            conv = nn.Conv2d(above, channels[level], 4, stride=2, padding=1, bias=False)
-            self.downs.append(nn.Sequential(conv, *norm, nn.LeakyReLU(0.2), *drops[level]))
-        for level in reversed(range(1, depth)):
-            inside, outside = channels[level] * (1 if level == innermost else 2), channels[level - 1]
-            up = nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1, bias=False)
-            self.ups.append(nn.Sequential(up, nn.InstanceNorm2d(outside), nn.ReLU(), *drops[level - 1]))
-        last = nn.Conv2d(2 * width, out_channels, 4, padding=1)
-        self.ups.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.ZeroPad2d((1, 0, 1, 0)), last, nn.Tanh()))
+        self.skip_first = skip_first
+        channels = [in_channels] + [width * min(2**level, 8) for level in range(depth)]
+        joined = [2 * count for count in channels[:-1]] + channels[-1:]  # with the skip connection
+        self.downs = nn.ModuleList(
+            nn.Sequential(*down(level, *channels[level : level + 2])) for level in range(depth)
+        )
+        self.ups = nn.ModuleList(
+            nn.Sequential(*up(level, joined[level + 1], channels[level]))
+            for level in range(depth - 1, 0, -1)
+        )
+        self.ups.append(nn.Sequential(*last))
 
     def forward(self, images: Images) -> Images:
-        return _down_and_up(self.downs, self.ups, images, lambda skip, inner: torch.cat([inner, skip], dim=1))
+        skips = [images]
+        for down in self.downs:
+            skips.append(down(skips[-1]))
+        features = skips.pop()
+        for up in self.ups[:-1]:
+            pair = skips.pop(), up(features)
+            features = torch.cat(pair if self.skip_first else pair[::-1], dim=1)
+        # Under autocast the layers compute in bfloat16; losses must not.
+        return self.ups[-1](features).to(images.dtype)
 
 
-def _down_and_up(downs: nn.ModuleList, ups: nn.ModuleList, images: Images, joined: Callable[[Tensor, Tensor], Tensor]) -> Images:
-    """Down to the innermost level and up again, each level joined with its skip."""
-    skips = [images]
-    for down in downs:
-        skips.append(down(skips[-1]))
-    inner = skips.pop()
-    for up in ups[:-1]:
-        inner = joined(skips.pop(), up(inner))
-    # Under autocast the layers compute in bfloat16; losses must not.
-    return ups[-1](inner).to(images.dtype)
+def unet(
+    *, in_channels: int, out_channels: int, width: int, depth: int, norm: str, dropout: bool
+) -> UNet:
+    """U-Net of pix2pix: 4x4 convolutions of stride 2, and transposed ones in the decoder.
+
+    No norm after the first and the innermost convolution of the encoder, nor after the last of the
+    decoder. Dropout in the decoder, in the levels beyond the fifth.
+    """
+    bias, innermost = has_bias(norm), depth - 1
+
+    def down(level: int, before: int, after: int) -> list[nn.Module]:
+        # pytorch-CycleGAN-and-pix2pix applies this in place, which also changes the skip
+        # connection. The ReLU in the decoder makes the result the same.
+        activation = [nn.LeakyReLU(0.2)] if level else []
+        norms = [] if level in (0, innermost) else [NORMS[norm](after)]
+        return [*activation, nn.Conv2d(before, after, 4, 2, 1, bias=bias), *norms]
+
+    def up(level: int, before: int, after: int) -> list[nn.Module]:
+        drop = [nn.Dropout(0.5)] if dropout and 4 < level < innermost else []
+        conv = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=bias)
+        return [nn.ReLU(), conv, NORMS[norm](after), *drop]
+
+    return UNet(
+        in_channels=in_channels,
+        width=width,
+        depth=depth,
+        down=down,
+        up=up,
+        last=[nn.ReLU(), nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1), nn.Tanh()],
+        skip_first=True,
+    )
+
+
+def pytorch_gan_unet(
+    *, in_channels: int, out_channels: int, width: int, depth: int, dropout: bool
+) -> UNet:
+    """U-Net of PyTorch-GAN: instance norm before the activations, and no biases.
+
+    No norm after the first and the innermost convolution of the encoder. Dropout in encoder and
+    decoder, in the levels beyond the third. The last layers are nearest upsampling and a
+    convolution.
+    """
+
+    def down(level: int, before: int, after: int) -> list[nn.Module]:
+        norms = [] if level in (0, depth - 1) else [nn.InstanceNorm2d(after)]
+        drop = [nn.Dropout(0.5)] if dropout and level > 2 else []
+        conv = nn.Conv2d(before, after, 4, 2, 1, bias=False)
+        return [conv, *norms, nn.LeakyReLU(0.2), *drop]
+
+    def up(level: int, before: int, after: int) -> list[nn.Module]:
+        drop = [nn.Dropout(0.5)] if dropout and level > 3 else []
+        conv = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)
+        return [conv, nn.InstanceNorm2d(after), nn.ReLU(), *drop]
+
+    last = nn.Conv2d(2 * width, out_channels, 4, padding=1)
+    return UNet(
+        in_channels=in_channels,
+        width=width,
+        depth=depth,
+        down=down,
+        up=up,
+        last=[nn.Upsample(scale_factor=2), nn.ZeroPad2d((1, 0, 1, 0)), last, nn.Tanh()],
+        skip_first=False,
+    )

@@ -1,32 +1,38 @@
-"""The page of a run, or of several beside each other: self-contained, without outside requests, made from run folders alone."""
-
-from __future__ import annotations
+"""The page of one or several runs: a self-contained HTML file, made from run folders only."""
 
 import base64
-import html
+import contextlib
 import io
 import json
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from transmute.images import PictureError, open_picture
-from transmute.run import Run, write_atomically
-from transmute.settings import UserError, flattened
+from transmute.config.base import flattened
+from transmute.errors import UserError
+from transmute.files import write_text
+from transmute.images import open_image
+from transmute.run import Run
 
-_SHEETS = 24
-"""Sample sheets on a page: enough to see progress, few enough to mail it."""
-_WIDEST = 1600
-"""Pixels of a sheet's width on a page that carries its pictures in itself."""
-_POINTS = 2000
-"""Points of a curve; of more, only every so manieth is shown."""
-_NO_CURVES = {"step", "pictures", "signs"}
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+)
+_TEMPLATES.policies["json.dumps_kwargs"] = {}  # the default sorts keys
+
+_MAX_SHEETS = 24
+"""Sample sheets on a page, so that it stays small enough to be mailed."""
+_MAX_WIDTH = 1600
+"""Width of an embedded sample sheet in pixels. Wider ones are reduced."""
+_MAX_POINTS = 2000
+"""Points of a curve. Longer curves are subsampled."""
+_NO_CURVES = ("step", "images", "symptoms")
+_LAST_CURVES = ("rate", "images_per_second", "load_milliseconds")
 
 
 def write_report(run: Run, *, running: bool = False) -> None:
@@ -34,170 +40,144 @@ def write_report(run: Run, *, running: bool = False) -> None:
 
     Args:
         run: The run to show.
-        running: Whether more will come: the open page then loads itself anew every 30 seconds.
+        running: Whether training continues. The open page then reloads itself every 30 seconds.
     """
-    write_atomically(run.report_file, page([run], title=run.folder.resolve().name, running=running))
+    write_text(run.report_file, render_page([run], running=running))
 
 
-def page(runs: Sequence[Run], *, title: str, running: bool = False, live: bool = False) -> str:
-    """The page as one text.
+def render_page(
+    runs: Sequence[Run], *, title: str | None = None, running: bool = False, live: bool = False
+) -> str:
+    """Returns the HTML of the page.
 
     Args:
-        runs: With more than one, their curves and samples stand beside each other.
-        title: Of the page.
-        running: See `write_report`.
-        live: For a server: pictures are addresses (see `facts`), and the page asks for `data.json` again and again.
+        runs: The runs to show. The curves and samples of several are shown side by side.
+        title: Title of the page. The default is the name of the run, or the number of runs.
+        running: As in `write_report`.
+        live: Whether a server answers requests for images and `data.json` (see `page_data`). The
+            open page then updates itself every 3 seconds.
     """
-    data = facts(runs, title=title, running=running, live=live)
-    files = {name: resources.files("transmute.report").joinpath(f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
-    # "<" could end the element that holds the data; JSON may write it as a number
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title><style>{files["css"]}</style></head><body>
-<h1>{html.escape(title)}</h1><div id="summary"></div><div id="runs" class="bar"></div>
-<p id="lost" hidden>The server does not answer; what stands here is what it said last.</p>
-<noscript><p>This page draws itself with JavaScript, which is turned off.</p></noscript>
-<section><h2>Signs of trouble</h2><div id="signs"></div></section>
-<section><h2>Samples</h2><div id="controls" class="bar"></div><div id="samples" class="samples"></div></section>
-<section><h2>Evaluation</h2><p>On held-out pictures, where there are any. Shaded: 95 % intervals.</p>
-<div id="evaluations" class="charts"></div><br><div id="figures" class="scroll"></div></section>
-<section><h2>Losses</h2><p>Thin: as reported. Thick: smoothed. An adversarial loss says who is ahead, not how good the pictures are.</p>
-<div class="bar"><label>smoothing <input id="smoothing" type="range" min="0" max="0.99" step="0.01"><output></output></label>
-<span>drag over a chart to zoom in</span><button id="unzoom" hidden>show all steps</button></div>
-<div id="losses" class="charts"></div></section>
-<section><h2>Recipe</h2><div id="recipe" class="scroll"></div></section>
-<section><h2>Environment</h2><div id="environment" class="scroll"></div></section>
-<script type="application/json" id="data">{json.dumps(data).replace("<", chr(92) + "u003c")}</script>
-<script>{files["js"]}</script></body></html>
-"""
+    return _TEMPLATES.get_template("page.html.jinja").render(
+        data=page_data(runs, title=title, running=running, live=live)
+    )
 
 
-def facts(runs: Sequence[Run], *, title: str, running: bool = False, live: bool = False) -> dict[str, Any]:
-    """What the page draws, as JSON-able values; of live ones, pictures are addresses `samples/<address of the run>/<step>.png`."""
-    names = _names([run.folder.resolve() for run in runs])
+def page_data(
+    runs: Sequence[Run], *, title: str | None = None, running: bool = False, live: bool = False
+) -> dict[str, Any]:
+    """Returns the data that the page shows, as JSON-serializable values.
+
+    Sample sheets are data URLs, or `samples/<url_id of the run>/<step>.png` if the page is live.
+    The arguments are those of `render_page`.
+    """
+    names = _unique_names([run.folder.resolve() for run in runs])
     return {
-        "title": title,
+        "title": title or (names[0] if len(runs) == 1 else f"{len(runs)} runs"),
         "live": live,
-        "runs": [_run(run, name, running, live) for run, name in zip(runs, names, strict=True)],
+        "runs": [
+            _run_data(run, name, running, live) for run, name in zip(runs, names, strict=True)
+        ],
     }
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' names, with as many of their parents' as tell them apart."""
-    for depth in range(1, 10):
-        names = ["/".join(folder.parts[-depth:]) for folder in folders]
-        if len(set(names)) == len(names):
-            return names
-    return [str(folder) for folder in folders]
+def _unique_names(folders: Sequence[Path]) -> list[str]:
+    """The names of folders, with as many parent folders as are needed to tell them apart."""
+    counts = (len({folder.parts[-depth:] for folder in folders}) for depth in range(1, 10))
+    depth = next((depth for depth, count in enumerate(counts, 1) if count == len(folders)), 10)
+    return ["/".join(folder.parts[-depth:]) for folder in folders]
 
 
-def _run(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
-    rows, evaluations, sessions, best = run.metrics(), run.evaluations(), run.sessions(), run.best()
-    samples = run.samples()
-    now = max([0, *samples, *(row["step"] for row in rows)])
-    last_step = sessions[-1].get("last_step") if sessions else None
-    recipe = _json(run, run.recipe_file)
+def _run_data(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
+    rows, sessions, best, recipe = run.metrics(), run.sessions(), run.best(), {}
+    with contextlib.suppress(UserError):
+        recipe = run.read_json(run.recipe_file)
+    symptoms = [
+        symptom | {"step": row["step"]}
+        for row in rows
+        for symptom in row.get("symptoms", [])
+        if isinstance(symptom, dict)
+    ]
+    records = {"symptoms": symptoms, "evaluations": run.evaluations()}
     return {
         "name": name,
         "running": running,
-        "summary": _summary(rows, now, last_step),
+        "summary": _summary(run, rows, sessions),
         "curves": _curves(rows),
-        "signs": [sign | {"step": row["step"]} for row in rows for sign in row.get("signs", []) if isinstance(sign, dict)],
-        "evaluations": [{"step": row["step"], "figures": _finite(row["figures"])} for row in evaluations],
         "best": best["step"] if best else None,
-        "samples": [sample for step in _spread(samples) if (sample := _sample(run, step, f"samples/{run.address}/{step}.png" if live else None))],
+        "samples": _samples(run, live),
         "recipe": yaml.safe_dump(recipe, sort_keys=False) if recipe else "none",
         "settings": {key: str(value) for key, value in flattened(recipe).items()},
-        "environment": _environment(sessions),
+        "environment": _environment(sessions) if sessions else [],
+        # None instead of NaN and infinity, which JSON lacks.
+        **json.loads(json.dumps(records), parse_constant=lambda _: None),
     }
 
 
-def _summary(rows: Sequence[dict[str, Any]], now: int, last_step: int | None) -> str:
-    line = f"step {now}" + (f" of {last_step}" if last_step is not None else "")
-    told = next((row for row in reversed(rows) if "pictures" in row), None)
-    if told:
-        line += f", {told['pictures']} pictures of each domain, {told.get('pictures_per_second', 0):.3g} pictures/s"
-    return line
+def _summary(run: Run, rows: Sequence[dict[str, Any]], sessions: Sequence[dict[str, Any]]) -> str:
+    text = f"step {max([0, *run.samples(), *(row['step'] for row in rows)])}"
+    if sessions and sessions[-1].get("last_step") is not None:
+        text += f" of {sessions[-1]['last_step']}"
+    newest = next((row for row in reversed(rows) if "images" in row), None)
+    if newest:
+        speed = newest.get("images_per_second", 0)
+        text += f", {newest['images']} images of each domain, {speed:.3g} images/s"
+    return text
 
 
 def _curves(rows: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
-    """Points (step, value) of each loss, then of what else is counted; what is not finite is left out, since JSON cannot say it."""
+    """The finite points (step, value) of each number in the rows: losses, then rate and speed."""
     curves: dict[str, list[list[float]]] = {}
     for row in rows:
         for name, value in row.items():
             if name not in _NO_CURVES and isinstance(value, (int, float)) and math.isfinite(value):
                 curves.setdefault(name, []).append([row["step"], float(f"{value:.5g}")])
-    last = ("rate", "pictures_per_second", "load_milliseconds")
-    ordered = sorted(curves, key=lambda name: (name in last, list(curves).index(name)))
-    return {name: _thinned(curves[name]) for name in ordered}
+    # Slices from the newest point, so that subsampled curves contain it.
+    return {
+        name: curves[name][:: -math.ceil(len(curves[name]) / _MAX_POINTS)][::-1]
+        for name in sorted(curves, key=_LAST_CURVES.__contains__)
+    }
 
 
-def _thinned(points: list[list[float]]) -> list[list[float]]:
-    every = math.ceil(len(points) / _POINTS)
-    return points if every <= 1 else points[(len(points) - 1) % every :: every]  # the newest stays
-
-
-def _finite(figures: Any) -> Any:
-    """The same with None for numbers that JSON cannot say."""
-    if isinstance(figures, dict):
-        return {key: _finite(value) for key, value in figures.items()}
-    if isinstance(figures, list):
-        return [_finite(value) for value in figures]
-    return None if isinstance(figures, float) and not math.isfinite(figures) else figures
-
-
-def _spread(steps: Sequence[int]) -> list[int]:
-    """The first, the newest and others between, evenly."""
-    return sorted({steps[round(place * (len(steps) - 1) / (_SHEETS - 1))] for place in range(_SHEETS)}) if steps else []
-
-
-def _sample(run: Run, step: int, address: str | None) -> dict[str, Any] | None:
-    """A sheet of samples: where its picture is, or the picture itself, and where in it each cell lies."""
-    path = run.sample_file(step)
-    if not path.is_file():
-        return None
-    try:
-        source, layout = _sheet(path, path.stat().st_mtime_ns, address is None)
-    except (OSError, ValueError, PictureError):  # half-written, or removed meanwhile: the next page will have it
-        return None
-    return {"step": step, "source": address or source, "sheet": layout}
+def _samples(run: Run, live: bool) -> list[dict[str, Any]]:
+    """The sample sheets of the first step, the newest, and steps evenly spaced in between."""
+    steps, samples = run.samples(), []
+    spacing = max(1, (len(steps) - 1) / (_MAX_SHEETS - 1))
+    for step in [steps[round(spacing * i)] for i in range(min(len(steps), _MAX_SHEETS))]:
+        path, url = run.sample_file(step), f"samples/{run.url_id}/{step}.png" if live else None
+        # A sheet that is half-written or being removed is skipped until the next update.
+        with contextlib.suppress(OSError, ValueError):
+            samples.append({"step": step} | _load_sheet(path, path.stat().st_mtime_ns, url))
+    return samples
 
 
 @lru_cache(maxsize=256)
-def _sheet(path: Path, modified: int, embedded: bool) -> tuple[str, dict[str, Any] | None]:
-    """The picture of a sheet as an address that holds it, if wanted, and its layout; kept, since a page is written again and again."""
+def _load_sheet(path: Path, modified: int, url: str | None) -> dict[str, Any]:
+    """The source of a sample sheet (the URL, or else a data URL), and the layout of its cells.
+
+    Cached, since the page is rebuilt often. `modified` makes changed files new cache entries.
+    """
     with Image.open(path) as file:
-        sheet = file.info.get("sheet")
-    layout = json.loads(sheet) if sheet else None
-    if not embedded:
-        return "", layout
-    image, _ = open_picture(path)
-    if image.width > _WIDEST:
-        scale = _WIDEST / image.width
-        image = image.resize((_WIDEST, round(scale * image.height)), Image.Resampling.LANCZOS)
-        layout = layout and {key: _scaled(value, scale) for key, value in layout.items()}
+        layout = json.loads(file.info.get("sheet", "null"))
+    if url:
+        return {"source": url, "sheet": layout}
+    image, _ = open_image(path)
+    scale = min(1, _MAX_WIDTH / image.width)
+    image.thumbnail((_MAX_WIDTH, image.height), Image.Resampling.LANCZOS)
+    if layout:
+        for key in ("lefts", "tops", "heights"):
+            layout[key] = [round(scale * value) for value in layout[key]]
+        layout["width"] = round(scale * layout["width"])
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=88, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}", layout
-
-
-def _scaled(value: Any, scale: float) -> Any:
-    if isinstance(value, list):
-        return [_scaled(one, scale) for one in value]
-    return value if isinstance(value, str) else round(value * scale)
-
-
-def _json(run: Run, path: Path) -> dict[str, Any]:
-    try:
-        return run.read_json(path) if path.is_file() else {}
-    except UserError:
-        return {}
+    source = f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    return {"source": source, "sheet": layout}
 
 
 def _environment(sessions: Sequence[dict[str, Any]]) -> list[list[str]]:
-    if not sessions:
-        return []
-    told = sessions[-1] | {"command": " ".join(sessions[-1].get("command", []))}
+    """The facts of the newest session as (name, value), with a list of all sessions."""
+    facts = sessions[-1] | {"command": " ".join(sessions[-1].get("command", []))}
     if len(sessions) > 1:
-        told["sessions"] = ", ".join(f"step {session.get('step')} on {session.get('began')}" for session in sessions)
-    return [[name, str(value)] for name, value in told.items()]
+        facts["sessions"] = ", ".join(
+            f"step {session.get('step')} on {session.get('began')}" for session in sessions
+        )
+    return [[name, str(value)] for name, value in facts.items()]

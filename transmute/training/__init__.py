@@ -1,1 +1,1 @@
-"""The loop: the same for every method."""
+"""The training loop, the same for every method."""

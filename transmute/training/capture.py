@@ -1,7 +1,6 @@
-"""A training step replayed as CUDA graphs: thousands of kernels launched by one call."""
+"""Replays a training step as CUDA graphs: one call launches thousands of kernels."""
 
-from __future__ import annotations
-
+import contextlib
 import gc
 from collections.abc import Callable, Sequence
 
@@ -9,24 +8,25 @@ import torch
 from torch import Tensor
 
 from transmute.batch import Batch
-from transmute.settings import first_line
+from transmute.errors import first_line
 
 Step = Callable[[Sequence[Batch]], dict[str, Tensor]]
 
 WARM_UP = 3
-"""Steps that run as they are, while libraries choose algorithms and optimizers make their state."""
+"""Eager steps before capture, in which libraries choose algorithms and optimizers create state."""
 
 
 class CapturedStep:
-    """Runs a step as it is a few times, captures it without running it, and replays it from then on.
+    """Runs a step eagerly a few times, then captures it as CUDA graphs and replays those.
 
-    All that a step changes must lie in tensors that stay where they are: weights, moments, histories, a learning rate. Its random numbers come from
-    the device's generator, whose seed may be set before each replay. What cannot be captured, a collective say, runs between two graphs.
-    A step that cannot be captured goes on as it is.
+    All that a step changes must be in tensors that stay where they are: weights, moments, image
+    histories, a learning rate. Random numbers come from the device's generator, which may be seeded
+    before each replay. What cannot be captured, such as a collective, runs between two graphs. If
+    capturing fails, steps continue eagerly.
 
     Args:
-        step: From batches to losses.
-        say: Is told in a sentence if capturing fails.
+        step: From micro-batches to losses.
+        say: Called with a sentence if capturing fails.
     """
 
     def __init__(self, step: Step, *, say: Callable[[str], None]) -> None:
@@ -49,15 +49,9 @@ class CapturedStep:
                 losses = self.step(batches)
             torch.cuda.current_stream().wait_stream(self.stream)
             return losses
-        if not self.pieces:
-            problem = None
-            try:
-                self._capture(batches)
-            except RuntimeError as error:
-                problem = first_line(error)
-            if problem is not None:  # outside of `except`, which would keep what the broken step holds
-                self._give_up(problem)
-                return self.step(batches)
+        if not self.pieces and (problem := self._capture(batches)):
+            self._give_up(problem)
+            return self.step(batches)
         for kept, fresh in zip(self.batches, batches, strict=True):
             kept.a.copy_(fresh.a)
             kept.b.copy_(fresh.b)
@@ -66,7 +60,10 @@ class CapturedStep:
         return self.losses
 
     def between(self, function: Callable[[], object]) -> None:
-        """Runs what cannot be captured: at once, or, in a step that is captured, at each replay between the graph that ends here and the next."""
+        """Runs a function that cannot be captured.
+
+        During capture, it runs between two graphs at each replay; else it runs now.
+        """
         if self.graph is None:
             function()
             return
@@ -74,20 +71,28 @@ class CapturedStep:
         self.pieces.append(function)
         self._begin()
 
-    def _capture(self, batches: Sequence[Batch]) -> None:
+    def _capture(self, batches: Sequence[Batch]) -> str | None:
+        """Captures the step. Returns the problem if that fails.
+
+        The caller then cleans up, because `except` keeps the tensors of the failed step alive.
+        """
         self.batches = [Batch(batch.a.clone(), batch.b.clone()) for batch in batches]
         torch.cuda.synchronize()
         gc.collect()
-        torch.cuda.empty_cache()  # a graph has memory of its own, and can use none that is kept for others
-        with torch.cuda.stream(self.stream):
-            self._begin()
-            self.losses = self.step(self.batches)
-            self._end()
-        torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # a graph has its own memory pool and cannot use cached blocks
+        try:
+            with torch.cuda.stream(self.stream):
+                self._begin()
+                self.losses = self.step(self.batches)
+                self._end()
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            return first_line(error)
+        return None
 
     def _begin(self) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        # Other threads, the loader's say, may go on using the device.
+        # Other threads, such as the data loader's, may keep using the device.
         self.graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
 
     def _end(self) -> None:
@@ -99,17 +104,16 @@ class CapturedStep:
     def _give_up(self, problem: str) -> None:
         self.failed = True
         if self.graph is not None:
-            try:
-                with torch.cuda.stream(self.stream):
-                    self.graph.capture_end()
-            except RuntimeError:  # it stops before it closes the graph's memory
-                device = torch.cuda.current_device()
-                torch._C._cuda_endAllocateToPool(device, self.pool)
-                torch._C._cuda_releasePool(device, self.pool)
+            # Ending a capture that failed reports the failure again.
+            with contextlib.suppress(RuntimeError), torch.cuda.stream(self.stream):
+                self.graph.capture_end()
         self.graph, self.pieces, self.batches = None, [], []
-        # A capture that breaks off leaves the device's generator waiting for its end: give it a state of its own.
+        # A failed capture leaves the device's generator registered with it: replace its state.
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         seed = generator.initial_seed()
         generator.graphsafe_set_state(torch.Generator(generator.device).graphsafe_get_state())
         generator.manual_seed(seed)
-        self.say(f"steps are not replayed as CUDA graphs, since one could not be captured ({problem}): they go on one kernel at a time")
+        self.say(
+            f"steps are not replayed as CUDA graphs, because capturing one failed ({problem}). "
+            "They continue eagerly"
+        )

@@ -1,149 +1,221 @@
-"""Saving the whole state of a training with its models, and going on from it."""
-
-from __future__ import annotations
+"""Files of a training run: checkpoints, from which it resumes, and models."""
 
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
 
 import transmute
-from transmute.networks.config import HeadsConfig
-from transmute.networks.heads import ProjectionHeads
-from transmute.settings import UserError
+from transmute.config.training import Recipe
+from transmute.errors import UserError
+from transmute.methods.base import Network, source_and_target
+from transmute.run import Run
+from transmute.training.processes import Processes
+from transmute.training.trainer import Trainer
 from transmute.translation.model import ModelCard, PartCard, save_network
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from transmute.training.session import Session
-    from transmute.training.trainer import Trainer
+@dataclass
+class TrainingState:
+    """State that changes during training, and that a checkpoint restores.
+
+    Attributes:
+        trainer: Networks, optimizers and averaged weights.
+        step: Steps finished.
+        loss_sums: Sums of the losses since the last report, on the device, so that no step waits
+            for them. A resumed run therefore reports the same means.
+        loss_count: Number of steps in these sums.
+    """
+
+    trainer: Trainer
+    step: int = 0
+    loss_sums: dict[str, Tensor] = field(default_factory=dict)
+    loss_count: int = 0
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Adds the losses of a step to their sums."""
+        sums = self.loss_sums
+        self.loss_sums = {name: sums.get(name, 0) + loss.double() for name, loss in losses.items()}
+        self.loss_count += 1
+
+    def mean_losses(self) -> dict[str, float]:
+        """Mean of each loss since the last report. Waits for the device."""
+        means = torch.stack(list(self.loss_sums.values())) / self.loss_count
+        return dict(zip(self.loss_sums, means.tolist(), strict=True))
 
 
-def save(session: Session, step: int) -> None:
-    """Writes a checkpoint and models, each complete or not there; then older ones beyond `keep` go.
+def save(run: Run, processes: Processes, state: TrainingState) -> None:
+    """Writes a checkpoint. Each file is complete or absent.
 
-    The checkpoint of the first process comes after those of the others, and makes them count.
+    The file of rank 0 is written last, and makes the others valid.
 
     Raises:
-        UserError: If a weight is not finite; nothing is written then.
+        UserError: If a weight is not finite. Nothing is written then.
     """
-    run, trainer, processes = session.run, session.trainer, session.processes
-    require_finite_weights(trainer, step)
-    header = {"step": step, "processes": processes.count}
-    if not processes.first:
-        save_tensors(run.checkpoint_file(step, processes.rank), _own_state(session), header)
-    processes.wait()
-    if processes.first:
-        save_tensors(run.checkpoint_file(step), trainer.state_dict() | session.meter.state_dict(), header)
-        save_models(session, step)
-        run.keep_newest(session.config.keep, session.config.keep_every)
-    processes.wait()
+    require_finite_weights(state.trainer, state.step)
+    header = {"step": state.step, "processes": processes.count}
+    losses = {f"losses.{name}": value for name, value in state.loss_sums.items()}
+    losses["loss_count"] = torch.tensor(state.loss_count)
+    if not processes.is_main:
+        # State that only this rank has: image history, batch norm statistics and sums of losses.
+        buffers = {f"method.{name}" for name, _ in state.trainer.method.named_buffers()}
+        tensors = {
+            name: value for name, value in state.trainer.state_dict().items() if name in buffers
+        }
+        path = run.checkpoint_file(state.step, processes.rank)
+        save_tensors(path, tensors | losses, header)
+    processes.barrier()
+    if processes.is_main:
+        tensors = state.trainer.state_dict() | losses
+        save_tensors(run.checkpoint_file(state.step), tensors, header)
 
 
 def require_finite_weights(trainer: Trainer, step: int) -> None:
-    """Keeps what has gone wrong from being saved or measured.
+    """Keeps diverged weights from being saved or evaluated.
 
     Raises:
         UserError: With the name of the first weight that is not finite.
     """
     if (name := trainer.non_finite()) is not None:
         raise UserError(
-            f"the weight {name} is not finite at step {step}: an earlier checkpoint is kept; "
-            "try a lower --optimizer.lr, --optimizer.clip 1, or --precision float32"
+            f"the weight {name} is not finite at step {step}. Earlier checkpoints are kept. "
+            "Try a lower `optimizer.lr`, `optimizer.clip=1`, or `precision=float32`"
         )
 
 
-def _own_state(session: Session) -> dict[str, Tensor]:
-    """What only this process has: its histories, batch-norm statistics and sums of losses."""
-    buffers = {name for name, _ in session.trainer.method.named_buffers()}
-    state = {f"method.{name}": value for name, value in session.trainer.method.state_dict().items() if name in buffers}
-    return state | session.meter.state_dict()
-
-
-def model_card(session: Session, direction: str, step: int) -> ModelCard:
-    """What the generator of a direction says of itself, with its figures where it was evaluated at this step."""
-    recipe = session.recipe
-    names = dict(zip("ab", session.data.names, strict=True))
-    lab = recipe.method.colors == "lab"
-    channels = {"a": 1, "b": 2} if lab else {"a": recipe.preprocess.channels_a, "b": recipe.preprocess.channels_b}
-    source, target = direction.split("_to_")
-    return ModelCard(
-        transmute=transmute.__version__,
-        method=recipe.method.name,
-        direction=direction,
-        source=names[source],
-        target=names[target],
-        generator=recipe.method.generator,
-        in_channels=channels[source],
-        out_channels=channels[target],
-        colors=recipe.method.colors,
-        size=recipe.size,
-        preprocess=recipe.preprocess,
-        own_statistics=session.own_statistics,
-        step=step,
-        pictures=step * recipe.batch,
-        metrics=session.progress.figures(direction, step),
-    )
-
-
-def save_models(session: Session, step: int) -> None:
-    """Writes the generators to use, and what else is needed to train on from them, all at once."""
-    recipe, folder = session.recipe, session.run.model_folder(step)
-    aside = folder.with_name(".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    for direction, network in session.trainer.translators.items():
-        save_network(aside / f"{direction}.safetensors", model_card(session, direction, step), network)
-    for part, network in session.trainer.method.networks.items():
-        if part not in session.trainer.translators:
-            heads = HeadsConfig(channels=network.channels, width=network.width) if isinstance(network, ProjectionHeads) else None
-            values = {"transmute": transmute.__version__, "part": part, "network": heads or recipe.method.discriminator}
-            card = PartCard(**values, in_channels=next(network.parameters()).shape[1])
-            save_network(aside / f"{part}.safetensors", card, network)
-    shutil.rmtree(folder, ignore_errors=True)  # an evaluation may have written them already
-    aside.replace(folder)
-
-
-def resume(session: Session) -> int:
-    """Restores the newest checkpoint that is whole in every process, and returns its step; 0 if the run has none.
+def resume(
+    run: Run, processes: Processes, state: TrainingState, say: Callable[[str], None]
+) -> None:
+    """Restores the newest checkpoint that is complete on every rank, if the run has any.
 
     Raises:
-        UserError: If there are checkpoints or models, but nothing to go on from.
+        UserError: If there are checkpoints or models, but nothing to resume from.
     """
-    run, trainer, processes = session.run, session.trainer, session.processes
     steps = run.checkpoints()
     for step in reversed(steps):
-        state, problem = _load(session, step)
-        if processes.any(state is None):
-            session.say(f"checkpoint {step} cannot be used ({problem or 'in another process'}); trying the one before it")
-            processes.wait()
-            if processes.first:
+        tensors, problem = _load(run, processes, step, say)
+        if processes.any_rank(tensors is None):
+            say(
+                f"checkpoint {step} is unusable ({problem or 'on another rank'}); trying an older "
+                "one"
+            )
+            processes.barrier()
+            if processes.is_main:
                 run.set_aside(step)
             continue
-        assert state is not None
-        session.meter.load_state_dict(state, processes.device)
+        assert tensors is not None
+        state.loss_sums = {
+            name.removeprefix("losses."): value.to(processes.device)
+            for name, value in tensors.items()
+            if name.startswith("losses.")
+        }
+        state.loss_count = int(tensors["loss_count"])
         try:
-            trainer.load_state_dict(state)
+            state.trainer.load_state_dict(tensors)
         except (RuntimeError, KeyError, ValueError):
-            raise UserError(f"{run.checkpoint_file(step)} is a checkpoint of other networks than this run's recipe describes: remove it") from None
-        return step
+            raise UserError(
+                f"{run.checkpoint_file(step)} does not fit the networks of this run's recipe. "
+                "Delete this file to resume from an older one"
+            ) from None
+        state.step = step
+        return
     if steps or run.models():
-        what = "none of its checkpoints can be used" if steps else "it has models but no checkpoint"
-        raise UserError(f"{run.folder} cannot be continued: {what}; start anew with another --run, or remove the folder")
-    return 0
+        problem = "its checkpoints are all damaged" if steps else "it has models but no checkpoint"
+        raise UserError(
+            f"{run.folder} cannot be resumed: {problem}. Choose another `run`, or remove the folder"
+        )
 
 
-def _load(session: Session, step: int) -> tuple[dict[str, Tensor] | None, str]:
-    """The state at a step as this process needs it, or None and why not."""
-    run, processes = session.run, session.processes
+def _load(
+    run: Run, processes: Processes, step: int, say: Callable[[str], None]
+) -> tuple[dict[str, Tensor] | None, str]:
+    """The tensors that this rank needs, or None and the reason."""
     try:
-        state, header = load_tensors(run.checkpoint_file(step))
-        before = header.get("processes")
-        if before is None:
-            raise WeightsError(f"{run.checkpoint_file(step)} is no checkpoint")
-        if before != processes.count:
-            session.say(f"begun with {before} processes, continued with {processes.count}: histories are not those of an uninterrupted run")
-        if 0 < processes.rank < before:
-            state |= load_tensors(run.checkpoint_file(step, processes.rank))[0]
+        tensors, header = load_tensors(run.checkpoint_file(step))
+        count = header.get("processes")
+        if count is None:
+            raise WeightsError(f"{run.checkpoint_file(step)} is not a checkpoint")
+        if count != processes.count:
+            say(
+                f"started with {count} processes, resumed with {processes.count}: image histories "
+                "differ from those of an uninterrupted run"
+            )
+        if 0 < processes.rank < count:
+            tensors |= load_tensors(run.checkpoint_file(step, processes.rank))[0]
     except WeightsError as error:
         return None, str(error)
-    return state, ""
+    return tensors, ""
+
+
+@dataclass(frozen=True)
+class ModelWriter:
+    """Writes `models/<step>` of a run.
+
+    Attributes:
+        domains: Names of a and b.
+        per_image_statistics: Whether batch norm uses each image's own statistics, as in training
+            with one image per step.
+    """
+
+    run: Run
+    recipe: Recipe
+    domains: tuple[str, str]
+    per_image_statistics: bool
+
+    def card(
+        self, direction: str, network: Network, step: int, metrics: Mapping[str, float]
+    ) -> ModelCard:
+        """The header of a generator's model file."""
+        source, target = source_and_target(direction, *self.domains)
+        return ModelCard(
+            transmute=transmute.__version__,
+            method=self.recipe.method.name,
+            direction=direction,
+            source=source,
+            target=target,
+            paired=self.recipe.method.paired,
+            generator=network.config,  # pyright: ignore[reportArgumentType]
+            in_channels=network.in_channels,
+            out_channels=network.out_channels,
+            colors=self.recipe.method.colors,
+            size=self.recipe.size,
+            preprocess=self.recipe.preprocess,
+            per_image_statistics=self.per_image_statistics,
+            step=step,
+            images=step * self.recipe.batch,
+            metrics=dict(metrics),
+        )
+
+    def write(
+        self, trainer: Trainer, step: int, metrics: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """Writes the generators, and all other networks with which training can start.
+
+        The folder appears complete or not at all.
+
+        Args:
+            metrics: For each direction, the metrics measured at this step.
+        """
+        folder = self.run.model_folder(step)
+        temporary = folder.with_name(".part")
+        shutil.rmtree(temporary, ignore_errors=True)
+        for name, network in trainer.method.networks.items():
+            if name in trainer.generators:
+                card = self.card(name, network, step, metrics.get(name, {}))
+            else:
+                card = PartCard(
+                    transmute=transmute.__version__,
+                    part=name,
+                    network=network.config,
+                    in_channels=network.in_channels,
+                )
+            save_network(
+                temporary / f"{name}.safetensors",
+                card,
+                trainer.generators.get(name, network.module),
+            )
+        shutil.rmtree(folder, ignore_errors=True)  # an evaluation may have written it already
+        temporary.replace(folder)

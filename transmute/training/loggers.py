@@ -1,112 +1,105 @@
-"""Reports and samples passed on to TensorBoard or Weights & Biases. Whatever fails there is said once, and never stops a training."""
+"""Metrics and samples sent to TensorBoard or Weights & Biases.
 
-from __future__ import annotations
+A failure of a logger is reported once, and never stops training.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from transmute.errors import first_line
 from transmute.run import Run
-from transmute.settings import first_line
-
-
-class Logger(Protocol):
-    """What takes reports."""
-
-    def numbers(self, step: int, values: Mapping[str, float]) -> None: ...
-    def picture(self, step: int, picture: Image.Image) -> None: ...
-    def close(self) -> None: ...
 
 
 class TensorBoard:
     """Event files under `tensorboard/` in the run: `tensorboard --logdir runs` shows all runs."""
 
-    def __init__(self, run: Run, recipe: Mapping[str, Any], first_step: int) -> None:
+    def __init__(self, run: Run, recipe: Mapping[str, Any], start_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=first_step + 1)
+        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=start_step + 1)
+        self.close = self._writer.close
 
-    def numbers(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
+    def log(self, step: int, numbers: Mapping[str, float], image: Image.Image | None) -> None:
+        for name, value in numbers.items():
             self._writer.add_scalar(name, value, step)
+        if image is not None:
+            self._writer.add_image("samples", np.asarray(image), step, dataformats="HWC")
         self._writer.flush()
-
-    def picture(self, step: int, picture: Image.Image) -> None:
-        self._writer.add_image("samples", np.asarray(picture), step, dataformats="HWC")
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 class WandB:
-    """A run of Weights & Biases in the project "transmute"; a continued training goes on with it."""
+    """A Weights & Biases run in the project "transmute", which a resumed run continues."""
 
-    def __init__(self, run: Run, recipe: Mapping[str, Any], first_step: int) -> None:
+    def __init__(self, run: Run, recipe: Mapping[str, Any], start_step: int) -> None:
         import wandb  # pyright: ignore[reportMissingImports]
 
         folder = run.folder.resolve()
-        began = run.sessions()[0]["began"]
-        self._wandb = wandb
+        self._to_image = wandb.Image
         self._run = wandb.init(
             project="transmute",
             name=folder.name,
-            id=hashlib.sha256(f"{folder} {began}".encode()).hexdigest()[:16],
+            id=hashlib.sha256(f"{folder} {run.sessions()[0]['started']}".encode()).hexdigest()[:16],
             dir=str(folder),
             config=dict(recipe),
             resume="allow",
         )
+        self.close = self._run.finish
 
-    def numbers(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
-
-    def picture(self, step: int, picture: Image.Image) -> None:
-        self._run.log({"samples": self._wandb.Image(picture)}, step=step)
-
-    def close(self) -> None:
-        self._run.finish()
+    def log(self, step: int, numbers: Mapping[str, float], image: Image.Image | None) -> None:
+        samples = {} if image is None else {"samples": self._to_image(image)}
+        self._run.log({**numbers, **samples}, step=step)
 
 
-KINDS: dict[str, Callable[[Run, Mapping[str, Any], int], Logger]] = {"tensorboard": TensorBoard, "wandb": WandB}
+KINDS = {"tensorboard": TensorBoard, "wandb": WandB}
 
 
 class Loggers:
-    """All loggers of a training; one that fails is left out from then on.
+    """All loggers of a training run. A logger that fails is not used again.
 
     Args:
-        names: Which.
-        run, recipe, first_step: Of the training.
-        say: Is told in a sentence what failed.
+        names: tensorboard or wandb.
+        run, recipe: Run and recipe of the training run.
+        start_step: Steps finished before this session.
+        say: Called with a sentence about a failure.
     """
 
-    def __init__(self, names: tuple[str, ...], run: Run, recipe: Mapping[str, Any], first_step: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        run: Run,
+        recipe: Mapping[str, Any],
+        start_step: int,
+        say: Callable[[str], None],
+    ) -> None:
         self._say = say
-        self._open: dict[str, Logger] = {}
-        for name in names:
-            self._try(name, lambda name=name: self._open.update({name: KINDS[name](run, recipe, first_step)}))
+        self._loggers: dict[str, Any] = {name: KINDS[name] for name in names}
+        self._loggers = self._each(lambda kind: kind(run, recipe, start_step))
 
-    def numbers(self, step: int, values: Mapping[str, Any]) -> None:
-        """The numbers of a row."""
-        numbers = {name: value for name, value in values.items() if name != "step" and isinstance(value, (int, float))}
-        for name, logger in list(self._open.items()):
-            self._try(name, lambda logger=logger: logger.numbers(step, numbers))
-
-    def picture(self, step: int, path: Path) -> None:
-        """A sheet of samples."""
-        for name, logger in list(self._open.items()):
-            self._try(name, lambda logger=logger: logger.picture(step, Image.open(path)))
+    def log(self, step: int, values: Mapping[str, Any], sheet: Image.Image | None = None) -> None:
+        """Logs the numbers of a row, or a sample sheet."""
+        numbers = {name: one for name, one in values.items() if isinstance(one, (int, float))}
+        numbers.pop("step", None)
+        self._each(lambda logger: logger.log(step, numbers, sheet))
 
     def close(self) -> None:
-        for name, logger in list(self._open.items()):
-            self._try(name, logger.close)
+        self._each(lambda logger: logger.close())
 
-    def _try(self, name: str, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except Exception as error:  # a network, a service, a full disk: none of it is the training's business
-            self._open.pop(name, None)
-            missing = f"it is not installed: pip install {name}" if isinstance(error, ImportError) else first_line(error)
-            self._say(f"{name} is left out from here on ({missing})")
+    def _each(self, action: Callable[[Any], object]) -> dict[str, Any]:
+        """Applies an action to each logger, and returns the results of those that did not fail."""
+        results = {}
+        for name, logger in list(self._loggers.items()):
+            try:
+                results[name] = action(logger)
+            except Exception as error:  # network, service, disk: no failure should stop training
+                del self._loggers[name]
+                reason = (
+                    f"not installed: pip install {name}"
+                    if isinstance(error, ImportError)
+                    else first_line(error)
+                )
+                self._say(f"{name} is not used from now on ({reason})")
+        return results

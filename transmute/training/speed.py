@@ -1,6 +1,4 @@
-"""How a step is made fast: what is chosen for a device and a training, and why. Nothing of it changes what is computed, but for rounding."""
-
-from __future__ import annotations
+"""How steps are made fast, and why. None of it changes results beyond rounding."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,86 +8,94 @@ from typing import Any
 
 import torch
 
-from transmute.devices import chosen_precision
-from transmute.training.config import TrainConfig
+from transmute.config.training import TrainConfig
+from transmute.device import select_precision
 
 WORTH_COMPILING = 5000
-"""Steps from which on a minute or two of compiling has surely paid: on two cores, a CycleGAN of 128 px wins it back in about 1000."""
+"""Steps from which compiling pays off. On two cores, a CycleGAN of 128 px needs 1000 to do so."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What makes a step fast.
+    """How steps are made fast.
 
     Attributes:
-        precision: float32 or bfloat16: what networks compute in; weights and losses stay float32.
+        precision: float32 or bfloat16, for the networks; weights and losses stay float32.
         compiled: Networks are compiled by torch.
-        captured: A whole step is replayed as CUDA graphs.
-        joined: Passes of one network over several batches are made as one.
+        captured: Whole steps are replayed as CUDA graphs.
+        concatenated: A network's passes over several batches are made as one.
     """
 
     precision: str = "float32"
     compiled: bool = False
     captured: bool = False
-    joined: bool = False
+    concatenated: bool = False
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """What autocast computes in, or None for no autocast."""
+        """The dtype of autocast, or None for no autocast."""
         return torch.bfloat16 if self.precision == "bfloat16" else None
 
 
-def chosen_speed(
-    config: TrainConfig, device: torch.device, *, steps: int, one_size: bool, before: Mapping[str, Any] | None = None
+def select_speed(
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    steps: int,
+    one_size: bool,
+    before: Mapping[str, Any] | None = None,
 ) -> tuple[Speed, str]:
-    """What to do where `auto` was asked for, and all of it in a line with its reasons.
+    """Resolves every `auto`, and explains all choices in a line.
 
     Args:
-        steps: Of the whole training.
-        one_size: Whether all pictures that training sees have the same size.
-        before: The facts of the session before; a continued run stays with what it began with, on a device of the same type.
+        steps: Length of the training run.
+        one_size: Whether all training images have the same size.
+        before: The facts of the previous session. A resumed run keeps its choices on a device of
+            the same type.
     """
     cuda = device.type == "cuda"
     known = dict(before) if before and before.get("device_type") == device.type else {}
 
-    def said(asked: str, name: str, never: str | None, rather_not: str | None, otherwise: str) -> tuple[bool, str]:
-        if asked == "off" or never:
-            return False, "as asked" if asked == "off" else str(never)
-        if asked == "on":
-            return True, "as asked"
+    def decide(
+        setting: str, name: str, impossible: str | None, unwise: str | None, reason: str
+    ) -> tuple[bool, str]:
+        if impossible and setting != "off":
+            return False, impossible
+        if setting != "auto":
+            return setting == "on", "as requested"
         if name in known:
             return bool(known[name]), "as before"
-        return rather_not is None, rather_not or otherwise
+        return unwise is None, unwise or reason
 
-    precision, why = chosen_precision(config.precision, device)
+    precision, why = select_precision(config.precision, device)
     if config.precision == "auto" and "precision" in known:
         precision, why = known["precision"], "as before"
-    uncompilable = None if one_size else "pictures differ in size"
-    too_short = f"pays from {WORTH_COMPILING} steps on" if steps < WORTH_COMPILING else None
-    compiled, why_compiled = said(config.compile, "compiled", uncompilable, too_short, "a long training")
-    uncapturable = "only a GPU can" if not cuda else "batch norm is synchronized" if config.sync_batch_norm else uncompilable
-    captured, why_captured = said(config.graph, "captured", uncapturable, None, "this GPU can")
-    line = (
-        f"networks in {precision} ({why}), {'compiled' if compiled else 'not compiled'} ({why_compiled}), "
-        f"{'steps as CUDA graphs' if captured else 'no CUDA graph'} ({why_captured})"
+    sizes = None if one_size else "images differ in size"
+    short = f"pays off from {WORTH_COMPILING} steps" if steps < WORTH_COMPILING else None
+    compiled, why_compiled = decide(config.compile, "compiled", sizes, short, "a long run")
+    synchronized = "batch norm is synchronized" if config.sync_batch_norm else None
+    no_graph = (synchronized or sizes) if cuda else "needs a GPU"
+    captured, why_captured = decide(config.graph, "captured", no_graph, None, "GPU")
+    explanation = (
+        f"networks in {precision} ({why}), "
+        f"{'compiled' if compiled else 'not compiled'} ({why_compiled}), "
+        f"{'steps as CUDA graphs' if captured else 'no CUDA graphs'} ({why_captured})"
     )
-    return Speed(precision, compiled, captured, joined=cuda and one_size), line
+    return Speed(precision, compiled, captured, concatenated=cuda and one_size), explanation
 
 
 @contextmanager
-def algorithms_for(*, one_size: bool, deterministic: bool) -> Iterator[None]:
-    """Lets cuDNN search for its fastest algorithms, or makes reruns bit-equal, for as long as a training lasts."""
-    benchmark, strict, warning = (
-        torch.backends.cudnn.benchmark,
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+def cudnn_settings(*, one_size: bool, deterministic: bool) -> Iterator[None]:
+    """Lets cuDNN search for fast algorithms, or makes results bit-identical, for a block."""
+    benchmark = torch.backends.cudnn.benchmark
+    strictness = torch.get_deterministic_debug_mode()
     torch.backends.cudnn.benchmark = one_size and not deterministic
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, matrix products on a GPU refuse to be deterministic
+        # Without it, matrix products on a GPU refuse to be deterministic.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
         torch.backends.cudnn.benchmark = benchmark
-        torch.use_deterministic_algorithms(strict, warn_only=warning)
+        torch.set_deterministic_debug_mode(strictness)

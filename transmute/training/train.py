@@ -1,213 +1,241 @@
-"""The training loop: when to report, sample, save and stop."""
+"""The training loop."""
 
-from __future__ import annotations
-
-import contextlib
+import os
+import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
-import torch
-
+from transmute import plugins
 from transmute.batch import Batch
-from transmute.devices import chosen_device
-from transmute.diagnostics.signs import Sign, not_finite
-from transmute.images import normalize, save_picture
-from transmute.report.page import write_report
+from transmute.config.training import TrainConfig
+from transmute.device import select_device
+from transmute.errors import RankError, UserError
+from transmute.images import normalize
+from transmute.metrics.evaluator import Evaluator
 from transmute.run import Run
-from transmute.settings import OwnError, UserError
-from transmute.training import diagnosing
-from transmute.training.checkpoint import save
-from transmute.training.config import TrainConfig
-from transmute.training.evaluating import evaluate
-from transmute.training.processes import Processes, first_of_all, joined, launch, under_a_launcher
-from transmute.training.progress import MakeEvaluator
-from transmute.training.samples import sample_sheet, shown
-from transmute.training.session import Session, prepare, seed_step
-from transmute.training.watch import StopRequest, Watch
-
-WARM_UP, TIMED = 5, 10
-"""Steps before and between the two looks at the clock from which the length of a training is estimated."""
+from transmute.training import checkpoint
+from transmute.training.evaluations import EvaluatorFactory
+from transmute.training.processes import (
+    is_launched,
+    launch,
+    process_group,
+    seed_step,
+    stop_signals,
+)
+from transmute.training.schedule import learning_rate_factor
+from transmute.training.setup import Training, prepare
 
 AfterSave = Callable[[Run, int], None]
-"""Is called with the run and the step, in the first process, when a checkpoint and its models are written."""
+"""Called on rank 0 with run and step after a checkpoint and its models have been written."""
 
 
-def train(config: TrainConfig, after_save: AfterSave | None = None, evaluator: MakeEvaluator | None = None) -> int | None:
-    """Trains, or goes on with the training in `config.run`, in as many processes as the config says.
+def train(
+    config: TrainConfig,
+    after_save: AfterSave | None = None,
+    evaluator: EvaluatorFactory = Evaluator,
+    show: Callable[[str], str] = str,
+) -> int | None:
+    """Trains or resumes the run in `config.run`, in `config.devices` processes.
 
     Args:
-        config: With a run folder (`TrainConfig.with_run`).
-        after_save: Is called with the run and the step when a checkpoint and its models are written; picklable, for several processes.
-        evaluator: Makes what measures the translators (`transmute.evaluation.Evaluator`); needed where the config asks for evaluations.
+        config: Training settings; `config.run` must be set.
+        after_save: Called after a checkpoint and its models have been written; picklable.
+        evaluator: Factory for the evaluator; picklable.
+        show: Renders the names of settings in printed lines; picklable.
 
     Returns:
-        None when the training is finished, else the number of the signal that stopped it; everything is saved then.
+        None if training is finished, else the number of the signal that stopped it. Everything
+        is saved in both cases.
 
     Raises:
-        UserError: If something given does not fit, before anything is written; or if a loss is not finite.
+        UserError: If any input is unusable (nothing is written then), or if training diverges.
     """
-    if config.devices > 1 and not under_a_launcher():
-        chosen_device(config.device, config.devices)
-        status = launch(_train_as_child, (config, after_save, evaluator), config.devices)
+    if config.devices > 1 and not is_launched():
+        select_device(config.device, config.devices)
+        # The config may contain user-defined classes, which a new process must load first.
+        arguments = pickle.dumps((config, after_save, evaluator, show))
+        status = launch(_train_on_rank, (plugins.loaded_files(), arguments), config.devices)
         if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
             return status - 128 if status else None
         sys.exit(status)
-    with contextlib.ExitStack() as until_done:
-        processes = until_done.enter_context(joined(config.device))
-        session = prepare(config, processes, until_done, evaluator)
-        if session.first_step < session.last_step and not session.progress.over:
-            return _loop(session, after_save)
-        _write_page(session, running=False)  # a process that died right after its last checkpoint left a page that waits for more
+    with ExitStack() as stack:
+        processes = stack.enter_context(process_group(config.device))
+        training = prepare(config, processes, stack, evaluator, show)
+        if training.state.step < training.last_step and not training.history.exhausted:
+            return _loop(training, after_save)
+        # A process killed after its last checkpoint left a report.html that still says it is
+        # running.
+        training.reporter.write_page(running=False)
+        _conclude(training)
         return None
 
 
-def _train_as_child(config: TrainConfig, after_save: AfterSave | None, evaluator: MakeEvaluator | None) -> None:
+def _train_on_rank(files: Iterable[Path], arguments: bytes) -> None:
+    for path in files:
+        plugins.import_file(path)
+    config, after_save, evaluator, show = pickle.loads(arguments)
     try:
-        stopped_by = train(config, after_save, evaluator)
+        stopped_by = train(config, after_save, evaluator, show)
     except UserError as error:
-        if first_of_all() or isinstance(error, OwnError):  # to others all processes come together
-            print(f"transmute: {error}", file=sys.stderr)
+        # Every rank raises the same UserError, so only rank 0 prints it. A RankError is local.
+        if os.environ["RANK"] == "0" or isinstance(error, RankError):
+            print(f"transmute: {show(str(error))}", file=sys.stderr)
         sys.exit(2)
-    except Exception:  # the launcher would swallow it
+    except Exception:  # the launcher would swallow the traceback
         traceback.print_exc()
         sys.exit(1)
     if stopped_by:
         sys.exit(128 + stopped_by)
 
 
-def _loop(session: Session, after_save: AfterSave | None) -> int | None:
-    config, recipe, run, processes = session.config, session.recipe, session.run, session.processes
-    trainer, meter, last = session.trainer, session.meter, session.last_step
-    watch = Watch(session.console, first_step=session.first_step, last_step=last, batch=recipe.batch)
-    batches = session.stream.batches(
-        batch=recipe.batch,
-        first_step=session.first_step,
-        last_step=last,
-        rank=processes.rank,
-        processes=processes.count,
-        workers=_workers(config, processes),
-        pin=processes.device.type == "cuda",
-    )
-    if session.first_step == 0:
-        _sample(session, 0)
-        evaluate(session, 0)
-    with StopRequest() as stop, watch:
-        for step in range(session.first_step + 1, last + 1):
-            batch, load_seconds = watch.next_of(batches)
+def _loop(training: Training, after_save: AfterSave | None) -> int | None:
+    config, recipe, processes = training.config, training.config.recipe, training.processes
+    state, reporter, console = training.state, training.reporter, training.console
+    last_step, cuda = training.last_step, processes.device.type == "cuda"
+    batches = _batches(training)
+    if state.step == 0:
+        reporter.sample(0)
+        _evaluate(training, 0)
+    with stop_signals() as signals, console.bar:
+        for step in range(state.step + 1, last_step + 1):
+            batch, load_seconds = console.next_batch(batches)
             seed_step(recipe.seed, step, processes.rank)
-            losses = trainer.step(_parts(batch, recipe.optimizer.accumulate, processes.device), rate=session.rate(step))
-            meter.add(losses)
-            watch.advance(load_seconds)
-            if step == session.first_step + WARM_UP and step + TIMED < last:
-                processes.finish()
-                watch.restart()
-            if step == session.first_step + WARM_UP + TIMED < last:
-                processes.finish()
-                watch.estimate(step)
+            batch = batch.to(processes.device)
+            batch = Batch(normalize(batch.a), normalize(batch.b))
+            micro_batches = batch.parts(recipe.optimizer.accumulate)
+            state.add(state.trainer.step(micro_batches, lr_factor=_lr_factor(training, step)))
+            state.step = step
+            console.advance(step, load_seconds)
 
-            asking = processes.count == 1 or processes.device.type == "cpu" or step % 10 == 0  # among GPUs, to ask is to wait
-            stopping = asking and processes.any(stop.signal is not None)
-            if config.evaluate_every and (step % config.evaluate_every == 0 or step == last):
-                with watch.paused():
-                    evaluate(session, step)
-            ending = step == last or session.progress.over
-            saving = step % config.save_every == 0 or step % (config.keep_every or last) == 0 or ending or stopping
-            saving |= step == config.evaluate_every  # models without any checkpoint could not be continued
-            reporting = step % config.report_every == 0 or ending
-            if step % config.sample_every == 0 or ending:
-                _sample(session, step)
-            if reporting or saving or processes.device.type == "cpu":  # on a GPU, to look is to wait
-                means = processes.mean(meter.means())
-                _require_finite(session, step, means)
+            # Check for Ctrl-C on any rank. With several GPUs this needs a synchronization, so check
+            # every 10 steps.
+            check_signal = processes.count == 1 or not cuda or step % 10 == 0
+            interrupted = check_signal and processes.any_rank(bool(signals))
+            # Evaluate, and keep the models if they are the best so far.
+            if config.evaluate_every and (step % config.evaluate_every == 0 or step == last_step):
+                with console.paused():
+                    _evaluate(training, step)
+            finished = step == last_step or training.history.exhausted
+            # Write a sample sheet.
+            if step % config.sample_every == 0 or finished:
+                reporter.sample(step)
+            # Report losses, and stop if training has diverged. Reading losses synchronizes a GPU.
+            reporting = step % config.report_every == 0 or finished
+            # The first evaluation may write models, and a run with models needs a checkpoint.
+            saves = (config.save_every, config.keep_every or last_step)
+            due = step == config.evaluate_every or any(step % every == 0 for every in saves)
+            saving = due or finished or interrupted
+            if reporting or saving or not cuda:
+                means = processes.mean_over_ranks(state.mean_losses())
+                reporter.require_finite(step, means)
                 if reporting:
-                    _report(session, watch, step, means)
-                    meter.reset()
+                    reporter.report(step, means, _lr_factor(training, step))
+                    state.loss_sums, state.loss_count = {}, 0
+            # Save a checkpoint with its models.
             if saving:
-                save(session, step)
-                _write_page(session, running=not (ending or stopping))
-                if after_save and processes.first:
-                    after_save(run, step)
-            if session.progress.over and step < last:
-                watch.say(f"ended at step {step} of {last}: {config.patience} evaluations in a row were not better than the best before")
+                _save(training, after_save, running=not (finished or interrupted))
+            # Stop, possibly early: because evaluations stopped improving, or because of a signal.
+            if finished:
                 break
-            if stopping and step < last:
-                watch.say(f"stopped at step {step} of {last} and saved; the same command with --run {run.folder} goes on")
-                return stop.signal
-    watch.say(f"finished in {run.folder}; open {run.report_file}, or use it with: transmute translate PICTURES --model {run.folder}")
-    if config.evaluate_every:
-        watch.say(f"best by {config.best}: step {session.progress.best_step}; use it with --step best")
+            if interrupted:
+                console.say(f"stopped at step {step} of {last_step} and saved")
+                console.say(f"resume with the same command and `run={config.run}`")
+                return next(iter(signals), None)
+    _conclude(training)
     return None
 
 
-def _workers(config: TrainConfig, processes: Processes) -> int:
-    if config.data.cache:
-        return 0
-    if config.data.workers is not None:
-        return config.data.workers
-    return 4 if processes.device.type == "cuda" else 0
+def _lr_factor(training: Training, step: int) -> float:
+    """Factor of the learning rate at a step.
+
+    Progress is counted in epochs, or in steps if the recipe's length is given in steps.
+    """
+    recipe = training.config.recipe
+    epoch = (step - 1) * recipe.batch // training.stream.order.pass_length
+    now, length = (step - 1, recipe.steps) if recipe.steps else (epoch, recipe.epochs)
+    return learning_rate_factor(recipe.schedule, now, length, training.history.values)
 
 
-def _parts(batch: Batch, count: int, device: torch.device) -> list[Batch]:
-    batch = batch.to(device)
-    return Batch(normalize(batch.a), normalize(batch.b)).parts(count)
+def _batches(training: Training) -> Iterator[tuple[Batch, float]]:
+    """The batches of the remaining steps, loaded in the background where that helps."""
+    config, processes = training.config, training.processes
+    cuda, workers = processes.device.type == "cuda", config.data.workers
+    workers = workers if workers is not None else 4 * cuda
+    return training.stream.batches(
+        batch=config.recipe.batch,
+        start_step=training.state.step,
+        last_step=training.last_step,
+        rank=processes.rank,
+        processes=processes.count,
+        workers=0 if config.data.cache else workers,
+        pin=cuda,
+    )
 
 
-def _report(session: Session, watch: Watch, step: int, means: dict[str, float]) -> None:
-    watch.report(step, means)
-    if session.processes.first:
-        rate = session.rate(step)
-        row = {"step": step, "pictures": step * session.recipe.batch, **means, "rate": rate}
-        speed = {"pictures_per_second": round(watch.pictures_per_second, 3), "load_milliseconds": round(watch.load_milliseconds, 2)}
-        game, spent = session.recipe.method.adversarial, watch.waiting()
-        session.diagnosis.rows.append(row)
-        latest = session.diagnosis.rows
-        _say(
-            session,
-            step,
-            diagnosing.NUMBERS,
-            diagnosing.of_numbers(
-                latest, game, waiting=spent, rate=rate, step=step, steps=session.last_step, ahead=session.processes.device.type == "cuda"
-            ),
-        )
-        signs, session.diagnosis.new = session.diagnosis.new, []
-        session.run.append_metrics(row | speed | ({"signs": signs} if signs else {}))
-        if session.loggers:
-            session.loggers.numbers(step, row | speed)
-        if watch.page_is_due():
-            _write_page(session)
+def _save(training: Training, after_save: AfterSave | None, *, running: bool) -> None:
+    """Writes a checkpoint and its models, removes old ones, and updates report.html."""
+    run, state, config = training.models.run, training.state, training.config
+    checkpoint.save(run, training.processes, state)
+    if training.processes.is_main:
+        training.models.write(state.trainer, state.step, training.history.metrics(state.step))
+        run.keep_newest(config.keep, config.keep_every)
+    training.processes.barrier()
+    training.reporter.write_page(running=running)
+    if after_save and training.processes.is_main:
+        after_save(run, state.step)
 
 
-def _sample(session: Session, step: int) -> None:
-    if session.processes.first:
-        method, trainer = session.trainer.method, session.trainer
-        rows, seen = (shown(method, trainer, batches, own_statistics=session.own_statistics) for batches in (session.shown, session.seen))
-        save_picture(sample_sheet(rows), session.run.sample_file(step))
-        if session.loggers:
-            session.loggers.picture(step, session.run.sample_file(step))
-        if step:
-            _say(session, step, diagnosing.PICTURES, diagnosing.of_pictures(method, rows, seen, paired=session.recipe.method.paired))
-        _write_page(session)
+def _evaluate(training: Training, step: int) -> None:
+    """Measures the generators on rank 0, and keeps their models if they are the best so far.
 
-
-def _say(session: Session, step: int, kinds: Sequence[str], signs: Sequence[Sign]) -> None:
-    for sign in session.diagnosis.hear(kinds, signs, step=step, steps=session.last_step):
-        session.say(f"warning at step {step}: {sign.sentence}; {sign.change} (docs/reading-a-run.md, {sign.name})")
-
-
-def _require_finite(session: Session, step: int, means: dict[str, float]) -> None:
-    sign = not_finite(means)
-    if sign is None:
+    Raises:
+        UserError: If the deciding metric could not be measured.
+    """
+    config, processes, run = training.config, training.processes, training.models.run
+    state, history = training.state, training.history
+    if config.evaluate_every is None:
         return
-    if session.processes.first:
-        session.run.append_metrics({"step": step, "signs": [asdict(sign)]})
-        _write_page(session, running=False)
-    raise UserError(f"{sign.sentence} by step {step}: an earlier checkpoint is kept; {sign.change}")
+    checkpoint.require_finite_weights(state.trainer, step)
+    try:
+        with processes.ending_together():
+            if training.measure is not None:
+                row = training.measure(step)
+                history.require_same_metric(config.best, row["best"]["features"])
+                run.append_evaluation(row)
+                numbers = {
+                    f"{direction} {metric['name']}": metric["value"]
+                    for direction, metrics in row["metrics"].items()
+                    for metric in metrics
+                }
+                training.reporter.loggers.log(step, numbers)
+    except Exception:
+        if step:
+            _save(training, None, running=True)  # keeps the steps since the last checkpoint
+        processes.barrier()
+        raise
+    history.rows = run.evaluations()
+    if processes.is_main:
+        improved = history.best_step == step
+        if improved:
+            training.models.write(state.trainer, step, history.metrics(step))
+            run.keep_newest(config.keep, config.keep_every)
+        value, better = history.rows[-1]["best"]["value"], ", the best so far" if improved else ""
+        training.console.say(f"step {step}: {config.best} {value:.4g}{better}")
+    processes.barrier()
 
 
-def _write_page(session: Session, *, running: bool = True) -> None:
-    if session.processes.first:
-        with contextlib.suppress(OSError):  # some systems let no file be replaced that a browser reads; the next page will do
-            write_report(session.run, running=running)
+def _conclude(training: Training) -> None:
+    """Prints how training ended, and how to use the models."""
+    config, run, history = training.config, training.models.run, training.history
+    step, last_step, say = training.state.step, training.last_step, training.console.say
+    if step < last_step:
+        say(f"ended at step {step} of {last_step}: evaluations stopped improving")
+        say("to continue, use a larger `patience` or none")
+    say(f"finished: open {run.report_file}")
+    say(f"use it: transmute translate IMAGES --model {run.folder}")
+    if config.evaluate_every:
+        say(f"best by {config.best}: step {history.best_step} (translate with --step best)")

@@ -1,1 +1,1 @@
-"""Picture in, picture out. Nothing here knows of methods or training."""
+"""Translation of images with trained models. Independent of methods and training."""

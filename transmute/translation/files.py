@@ -1,75 +1,97 @@
-"""Translates files: pictures, folders and globs in, a tree of pictures out."""
-
-from __future__ import annotations
+"""Translation of image files: finds the inputs, and writes the outputs to a folder."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from transmute.images import EXTENSIONS, PictureError, find_pictures, save_picture
-from transmute.settings import Size, UserError
+from transmute.config.base import Size
+from transmute.errors import UserError, first_line
+from transmute.images import EXTENSIONS, ImageError, require_images, save_image
 from transmute.translation.translator import Translator
 
 
-def find_inputs(inputs: list[str], out: Path) -> dict[Path, Path]:
-    """Every picture to translate, and where its translation goes: folders keep their tree, files their name.
+def find_inputs(inputs: Iterable[str], out: Path) -> dict[Path, Path]:
+    """Finds the images to translate.
+
+    Args:
+        inputs: Image files, folders (searched with their subfolders) and glob patterns.
+        out: Folder for the translations.
+
+    Returns:
+        The file of each image's translation, by image. Images keep their names, and those in a
+        folder also keep their subfolders.
 
     Raises:
-        UserError: If an input does not exist or holds no pictures, or if two would be written to one file or over their own input.
+        UserError: If an input does not exist or contains no images, or if a translation would
+            overwrite an image or another translation.
     """
-    targets: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
+    sources: dict[Path, Path] = {}
     for name in inputs:
-        for source, target in _expanded(name, out):
+        for source, target in _images_and_targets(name, out):
             if target.resolve() == source.resolve():
-                raise UserError(f"{source} would be overwritten by its own translation: choose another --out than {out}")
-            other = taken.setdefault(target, source)
+                raise UserError(
+                    f"{source} would be overwritten by its own translation. Choose another `out` "
+                    f"than {out}"
+                )
+            other = sources.setdefault(target, source)
             if other.resolve() != source.resolve():
-                raise UserError(f"{other} and {source} would both be written to {target}: translate them in two runs with different --out")
-            targets[other] = target
-    return targets
+                raise UserError(
+                    f"{other} and {source} would both be written to {target}. Translate them "
+                    "separately, each with its own `out`"
+                )
+    return {source: target for target, source in sources.items()}
 
 
-def _expanded(name: str, out: Path) -> Iterator[tuple[Path, Path]]:
+def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(name)
     if path.is_dir():
-        inside = out.resolve() if path.resolve() in out.resolve().parents else None  # yesterday's translations are no input
-        found = [one for one in find_pictures(path) if inside is None or not one.resolve().is_relative_to(inside)]
-        if not found:
-            raise UserError(f"{path} holds no pictures (jpg, png, webp, bmp, tif, ppm or gif)")
-        yield from ((picture, out / picture.relative_to(path)) for picture in found)
-    elif path.is_file():
-        if path.suffix.lower() not in EXTENSIONS:
-            raise UserError(f"{path} has not the ending of a picture (jpg, png, webp, bmp, tif, ppm or gif), in whose format it would be written")
-        yield path, out / path.name
-    else:
-        matches = sorted(Path(match) for match in glob.glob(name, recursive=True))
-        pictures = [match for match in matches if match.suffix.lower() in EXTENSIONS]
-        if not pictures:
-            raise UserError(f"there is no picture, folder or match for {name}")
-        yield from ((picture, out / picture.name) for picture in pictures)
+        # Earlier translations in a subfolder are not inputs.
+        skipped = out.resolve() if path.resolve() in out.resolve().parents else None
+        images = [file for file in require_images(path) if skipped not in file.resolve().parents]
+        if not images:
+            raise UserError(f"{path} contains no images outside of {out}")
+        return [(image, out / image.relative_to(path)) for image in images]
+    if path.is_file() and path.suffix.lower() not in EXTENSIONS:
+        raise UserError(
+            f"{path} does not have the file extension of an image, which determines the format of "
+            "the translation. Rename it"
+        )
+    files = [path] if path.is_file() else sorted(map(Path, glob.glob(name, recursive=True)))
+    images = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    if not images:
+        raise UserError(f"there is no image or folder {name}, and no image matches it as a pattern")
+    return [(image, out / image.name) for image in images]
 
 
 def translate_file(
-    translator: Translator, source: Path, target: Path, *, size: Size | None = None, half: str | None = None, skip_existing: bool = False
+    translator: Translator,
+    source: Path,
+    target: Path,
+    *,
+    size: Size | None = None,
+    half: str | None = None,
+    skip_existing: bool = False,
 ) -> str | None:
-    """Translates one picture to its target.
+    """Translates one image file, atomically.
 
     Args:
-        size, half: See `Translator.__call__`.
-        skip_existing: Leave a target that exists as it is.
+        translator: The model.
+        source: The image.
+        target: File to write. Its extension determines the format.
+        size, half: As in `Translator.__call__`.
+        skip_existing: Do nothing if the target exists.
 
     Returns:
-        Why it could not be done, or None: one bad picture must not stop the others.
+        An error message, or None on success. Errors are not raised, so that one bad image does not
+        stop the others.
     """
-    if skip_existing and target.exists():
-        return None
     try:
-        save_picture(translator(source, size=size, half=half), target)
-    except PictureError as error:
+        if not (skip_existing and target.exists()):
+            save_image(translator(source, size=size, half=half), target)
+    except ImageError as error:
         return str(error)
     except OSError as error:
         return f"{target} cannot be written: {error}"
-    except RuntimeError as error:  # torch's, above all for want of memory
-        return f"{source} cannot be translated: {error}"
+    except RuntimeError as error:  # usually out of memory
+        return f"{source} cannot be translated: {first_line(error)}"
     return None

@@ -1,145 +1,254 @@
-"""The model file: one safetensors file that says what it is."""
-
-from __future__ import annotations
+"""Model files: one safetensors file per network, with a header that describes it."""
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from transmute.data.config import PreprocessConfig
-from transmute.networks.config import DiscriminatorConfig, GeneratorConfig, HeadsConfig
+from transmute.config.base import Settings, Size
+from transmute.config.data import PreprocessConfig
+from transmute.config.networks import (
+    AnyGenerator,
+    AnyPart,
+    FourStrideConfig,
+    HeadsConfig,
+    NetworkConfig,
+    PatchGANConfig,
+    PixelGANConfig,
+    PyTorchGANUNetConfig,
+    ResNetConfig,
+    UNetConfig,
+)
+from transmute.errors import UserError
 from transmute.run import Run
-from transmute.settings import Settings, Size, UserError
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
+FORMAT: Literal[2] = 2
+"""Version of the header of model files."""
+BUILT_IN = {
+    config.model_fields["name"].default
+    for config in (
+        ResNetConfig,
+        UNetConfig,
+        PyTorchGANUNetConfig,
+        PatchGANConfig,
+        PixelGANConfig,
+        FourStrideConfig,
+        HeadsConfig,
+    )
+}
+"""Names of the networks that are part of the package."""
 
-class ModelCard(Settings):
-    """What stands in the header of a model file: all that is needed to use it."""
 
-    format: Literal[1] = 1
-    """Version of this layout."""
+class Card(Settings):
+    """Header of a model file."""
+
+    format: Literal[2] = FORMAT
+    """Version of the header."""
     transmute: str
     """Version of Transmute that wrote the file."""
+
+
+class ModelCard(Card):
+    """Header of a generator's model file: everything needed to translate with it."""
+
     method: str
-    """Name of the method that trained it."""
+    """Name of the method that trained the generator."""
     direction: str
-    """a_to_b or b_to_a."""
+    """`a_to_b` or `b_to_a`."""
+    paired: bool = False
+    """The method was trained on pairs."""
     source: str
-    """What the domain of the input is called."""
+    """Name of the input's domain."""
     target: str
-    """What the domain of the output is called."""
-    generator: GeneratorConfig
+    """Name of the output's domain."""
+    generator: AnyGenerator
     """Architecture."""
     in_channels: int = Field(ge=1)
-    """1 is gray, 3 is RGB, in [-1, 1]."""
+    """Channels of the input in [-1, 1]: 1 is gray, 3 is RGB."""
     out_channels: int = Field(ge=1)
-    """1 is gray, 3 is RGB, in [-1, 1]."""
+    """Channels of the output in [-1, 1]: 1 is gray, 3 is RGB."""
     colors: Literal["rgb", "lab"] = "rgb"
-    """What the channels are: RGB or gray; or lightness in, and the two colors of CIE Lab out."""
+    """Color space: RGB or gray, or CIE Lab with lightness as input and the two color channels as
+    output."""
     size: Size
-    """Pixels that training saw."""
+    """Size of the training images."""
     preprocess: PreprocessConfig
-    """What training did to pictures before."""
-    own_statistics: bool = False
-    """Batch norm uses the statistics of the picture itself, as a training with one picture a step did."""
+    """Preprocessing of the training images."""
+    per_image_statistics: bool = False
+    """Batch norm uses the statistics of each image, as in training with one image per step."""
     step: int = 0
-    """Training steps behind these weights."""
-    pictures: int = 0
-    """Training pictures of each domain behind these weights."""
+    """Training steps so far."""
+    images: int = 0
+    """Training images of each domain so far."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """Figures measured on these weights, by name."""
+    """Metrics measured with these weights, by name."""
 
 
-class PartCard(Settings):
-    """What stands in the header of a network that is needed only to train on: a discriminator, or CUT's projection heads."""
+class PartCard(Card):
+    """Header of a network that is only needed for training: a discriminator, or CUT's heads."""
 
-    format: Literal[1] = 1
-    """Version of this layout."""
-    transmute: str
-    """Version of Transmute that wrote the file."""
-    part: Literal["score_a", "score_b", "heads"]
-    """What it is in its method: what judges a, what judges b, or the heads."""
-    network: DiscriminatorConfig | HeadsConfig
+    part: str
+    """Name of the network in its method, such as `score_a`, `score_b` or `heads`."""
+    network: AnyPart
     """Architecture."""
     in_channels: int = Field(ge=1)
-    """Channels that it sees; of both pictures together where it judges pairs."""
+    """Channels of the input. A discriminator of pairs counts those of both images."""
 
 
 class Saved(NamedTuple):
-    """A network in a file."""
+    """A network read from a file.
+
+    Attributes:
+        path: The file.
+        card: Its header.
+        state: The weights, as `torch.nn.Module.load_state_dict` expects them.
+    """
 
     path: Path
     card: ModelCard | PartCard
     state: dict[str, Tensor]
 
-    def build(self) -> nn.Module:
-        """The network, newly initialized."""
-        if isinstance(self.card, ModelCard):
-            return self.card.generator.build(self.card.in_channels, self.card.out_channels)
-        return self.card.network.build(self.card.in_channels)
+
+def model_files(
+    path: Path, step: int | str = "newest", *, pattern: str = "*_to_*.safetensors"
+) -> list[Path]:
+    """Finds the model files at a path, sorted by name.
+
+    Args:
+        path: A model file, a folder of model files, or a run.
+        step: Which of a run's models: `newest`, `best`, or a step.
+        pattern: Glob pattern of the files in a folder. The default finds generators.
+
+    Raises:
+        UserError: If there are none, or if the step cannot be chosen.
+    """
+    if not path.exists():
+        raise UserError(f"there is no run folder or model file {path}")
+    files = [path] if path.is_file() else sorted(path.glob(pattern))
+    if files and step != "newest":
+        raise UserError(
+            f"`step={step}` cannot be chosen in {path}, which contains a single step. Pass the run "
+            "folder"
+        )
+    if not files:
+        inside_run = path.name == "models" and not Run(path).exists()
+        run = Run(path.parent if inside_run else path)
+        if not run.models() and any(path.glob("*.pth")):
+            raise UserError(
+                f"{path} contains files of another tool. Convert them with: transmute import {path}"
+            )
+        files = sorted(run.models_at(step).glob(pattern))
+    if not files:
+        raise UserError(
+            f"{path} has no model files for that step. Pass a model file or another run"
+        )
+    return files
 
 
 def save_network(path: Path, card: ModelCard | PartCard, network: nn.Module) -> None:
-    """Writes a network with its card; complete or not at all."""
+    """Writes a model file atomically."""
     save_tensors(path, network.state_dict(), card.model_dump(mode="json"))
 
 
-def read_networks(path: Path) -> dict[str, Saved]:
-    """The networks in a model file, in a folder of them, or in the newest models of a run: by direction or part.
+def read_networks(path: Path, outside: Iterable[type[NetworkConfig]] = ()) -> dict[str, Saved]:
+    """Reads all networks at a path.
+
+    Args:
+        path: A model file, a folder of model files, or a run, whose newest models are read.
+        outside: Config classes of networks that are not part of the package. Reading a file never
+            imports code.
+
+    Returns:
+        The networks by name.
 
     Raises:
-        UserError: If there are none, or one of them is damaged.
+        UserError: If there are none, or if a file is damaged or uses an unknown network.
     """
-    folder = Run(path).models_at() if Run(path).exists() else path
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
-    if not files:
-        raise UserError(f"{folder} holds no model files: name a run, a folder of model files, or one of them")
-    saved = [_saved(file) for file in files]
-    return {one.card.direction if isinstance(one.card, ModelCard) else one.card.part: one for one in saved}
+    networks = [_read(file, outside) for file in model_files(path, pattern="*.safetensors")]
+    return {
+        saved.card.direction if isinstance(saved.card, ModelCard) else saved.card.part: saved
+        for saved in networks
+    }
 
 
-def _saved(path: Path) -> Saved:
-    if path.suffix in (".pth", ".pt", ".pkl", ".ckpt") and path.is_file():
-        raise WeightsError(f"{path} is a file of another tool: make a model file of it with 'transmute import {path}'")
-    state, header = load_tensors(path)
-    if "generator" not in header and "network" not in header:
-        raise WeightsError(f"{path} is no model file but holds a checkpoint: name the run folder, or a file under its models/")
-    if header.get("format") != 1:
-        raise WeightsError(
-            f"{path} was written by Transmute {header.get('transmute')} in format {header.get('format')}, which this version cannot read"
-        )
-    return Saved(path, ModelCard(**header) if "generator" in header else PartCard(**header), state)
+def load_model(
+    path: Path, *, noise: bool = False, outside: Iterable[type[NetworkConfig]] = ()
+) -> tuple[ModelCard, nn.Module]:
+    """Loads the card and the generator of a model file, on the CPU and ready to translate.
 
-
-def load_model(path: Path, *, noise: bool = False) -> tuple[ModelCard, nn.Module]:
-    """The card and the generator of a model file, ready to translate (with dropout on, for `noise`), on the CPU.
+    Args:
+        path: The model file.
+        noise: Keep dropout on.
+        outside: As in `read_networks`.
 
     Raises:
-        WeightsError: If it is missing, damaged, or no model file.
+        UserError: If the file is missing, damaged, not that of a generator, or uses an unknown
+            network.
     """
-    saved = _saved(path)
-    card = saved.card
+    _, card, state = _read(path, outside)
     if isinstance(card, PartCard):
-        raise WeightsError(f"{path} holds a {card.part}, which translates nothing: name the file of a generator")
-    network = saved.build()
-    network.load_state_dict(saved.state)
-    return card, ready(network, own_statistics=card.own_statistics, noise=noise)
+        raise WeightsError(f"{path} contains {card.part}, not a generator. Pass a generator's file")
+    network = card.generator.build(card.in_channels, card.out_channels)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError:
+        raise WeightsError(
+            f"the weights in {path} do not fit the network {card.generator.name!r}. Use the code "
+            "of the network that the model was trained with"
+        ) from None
+    return card, inference_copy(
+        network, per_image_statistics=card.per_image_statistics, noise=noise
+    )
 
 
-def ready(generator: nn.Module, *, own_statistics: bool, noise: bool = False) -> nn.Module:
-    """A copy of a generator for translating: without gradients, batch norm with fixed or with each picture's own statistics.
+def inference_copy(
+    generator: nn.Module, *, per_image_statistics: bool, noise: bool = False
+) -> nn.Module:
+    """Copies a network for inference, in eval mode and without gradients.
 
-    Dropout is off; with `noise` it stays on, as in pix2pix, whose translations differ from time to time.
+    Args:
+        generator: The network. It is not changed.
+        per_image_statistics: Batch norm uses the statistics of its input instead of running ones.
+        noise: Keep dropout on, as in pix2pix, so that each translation of an image differs.
     """
     network = copy.deepcopy(generator).eval().requires_grad_(False)
     for module in network.modules():
-        if noise and isinstance(module, nn.Dropout):
-            module.train()
-    if own_statistics:
-        for module in network.modules():
-            if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
-                module.running_mean = module.running_var = None
+        if isinstance(module, nn.Dropout):
+            module.train(noise)
+        elif per_image_statistics and isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+            module.running_mean = module.running_var = None
     return network
+
+
+def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
+    if path.suffix in (".pth", ".pt", ".pkl", ".ckpt") and path.is_file():
+        raise WeightsError(
+            f"{path} is a file of another tool. Convert it with: transmute import {path}"
+        )
+    state, header = load_tensors(path)
+    kind = next((name for name in ("generator", "network") if name in header), None)
+    if kind is None:
+        raise WeightsError(
+            f"{path} is a checkpoint, not a model file. Pass the run folder, or a file in its "
+            "models folder"
+        )
+    if header.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} has model format {header.get('format')}, written by Transmute "
+            f"{header.get('transmute')}. This version reads format {FORMAT} only. Train or import "
+            "the model again"
+        )
+    name = header[kind]["name"]
+    classes = {config.model_fields["name"].default: config for config in outside}
+    if name in classes:
+        header[kind] = classes[name](**header[kind])
+    elif name not in BUILT_IN:
+        raise UserError(
+            f"{path} uses the network {name!r}, which is not part of Transmute. Set "
+            "`generator=FILE.py:NAME` to the class of its settings"
+        )
+    return Saved(path, ModelCard(**header) if kind == "generator" else PartCard(**header), state)

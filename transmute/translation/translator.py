@@ -1,47 +1,55 @@
-"""Translates pictures with one model file, from Python."""
+"""The Python interface for translating images with one model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
-from transmute.devices import chosen_device, chosen_precision
-from transmute.images import open_picture, to_picture, to_tensor
+from transmute import plugins
+from transmute.config.base import Size, width_and_height
+from transmute.config.networks import GeneratorConfig
+from transmute.device import select_device, select_precision
+from transmute.errors import UserError
+from transmute.images import to_pil, to_tensor
 from transmute.lab import to_lab, to_rgb
-from transmute.run import Run
-from transmute.settings import Size, UserError, width_and_height
 from transmute.tensors import Images
-from transmute.translation.model import ModelCard, load_model
-
-Picture = str | Path | Image.Image | np.ndarray | torch.Tensor
+from transmute.translation.inputs import ImageInput, tensor_and_alpha
+from transmute.translation.model import ModelCard, load_model, model_files
 
 
 class Translator:
-    """A trained translator: pictures of one domain in, pictures of the other out.
+    """A trained model that translates images from one domain to the other.
 
     Args:
-        model: A run folder or a model file.
-        step: Which of a run's models: newest, best (by what it was evaluated with in training), or the step.
-        direction: a_to_b or b_to_a, where the run has both; None takes the first there is.
-        device: Where to compute; auto takes a GPU where there is one.
-        noise: Keep dropout on, as pix2pix does: each translation is another.
-        precision: float32 or bfloat16; auto is bfloat16 where the device is fast at it, which halves the time
-            and moves pixels by about one level of 255.
+        model: A run folder, a folder of model files, or a model file.
+        direction: `a_to_b` or `b_to_a`. The default is the first that the model has.
+        step: Which of a run's models: `newest`, `best` (by evaluations during training), or a step.
+        device: `cpu`, `cuda`, or `auto`, which uses a GPU if there is one.
+        noise: Keep dropout on, as in pix2pix, so that each translation of an image differs.
+        precision: `float32`, `bfloat16`, or `auto`, which uses bfloat16 where the device computes
+            it fast. That halves the time and changes pixels by about one level of 255.
+        generator: Config class of a generator that is not part of the package, or its
+            `FILE.py:NAME`. Needed if the model uses one: a model file never imports code.
 
     Attributes:
-        card: What the model file says of itself.
-        precision, why: What it computes in, and the reason.
-        network: The plain module, float (batch, channels, height, width) in [-1, 1] to the same.
+        card: The header of the model file.
+        network: The generator, from (batch, channels, height, width) in [-1, 1] to the same.
+        device: Where it computes.
+        precision: `float32` or `bfloat16`.
+        precision_reason: Why this precision is used.
+
+    Raises:
+        UserError: If there is no such model, or if it cannot be used here.
 
     Example:
-        translate = Translator("runs/horse2zebra")
-        translate("horse.jpg").save("zebra.jpg")
+        >>> translate = Translator("runs/horse2zebra")  # doctest: +SKIP
+        >>> translate("horse.jpg").save("zebra.jpg")  # doctest: +SKIP
     """
 
     def __init__(
@@ -53,153 +61,170 @@ class Translator:
         device: str = "auto",
         noise: bool = False,
         precision: str = "auto",
+        generator: str | type[GeneratorConfig] | None = None,
     ) -> None:
-        path = Path(model)
-        if path.is_dir():
-            path = _model_in(path, direction, step)
-        elif not path.exists():
-            raise UserError(f"there is no run folder or model file {path}")
-        elif step != "newest":
-            raise UserError(f"{path} is one model, of which no step can be chosen: name the run folder")
-        card, network = load_model(path, noise=noise)
-        if direction is not None and direction != card.direction:
-            raise UserError(f"{path} translates {card.direction}, not {direction}")
-        self._use(card, network, torch.device(chosen_device(device)), precision)
+        files = model_files(Path(model), step)
+        file = next((file for file in files if file.stem == direction), files[0])
+        if isinstance(generator, str):
+            loaded = plugins.load_class(generator, GeneratorConfig)
+            generator = cast("type[GeneratorConfig]", loaded)
+        card, network = load_model(file, noise=noise, outside=[generator] if generator else [])
+        if direction not in (None, card.direction):
+            raise UserError(f"{model} has no model for {direction}, only for {card.direction}")
+        if generator is not None and not isinstance(card.generator, generator):
+            raise UserError(
+                f"{file} uses the network {card.generator.name!r}, not the one in `generator`. "
+                "Omit `generator`"
+            )
+        self._prepare(card, network, torch.device(select_device(device)), precision)
 
     @classmethod
-    def of(cls, card: ModelCard, network: nn.Module, device: torch.device, *, precision: str = "float32") -> Translator:
-        """A translator of a network in memory, made ready by `transmute.translation.model.ready`."""
-        translator = cls.__new__(cls)
-        translator._use(card, network, device, precision)
-        return translator
-
-    def _use(self, card: ModelCard, network: nn.Module, device: torch.device, precision: str) -> None:
-        self.card, self.network, self.device = card, network.to(device), device
-        self.precision, self.why = chosen_precision(precision, device)
-
-    @overload
-    def __call__(self, pictures: Picture, *, size: Size | int | None = None, half: str | None = None) -> Image.Image: ...
-    @overload
-    def __call__(self, pictures: Sequence[Picture], *, size: Size | int | None = None, half: str | None = None) -> list[Image.Image]: ...
-    def __call__(
-        self, pictures: Picture | Sequence[Picture], *, size: Size | int | None = None, half: str | None = None
-    ) -> Image.Image | list[Image.Image]:
-        """Translates a picture, or each of a list or tuple.
+    def of(cls, card: ModelCard, network: nn.Module, device: torch.device) -> Translator:
+        """Creates a translator from a network in memory, in float32.
 
         Args:
-            pictures: A path, a PIL image, a uint8 array (height, width[, channels]), or a float tensor ([1,] channels, height, width) in [-1, 1].
-            size: N or "WIDTHxHEIGHT" to work at, and to give back; None keeps the picture's size.
-            half: "left" or "right" of files and PIL images that hold two pictures side by side; None for the whole.
+            card: Description of the network.
+            network: From `transmute.translation.model.inference_copy`.
+            device: Where to compute.
+        """
+        translator = cls.__new__(cls)
+        translator._prepare(card, network, device, "float32")
+        return translator
+
+    def _prepare(
+        self, card: ModelCard, network: nn.Module, device: torch.device, precision: str
+    ) -> None:
+        self.card, self.network, self.device = card, network.to(device), device
+        self.precision, self.precision_reason = select_precision(precision, device)
+
+    @overload
+    def __call__(
+        self, images: ImageInput, *, size: Size | int | None = None, half: str | None = None
+    ) -> Image.Image:
+        """Translates an image."""
+
+    @overload
+    def __call__(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        size: Size | int | None = None,
+        half: str | None = None,
+    ) -> list[Image.Image]:
+        """Translates each image in a list or tuple."""
+
+    def __call__(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        *,
+        size: Size | int | None = None,
+        half: str | None = None,
+    ) -> Image.Image | list[Image.Image]:
+        """Translates an image, or each image in a list or tuple.
+
+        Args:
+            images: Paths, PIL images, arrays or tensors, as described for
+                `transmute.translation.inputs.ImageInput`.
+            size: Resize images to this size before translation, as N or "WIDTHxHEIGHT" in pixels.
+                By default, each image keeps its size.
+            half: `left` or `right` half of images that show a pair side by side; None for all of
+                the image. Not for tensors.
 
         Returns:
-            A PIL image of mode RGB or L (RGBA or LA where the input has an alpha channel), or a list of them.
+            A PIL image of mode RGB or L (RGBA or LA if the input has an alpha channel), or a list
+            of them.
 
         Raises:
-            UserError: If something given is no picture.
+            UserError: If an input is not an image that the model can translate.
         """
-        if isinstance(pictures, (list, tuple)):
-            return [self._translated(picture, size, half) for picture in pictures]
-        if isinstance(pictures, Sequence) and not isinstance(pictures, str):
-            raise UserError(f"pictures should be one picture, or a list or tuple of them, but this is of type {type(pictures).__name__}")
-        return self._translated(pictures, size, half)
-
-    def _translated(self, picture: Picture, size: Size | int | None, half: str | None) -> Image.Image:
-        images, alpha = self._opened(picture, half)
+        if isinstance(images, (list, tuple)):
+            return [self(image, size=size, half=half) for image in images]
+        lab = self.card.colors == "lab"
+        tensor, alpha = tensor_and_alpha(
+            images,
+            channels=3 if lab else self.card.in_channels,
+            background=self.card.preprocess.background,
+            half=half,
+        )
         if size is not None:
-            resample = Image.Resampling.BICUBIC
-            images = to_tensor(to_picture(images).resize(width_and_height(size), resample))
-            alpha = alpha and alpha.resize(width_and_height(size), resample)
-        if self.card.colors == "lab":
-            lightness, _ = to_lab(images)
-            result = to_picture(to_rgb(lightness, self.translate(lightness).cpu()))
+            resized = to_pil(tensor).resize(width_and_height(size), Image.Resampling.BICUBIC)
+            tensor = to_tensor(resized)
+        if lab:
+            lightness, _ = to_lab(tensor)
+            outputs = to_rgb(lightness, self.translate(lightness).cpu())
         else:
-            result = to_picture(self.translate(images))
+            outputs = self.translate(tensor)
+        output = to_pil(outputs)
         if alpha is not None:
-            result.putalpha(alpha)
-        return result
-
-    def _opened(self, picture: Picture, half: str | None) -> tuple[Images, Image.Image | None]:
-        channels, background = 3 if self.card.colors == "lab" else self.card.in_channels, self.card.preprocess.background
-        match picture:
-            case torch.Tensor():
-                images = picture.float()[None] if picture.ndim == 3 else picture.float()
-                if images.ndim != 4 or images.shape[:2] != (1, channels) or 0 in images.shape or not picture.is_floating_point():
-                    wanted = f"a tensor should be float ({channels}, height, width) in [-1, 1]"
-                    raise UserError(f"{wanted}, but is {tuple(picture.shape)} of {picture.dtype}; .translate takes batches")
-                return images, None
-            case np.ndarray() if picture.dtype != np.uint8:
-                raise UserError(f"an array should be uint8, but is {picture.dtype}")
-            case np.ndarray() if picture.ndim not in (2, 3) or picture.size == 0 or picture.shape[2:] not in ((), (1,), (3,), (4,)):
-                raise UserError(f"an array should be (height, width[, 1, 3 or 4]), but is {picture.shape}")
-            case np.ndarray():
-                picture = Image.fromarray(picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture)
-        if channels not in (1, 3):
-            raise UserError(f"this model takes {channels} channels, which no picture has here: give a tensor to .translate")
-        if not isinstance(picture, (str, Path, Image.Image)):
-            raise UserError(f"a picture is a path, a PIL image, an array or a tensor, but this is of type {type(picture).__name__}")
-        source = Path(picture) if isinstance(picture, str) else picture
-        opened, alpha = open_picture(source, channels=channels, background=background, half=half)
-        return to_tensor(opened), alpha
+            output.putalpha(alpha.resize(output.size, Image.Resampling.BICUBIC))
+        return output
 
     @torch.inference_mode()
     def translate(self, images: Images) -> Images:
-        """Tensors of any height and width: padded by reflection to what the network takes, and cropped back.
+        """Translates a batch of tensors of any height and width.
+
+        Images are padded by reflection to a size that the network accepts. Outputs are cropped.
 
         Args:
             images: (batch, channels, height, width) in [-1, 1].
 
         Returns:
-            The same size, on the network's device.
+            (batch, channels, height, width) in [-1, 1], on the translator's device.
         """
         height, width = images.shape[-2:]
         generator = self.card.generator
-        rows, columns = (reflected(side, generator.stride, generator.smallest).to(self.device) for side in (height, width))
+        rows, columns = (
+            reflection_indices(length, generator.stride, generator.min_size).to(self.device)
+            for length in (height, width)
+        )
         padded = images.to(self.device).index_select(2, rows).index_select(3, columns)
+        # In a batch, images would share batch norm statistics.
+        batches = padded.split(1) if self.card.per_image_statistics else [padded]
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
+        ):
+            outputs = torch.cat([self.network(batch) for batch in batches])
         top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
-        # A batch would share its statistics where each picture is to have its own.
-        parts = padded.split(1) if self.card.own_statistics else [padded]
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            translated = torch.cat([self.network(part) for part in parts])
-        return translated[:, :, top : top + height, left : left + width]
+        return outputs[:, :, top : top + height, left : left + width]
 
 
-def translators(model: str | Path, *, step: int | str = "newest", device: str = "auto") -> dict[str, Translator]:
-    """The translators in a run, a folder of model files or one of them, by direction; in float32, for figures that do not depend on the device."""
-    path = Path(model)
-    if not path.is_dir():
-        one = Translator(path, step=step, device=device, precision="float32")
-        return {one.card.direction: one}
-    folder = _model_in(path, None, step).parent
-    return {file.stem: Translator(file, device=device, precision="float32") for file in sorted(folder.glob("*_to_*.safetensors"))}
+def translators(
+    model: str | Path,
+    *,
+    step: int | str = "newest",
+    device: str = "auto",
+    generator: str | type[GeneratorConfig] | None = None,
+) -> dict[str, Translator]:
+    """Loads all translators of a model, in float32, so that metrics do not depend on the device.
+
+    Args:
+        model, step, device, generator: As for `Translator`.
+
+    Returns:
+        The translators by direction.
+    """
+    loaded = [
+        Translator(file, device=device, precision="float32", generator=generator)
+        for file in model_files(Path(model), step)
+    ]
+    return {translator.card.direction: translator for translator in loaded}
 
 
-def _model_in(folder: Path, direction: str | None, step: int | str) -> Path:
-    """The file of a direction in a folder of model files, else in a run (or one of its folders of models)."""
-    found = sorted(path.stem for path in folder.glob("*_to_*.safetensors"))
-    if found and (direction or found[0]) not in found:
-        raise UserError(f"{folder} has no model for {direction}: it has {' and '.join(found)}")
-    if found and step != "newest":
-        raise UserError(f"{folder} holds the models of one step, so none can be chosen: name the run folder")
-    if found:
-        return folder / f"{direction or found[0]}.safetensors"
-    inside = {"models": folder.parent}.get(folder.name, folder.parent.parent if folder.parent.name == "models" else folder)
-    if not Run(inside).exists() and not Run(inside).models() and list(folder.glob("*.pth")):
-        raise UserError(f"{folder} holds files of another tool: make model files of them with 'transmute import {folder}'")
-    return Run(inside).model_file(direction, step)
+def reflection_indices(length: int, stride: int, min_size: int) -> torch.Tensor:
+    """Indices that pad a side to a multiple of `stride`, at least `min_size`, by reflection.
 
+    The padding is equal on both ends, up to a pixel. If it is longer than the side, the reflection
+    is reflected again.
 
-def reflected(length: int, stride: int, smallest: int) -> torch.Tensor:
-    """Indices that extend a side to a multiple of the stride, not below the smallest, by reflection, equally on both ends.
+    Args:
+        length: Pixels of the side.
+        stride: The padded side is a multiple of this.
+        min_size: Shortest padded side.
 
-    A reflection may be longer than the side itself, which then is mirrored again and again.
-
-    >>> reflected(3, 4, 8).tolist()
+    >>> reflection_indices(3, 4, 8).tolist()
     [2, 1, 0, 1, 2, 1, 0, 1]
     """
-    padded = -(-max(length, smallest) // stride) * stride
+    padded = -(-max(length, min_size) // stride) * stride
     before = (padded - length) // 2
-    if length == 1:
-        return torch.zeros(padded, dtype=torch.long)
-    period = 2 * (length - 1)
-    place = (torch.arange(padded) - before) % period
-    return torch.where(place < length, place, period - place)
+    indices = np.pad(np.arange(length), (before, padded - length - before), mode="reflect")
+    return torch.from_numpy(indices)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from transmute.config.data import PreprocessConfig, SourceConfig
+from transmute.data.layout import DataSet, recognize
+from transmute.data.preprocess import Geometry
+from transmute.data.scan import decode_all, require_usable
+from transmute.data.stream import readers
+from transmute.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two domains of three images. In the first, one is truncated and one is text."""
+    for domain in "AB":
+        for index in range(3):
+            path = tmp_path / f"train{domain}" / f"{index}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.effect_noise((32, 32), 50).save(path)
+    whole = (tmp_path / "trainA/0.png").read_bytes()
+    (tmp_path / "trainA/0.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "trainA/1.png").write_text("not an image")
+    return tmp_path
+
+
+def check(
+    folder: Path, *, skip_bad: bool, paired: bool = False, mode: Any = "none", size: str = "16x16"
+) -> tuple[DataSet, list[str]]:
+    lines: list[str] = []
+    preprocess, source = PreprocessConfig(mode=mode), SourceConfig()
+    data = recognize(folder, source, paired=paired)
+    both = readers(Geometry.of(preprocess, size, 4), preprocess, source)
+    usable, _ = require_usable(data, both, paired=paired, skip_bad=skip_bad, say=lines.append)
+    return usable, lines
+
+
+def test_all_bad_images_are_listed_with_their_reasons(folder: Path) -> None:
+    with pytest.raises(UserError) as error:
+        check(folder, skip_bad=False)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("2 images cannot be used")
+    assert "0.png cannot be read: " in lines[1]
+    assert "truncated" in lines[1]
+    assert "1.png is not an image that can be read" in lines[2]
+
+
+def test_skip_bad_skips_bad_images_and_reports_them(folder: Path) -> None:
+    data, lines = check(folder, skip_bad=True)
+    assert [len(side) for side in data.train] == [1, 3]
+    assert lines[0] == "checking all 6 training images before the first step"
+    assert lines[-1].startswith("skipped 2 bad images")
+
+
+def test_a_bad_image_is_left_out_with_its_partner(folder: Path) -> None:
+    data, _ = check(folder, skip_bad=True, paired=True)
+    assert [[source.path.name for source in side] for side in data.train] == [["2.png"], ["2.png"]]
+
+
+def test_images_too_small_for_the_crop_are_bad(folder: Path) -> None:
+    with pytest.raises(UserError, match="is 32x32 before the crop, smaller than 48x16"):
+        check(folder, skip_bad=False, mode="crop", size="48x16")
+
+
+def test_pairs_of_different_sizes_are_bad(folder: Path) -> None:
+    Image.new("RGB", (32, 24)).save(folder / "trainB/2.png")
+    with pytest.raises(UserError) as error:
+        check(folder, skip_bad=False, paired=True)
+    assert "3 images cannot be used" in str(error.value)
+    assert "differ in size: 32x32 and 32x24 after preprocessing" in str(error.value)
+
+
+def test_both_halves_of_a_file_are_decoded_at_once(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    Image.new("RGB", (33, 8), "red").save(tmp_path / "train/x.png")
+    data = recognize(tmp_path, SourceConfig(), paired=True)
+    decoded = decode_all([*data.train[0], *data.train[1]], lambda source, image, alpha: image)
+    assert list(decoded) == [*data.train[0], *data.train[1]]
+    for source, image in decoded.items():
+        assert image.tobytes() == source.open()[0].tobytes()  # pyright: ignore
+
+
+def test_a_domain_without_usable_images_is_an_error(folder: Path) -> None:
+    (folder / "trainA/2.png").write_bytes(b"")
+    with pytest.raises(UserError, match="no image is left in domain a"):
+        check(folder, skip_bad=True)
+
+
+def test_the_sizes_in_training_are_returned(animals: Path, folder: Path) -> None:
+    preprocess = PreprocessConfig(mode="none")
+    geometry = Geometry.of(preprocess, "16x16", 4)
+
+    def sizes(folder: Path) -> set[tuple[int, int]]:
+        source = SourceConfig()
+        data, both = recognize(folder, source, paired=False), readers(geometry, preprocess, source)
+        return require_usable(data, both, paired=False, skip_bad=True, say=lambda line: None)[1]
+
+    assert sizes(animals) == {(16, 16)}
+    Image.new("RGB", (21, 16)).save(folder / "trainA/0.png")
+    assert sizes(folder) == {(20, 16), (32, 32)}

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.translation.models import load_translator, random_image
+from transmute.errors import UserError
+from transmute.translation.files import find_inputs, translate_file
+
+
+def translate_folder(model: Path, folder: Path, out: Path) -> list[str | None]:
+    translator = load_translator(model)
+    targets = find_inputs([str(folder)], out)
+    return [translate_file(translator, source, target) for source, target in targets.items()]
+
+
+def test_translations_keep_subfolder_name_format_and_size(model: Path, tmp_path: Path) -> None:
+    names = ["a.png", "b.JPG", "deep/c.webp", "deep/er/d.tif", "e.bmp", "f.gif", "g.ppm"]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        random_image(21, 17).save(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    assert translate_folder(model, tmp_path / "in", out) == [None] * len(names)
+    written = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
+    assert sorted(written) == sorted(names)
+    for name in names:
+        with Image.open(tmp_path / "in" / name) as before, Image.open(out / name) as after:
+            assert (after.size, after.format) == (before.size, before.format)
+
+
+def test_one_bad_image_does_not_stop_the_others(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_text("no image")
+    random_image(16, 16).save(tmp_path / "in" / "b.png")
+    bad, good = translate_folder(model, tmp_path / "in", tmp_path / "out")
+    assert good is None
+    assert bad is not None
+    assert "a.png is not a" in bad
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+
+
+def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "x.png", tmp_path / "out" / "x.png"
+    random_image(16, 16).save(source)
+    target.parent.mkdir()
+    target.write_text("unchanged")
+    translator = load_translator(model)
+    assert translate_file(translator, source, target, skip_existing=True) is None
+    assert target.read_text() == "unchanged"
+    assert translate_file(translator, source, target) is None
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_target_that_cannot_be_written_is_reported(model: Path, tmp_path: Path) -> None:
+    random_image(16, 16).save(tmp_path / "x.png")
+    (tmp_path / "file").touch()
+    problem = translate_file(
+        load_translator(model), tmp_path / "x.png", tmp_path / "file" / "x.png"
+    )
+    assert problem is not None
+    assert "x.png cannot be written" in problem
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Images in two folders, one with a subfolder and a text file."""
+    for name in ("in/a.png", "in/deep/b.png", "in/notes.txt", "other/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        random_image(4, 4).save(tmp_path / name, "PNG")
+    return tmp_path
+
+
+def test_inputs_are_files_folders_and_patterns(folders: Path) -> None:
+    out = folders / "out"
+    targets = find_inputs([str(folders / "in"), str(folders / "in" / "a.png")], out)
+    assert targets == {
+        folders / "in" / "a.png": out / "a.png",
+        folders / "in" / "deep" / "b.png": out / "deep" / "b.png",
+    }
+    assert len(find_inputs([str(folders / "in" / "**" / "*")], out)) == 2
+
+
+def test_inputs_without_images_are_refused(folders: Path) -> None:
+    out = folders / "out"
+    (folders / "image").write_bytes((folders / "in" / "a.png").read_bytes())
+    with pytest.raises(UserError, match="image does not have the file extension of an image"):
+        find_inputs([str(folders / "image")], out)
+    with pytest.raises(UserError, match=r"there is no image or folder .*nothing"):
+        find_inputs([str(folders / "nothing*.png")], out)
+    (folders / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty contains no images. Known extensions: .*png"):
+        find_inputs([str(folders / "empty")], out)
+
+
+def test_no_image_is_overwritten(folders: Path) -> None:
+    with pytest.raises(UserError, match=r"would both be written to .*each with its own `out`"):
+        find_inputs([str(folders / "in"), str(folders / "other")], folders / "out")
+    with pytest.raises(
+        UserError, match=r"overwritten by its own translation. Choose another `out`"
+    ):
+        find_inputs([str(folders / "in")], folders / "in")
+
+
+def test_earlier_translations_in_an_input_folder_are_not_inputs(folders: Path) -> None:
+    assert list(find_inputs([str(folders / "in")], folders / "in" / "deep")) == [
+        folders / "in" / "a.png"
+    ]
+    (folders / "in" / "a.png").unlink()
+    with pytest.raises(UserError, match=r"in contains no images outside of .*deep"):
+        find_inputs([str(folders / "in")], folders / "in" / "deep")

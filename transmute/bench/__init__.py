@@ -1,1 +1,0 @@
-"""How fast a training step is on this machine, beside a step as the original computes it."""

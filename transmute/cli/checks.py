@@ -1,0 +1,153 @@
+"""The checks of `transmute doctor`: software, devices, memory, disk and optional packages."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+import transmute
+from transmute.batch import Batch
+from transmute.config.methods import CycleGANConfig
+from transmute.config.networks import PatchGANConfig, ResNetConfig
+from transmute.config.training import AdamConfig
+from transmute.device import Check, check_kernels, check_numbers, select_precision
+from transmute.errors import first_line
+from transmute.metrics.pretrained import available
+from transmute.training.trainer import Trainer
+
+GIGABYTE = 1024**3
+
+
+def all_checks(folder: Path) -> Iterator[Check]:
+    """Yields all checks, in the order of the table.
+
+    Args:
+        folder: Folder for runs.
+    """
+    yield from check_software()
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for device in [torch.device("cpu"), *(torch.device("cuda", index) for index in range(gpus))]:
+        yield check_device(device)
+        yield from check_kernels(device)
+        yield from check_numbers(device)
+        yield check_step(device)
+    yield from check_resources(folder)
+    for name, tool in (("tensorboard", "TensorBoard"), ("wandb", "Weights & Biases")):
+        use = f"curves and samples in {tool} (`log={name}`)"
+        try:
+            yield Check(name, f"{importlib.metadata.version(name)}: {use}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(name, "not installed", None, f"pip install {name} for {use}")
+    names = [f"{name}{' with LPIPS' if lpips else ''}" for name, lpips in available().items()]
+    yield Check(
+        "feature networks",
+        ", ".join(names) or "none",
+        None,
+        "" if names else "transmute evaluate downloads them; `metrics.features=texture` needs none",
+    )
+
+
+def check_software() -> list[Check]:
+    """The versions of Transmute, Python and torch."""
+    cuda, version = torch.version.cuda, torch.__version__
+    build = f"CUDA {cuda}" if cuda else "ROCm" if torch.version.hip else "CPU only"
+    return [
+        Check("transmute", transmute.__version__),
+        Check("python", f"{platform.python_version()} on {platform.platform()}"),
+        Check(
+            "torch",
+            f"{version} ({build})",
+            (2, 8) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 14),
+            "Install torch 2.8 to 2.13, the versions that Transmute is tested with",
+        ),
+    ]
+
+
+def check_device(device: torch.device) -> Check:
+    """The name of a device, and the precision that suits it."""
+    precision, reason = select_precision("auto", device)
+    name = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        name = f"{properties.name}, {properties.total_memory / GIGABYTE:.0f} GiB"
+    return Check(str(device), f"{name}; {precision}: {reason}")
+
+
+def check_step(device: torch.device) -> Check:
+    """Compares the losses of two training steps of a small CycleGAN with float64 on the CPU."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        expected = _two_steps(torch.device("cpu"), torch.float64)
+        try:
+            losses = _two_steps(device, torch.float32)
+            error = ((losses - expected).abs() / expected.abs()).max().item()
+            result = f"losses within {error:.1e} of those in float64 on the CPU"
+        except RuntimeError as exception:
+            error, result = float("nan"), first_line(exception)
+    return Check(
+        "training step",
+        result,
+        error < 2e-2,  # False if it is NaN
+        f"{device} cannot train. Install another build of torch, or set `device=cpu`",
+    )
+
+
+def _two_steps(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """The losses of two training steps, float64, on the CPU."""
+    torch.manual_seed(0)
+    config = CycleGANConfig(
+        generator=ResNetConfig(width=8, blocks=1),
+        discriminator=PatchGANConfig(width=8, layers=1),
+        history=0,
+    )
+    trainer = Trainer(config.build(3, 3, (32, 32)).to(device, dtype), AdamConfig())
+    batch = Batch(*(torch.rand(2, 1, 3, 32, 32) * 2 - 1).to(device, dtype))
+    losses = [loss for _ in range(2) for loss in trainer.step([batch]).values()]
+    return torch.stack(losses).double().cpu()
+
+
+def check_resources(folder: Path) -> Iterator[Check]:
+    """Checks disk, memory and open files, as far as the system reports them.
+
+    Args:
+        folder: Folder for runs, which may not exist yet.
+    """
+    path = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(path).free / GIGABYTE
+    yield Check(
+        "disk",
+        f"{free:.1f} GiB free at {path}",
+        free > 2,
+        "Free some space, or choose another folder with `run`. A checkpoint takes 0.4 GB",
+    )
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIGABYTE
+        yield Check(
+            "memory",
+            f"{total:.1f} GiB",
+            total > 2,
+            "Use a machine with more memory. The default recipe needs 2 GiB",
+        )
+    if Path("/dev/shm").is_dir():
+        free = shutil.disk_usage("/dev/shm").free / GIGABYTE
+        yield Check(
+            "shared memory",
+            f"{free:.2f} GiB free",
+            free > 0.2,
+            "Start containers with --shm-size 1g, or set `data.workers=0`",
+        )
+    with contextlib.suppress(ImportError):  # not on Windows
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = limit == resource.RLIM_INFINITY
+        yield Check(
+            "open files",
+            "unlimited" if unlimited else str(limit),
+            unlimited or limit >= 1024,
+            "Raise the limit: ulimit -n 4096",
+        )

@@ -1,0 +1,189 @@
+"""Frozen settings, their alternatives, and YAML files."""
+
+import difflib
+import re
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from transmute.errors import UserError
+
+
+@dataclass(frozen=True)
+class Argument:
+    """Annotation that describes how a setting is passed on the command line."""
+
+    metavar: str | None = None
+    """Placeholder of the value. By default, the choices, N, or the setting's name."""
+    name: str | None = None
+    """Name of the flag, by default that of the setting. If empty, the flags of nested settings
+    have no prefix."""
+    positional: bool = False
+    """An argument instead of a flag."""
+
+
+class Settings(BaseModel):
+    """Frozen settings. Unknown keys are errors; the docstring under a field is its `--help`."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UserError(_sentence(error, list(type(self).model_fields))) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with some fields changed. The copy is validated."""
+        return type(self)(**{**dict(self), **changes})
+
+    def updated(self, changes: Mapping[str, Any]) -> Self:
+        """Returns a copy with nested changes, such as those from a YAML file or from flags.
+
+        Choosing another kind replaces all of the old kind's settings:
+        `{"generator": "unet"}` or `{"generator": {"name": "unet", "width": 32}}`.
+        """
+        values = dict(self)
+        for name, change in changes.items():
+            current = values.get(name)
+            if isinstance(current, Kind) and isinstance(change, str):
+                change = {"name": change}
+            if isinstance(current, Settings) and isinstance(change, Mapping):
+                kind = current.name if isinstance(current, Kind) else None
+                change = current.updated(change) if change.get("name", kind) == kind else change
+            values[name] = change
+        return type(self)(**values)
+
+
+class Kind(Settings, ABC):
+    """Settings of one of several alternatives.
+
+    A subclass declares its name as `name: Literal["resnet"] = "resnet"`; the flag
+    `--method.generator resnet` chooses it.
+    """
+
+    name: Any
+
+    def arguments(self) -> dict[str, Any]:
+        """The settings without `name`, as keyword arguments."""
+        return {name: value for name, value in self if name != "name"}
+
+
+def choice(*kinds: type[Kind], aliases: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+    """Validator of a field whose value is a built-in or a user-defined kind.
+
+    User-defined kinds are passed as objects: a name in a file never imports code.
+
+    Args:
+        kinds: The built-in alternatives.
+        aliases: Other names, with the settings that they stand for.
+    """
+    known = {kind.model_fields["name"].default: kind for kind in kinds}
+
+    def chosen(value: object) -> object:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping):
+            return value
+        value = {**value, **(aliases or {}).get(str(value.get("name")), {})}
+        if value.get("name") not in known:
+            names = ", ".join([*known, *(aliases or {})])
+            raise ValueError(f"unknown kind {value.get('name')!r}. Choose one of: {names}")
+        return known[value["name"]](**value)
+
+    return BeforeValidator(chosen)
+
+
+def _sentence(error: ValidationError, fields: list[str]) -> str:
+    """The first finding of a pydantic error as one sentence."""
+    finding = error.errors()[0]
+    place = ".".join(str(part) for part in finding["loc"])
+    message = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(place, fields, n=1)
+        hint = f"Did you mean `{close[0]}`?" if close else f"Known settings: {', '.join(fields)}"
+        return f"unknown setting {place!r}. {hint}"
+    if finding["type"] == "value_error":
+        return re.sub("^unknown kind", f"unknown `{place}`", message)
+    if finding["type"] == "missing":
+        return f"`{place}` is required"
+    expected = re.sub(
+        r"^\w+ (?=should )| valid(?= )| after validation|, (unable|got|not) .*", "", message
+    ).replace(" a integer", " an integer")
+    return f"`{place}` {expected}, but is {finding['input']!r}"
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their full names, such as `method.cycle_a`."""
+    result = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        result |= flattened(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return result
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their full names, as nested dictionaries: the inverse of `flattened`."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        *outer, last = name.split(".")
+        inner = result
+        for key in outer:
+            inner = inner.setdefault(key, {})
+        inner[last] = value
+    return result
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The settings in which two nested dictionaries differ, as `method.cycle_a: 10.0 -> 5.0`."""
+    before, after = flattened(old), flattened(new)
+    return [
+        f"{name}: {before.get(name)} -> {after.get(name)}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    ]
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Reads the settings in a YAML (or JSON) file as nested dictionaries.
+
+    Raises:
+        UserError: If the file is missing, is not YAML, or does not contain a mapping.
+    """
+    import yaml  # slow, and --help does not need it
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UserError(f"{path} does not contain settings. Write lines such as 'batch: 4'")
+    return values
+
+
+def width_and_height(size: object) -> tuple[int, int]:
+    """The two numbers of a size: 256, "256", "512x256" or [512, 256].
+
+    Raises:
+        UserError: If it is not a size.
+    """
+    text = "x".join(map(str, size)) if isinstance(size, list | tuple) else str(size)
+    match = re.fullmatch(r"\s*0*([1-9]\d{0,4})(?:\s*[xX]\s*0*([1-9]\d{0,4}))?\s*", text)
+    if not match:
+        raise UserError(
+            f"a size is N or WIDTHxHEIGHT in pixels, of up to five digits (256, 512x256), "
+            f"but this is {size!r}"
+        )
+    return int(match[1]), int(match[2] or match[1])
+
+
+Size = Annotated[str, BeforeValidator(lambda size: "{}x{}".format(*width_and_height(size)))]
+"""Width and height in pixels, written `WIDTHxHEIGHT`. A single number means a square."""

@@ -1,0 +1,241 @@
+"""Checks a whole data set: what is wrong, what is unusual, and what to do about it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from transmute.config.data import SourceConfig
+from transmute.data.duplicates import find_near_duplicates
+from transmute.data.layout import DataSet, by_stem, recognize
+from transmute.data.scan import Record, Subset, read_subsets, relative_name
+from transmute.images import EXTENSIONS, ImageError, find_images
+
+_DEFAULT_SIZE = 256  # pixels, of the recipes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem, which harms training or its evaluation, or a remark, which may be intended.
+
+    Attributes:
+        message: The finding.
+        advice: How to fix it.
+        count: Number of files.
+        files: Names of the first ten.
+    """
+
+    level: Literal["problem", "remark"]
+    message: str
+    advice: str
+    count: int
+    files: list[str]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A data set and its findings, problems first."""
+
+    description: str
+    subsets: list[Subset]
+    findings: list[Finding]
+
+
+def _stored_gray(image: Record) -> bool:
+    return image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+
+
+_NO_COLOR = "Remove them, or the translator learns that some images have no color"
+_GRAY_CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
+    ("are stored as grayscale", _stored_gray, _NO_COLOR),
+    (
+        "look gray, although they are stored in color",
+        lambda image: image.is_gray and not _stored_gray(image),
+        _NO_COLOR,
+    ),
+]
+"""Properties that are unusual unless all images have them, and what to do about them."""
+_CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
+    (
+        "are partly transparent",
+        lambda image: image.is_transparent,
+        "Training puts white under them. Choose another color with `preprocess.background`",
+    ),
+    (
+        "are stored in CMYK, for printing",
+        lambda image: image.mode == "CMYK",
+        "Training converts them to sRGB. Check whether their colors are right",
+    ),
+    (
+        "are stored with 16 bits",
+        lambda image: image.mode.startswith("I"),
+        "Training uses 8 of them. Rescale images that do not use the full range",
+    ),
+]
+"""Properties that are always unusual, and what to do about them."""
+
+
+def audit(
+    folder: Path | None, *, a: Path | None = None, b: Path | None = None, paired: bool = False
+) -> Audit:
+    """Decodes every image of a data set, training and held out, and checks the data set as a whole.
+
+    Args:
+        folder: The data set, in any layout that `recognize` supports. None if `a` and `b` are set.
+        a, b: Folders of the domains.
+        paired: Images with the same name form a pair. Images side by side in one file always do.
+
+    Raises:
+        UserError: If no layout fits, a domain is empty, or no pairs match.
+    """
+    source = SourceConfig(a=a, b=b, skip_bad=True)
+    data = recognize(folder, source, paired=paired)
+    description, halves = data.description, data.train[0][0].half is not None
+    if paired and not halves:
+        data = recognize(folder, source, paired=False)  # also images without a partner
+    subsets = read_subsets(data, folder)
+    domains = zip(subsets[::2], subsets[1::2], strict=True) if paired and not halves else ()
+    findings = [
+        *_unusable_files(data, folder, subsets),
+        *_duplicates(subsets, paired=paired or halves),
+        *_numbers(subsets),
+        *(finding for subset in subsets for finding in _unusual_images(subset)),
+        *(finding for both in domains for finding in _unmatched(*both)),
+    ]
+    return Audit(description, subsets, sorted(findings, key=lambda finding: finding.level))
+
+
+def _listed(
+    level: Literal["problem", "remark"], message: str, advice: str, files: Iterable[str]
+) -> Iterator[Finding]:
+    """A finding whose message begins with the number of its files, if there are any."""
+    if files := list(dict.fromkeys(files)):
+        yield Finding(level, f"{len(files)} {message}", advice, len(files), files[:10])
+
+
+def _unusable_files(data: DataSet, folder: Path | None, subsets: list[Subset]) -> Iterator[Finding]:
+    results = [result for subset in subsets for result in subset.results.values()]
+    yield from _listed(
+        "problem",
+        "images cannot be read",
+        "Repair or remove them, or set `data.skip_bad` to skip them in training",
+        [str(result) for result in results if isinstance(result, ImageError)],
+    )
+    files = [path for place in data.folders for path in find_images(place, any_extension=True)]
+    yield from _listed(
+        "remark",
+        "files do not have a known image extension, and training does not use them",
+        "Convert or rename those that are images",
+        [relative_name(folder, path) for path in files if path.suffix.lower() not in EXTENSIONS],
+    )
+
+
+def _duplicates(subsets: list[Subset], *, paired: bool) -> Iterator[Finding]:
+    for subset in subsets:
+        yield from _listed(
+            "remark",
+            f"of {len(subset.records)} images of {subset.name} are duplicates of others in it",
+            "Keep one of each, unless it should count more often",
+            _near_duplicates(subset.records),
+        )
+    for train, test in zip(subsets[:2], subsets[2:], strict=False):  # there may be no held-out ones
+        yield from _listed(
+            "problem",
+            f"of {len(test.records)} held-out images of {test.name} are duplicates of images in "
+            f"{train.name}",
+            "Remove them from one of the two. Otherwise evaluations are too optimistic",
+            _near_duplicates(test.records, train.records),
+        )
+    if not paired:  # partners may look alike
+        a, b = ([image for one in subsets[side::2] for image in one.records] for side in (0, 1))
+        yield from _listed(
+            "remark",
+            f"of {len(a)} images of the first domain are duplicates of images in the second",
+            "Remove them from the domain they do not belong to",
+            _near_duplicates(a, b),
+        )
+
+
+def _near_duplicates(*sides: list[Record]) -> list[str]:
+    """Names of duplicates in one list, or of images in two lists, identical ones first."""
+    found = find_near_duplicates(*([image.hash for image in side] for side in sides))
+    return [
+        f"{sides[0][one.image].name} and {sides[-1][one.other].name} ({one.kind})"
+        for one in sorted(found, key=lambda one: one.kind != "same")
+    ]
+
+
+def _numbers(subsets: list[Subset]) -> Iterator[Finding]:
+    (few, few_name), (many, many_name) = sorted(
+        (len(subset.records), subset.name) for subset in subsets[:2]
+    )
+    too_few = "A translator learns little more than these images. Some hundreds are better"
+    remarks = [
+        (few < 100, few, f"{few_name} has only {few} images", too_few),
+        (many < 100, many, f"{many_name} has only {many} images", too_few),
+        (
+            many > 10 * few > 0,
+            few,
+            f"{many_name} has {many / max(few, 1):.0f} times as many images as {few_name}",
+            f"Add images to {few_name}. Each of them is used that much more often",
+        ),
+        (
+            len(subsets) == 2,
+            0,
+            "no images are held out",
+            "Hold some out with transmute data split, to evaluate the translator on",
+        ),
+    ]
+    for applies, count, message, advice in remarks:
+        if applies:
+            yield Finding("remark", message, advice, count, [])
+
+
+def _unusual_images(subset: Subset) -> Iterator[Finding]:
+    images, of = subset.records, f"of {len(subset.records)} images of {subset.name}"
+    checks = _CHECKS if all(image.is_gray for image in images) else _GRAY_CHECKS + _CHECKS
+    for message, is_unusual, advice in checks:
+        unusual = [image for image in images if is_unusual(image)]
+        modes = ", ".join(dict.fromkeys(image.mode for image in unusual))
+        yield from _listed(
+            "remark", f"{of} {message} ({modes})", advice, [image.name for image in unusual]
+        )
+    yield from _listed(
+        "remark",
+        f"{of} are smaller than {_DEFAULT_SIZE} pixels, the default size",
+        "Train with a smaller `size`. Otherwise they are enlarged and look blurred",
+        [str(image) for image in images if min(image.size) < _DEFAULT_SIZE],
+    )
+    shapes = sorted((image.size[0] / image.size[1], image.name) for image in images)
+    if shapes and shapes[-1][0] > 1.05 * shapes[0][0]:
+        yield Finding(
+            "remark",
+            f"images of {subset.name} have different proportions: width by height is "
+            f"{shapes[0][0]:.2f} to {shapes[-1][0]:.2f}",
+            "Training distorts them to one shape. `preprocess.mode=scale-width-and-crop`, or "
+            "transmute data resize --mode crop, keeps proportions",
+            len(images),
+            [shapes[0][1], shapes[-1][1]],
+        )
+
+
+def _unmatched(a: Subset, b: Subset) -> Iterator[Finding]:
+    """Images without a partner of the same name, and partners of different sizes."""
+    files_a, files_b = (by_stem(Path(one.name), map(Path, one.results)) for one in (a, b))
+    yield from _listed(
+        "problem",
+        f"images of {a.name} and {b.name} have no partner",
+        "Add the missing partners, or set `data.skip_bad` to skip these images in training",
+        [(files_a | files_b)[stem].as_posix() for stem in sorted(files_a.keys() ^ files_b.keys())],
+    )
+    records_a, records_b = ({one.name: one for one in side.records} for side in (a, b))
+    pairs = [
+        (records_a.get(files_a[stem].as_posix()), records_b.get(files_b[stem].as_posix()))
+        for stem in sorted(files_a.keys() & files_b.keys())
+    ]
+    yield from _listed(
+        "problem",
+        f"pairs of {a.name} and {b.name} differ in size",
+        "If they show the same scene, transmute data combine --resize makes them equal",
+        [f"{one} and {two}" for one, two in pairs if one and two and one.size != two.size],
+    )

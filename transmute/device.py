@@ -1,0 +1,159 @@
+"""Choosing a device and a precision, and checking that the device computes correctly."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from transmute.errors import RankError, UserError, first_line
+
+
+def select_device(device: str, count: int = 1) -> str:
+    """Returns cuda or cpu.
+
+    Args:
+        device: auto, cpu or cuda. auto is cuda if there is a GPU.
+        count: Number of devices needed.
+
+    Raises:
+        UserError: If there are fewer GPUs than needed.
+    """
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "cuda" and not available:
+        raise UserError(
+            "there is no usable CUDA device. Set `device=cpu`, or install a build of torch with "
+            "CUDA"
+        )
+    selected = device if device != "auto" else ("cuda" if available else "cpu")
+    if selected == "cuda" and count > available:
+        raise UserError(
+            f"{count} devices are needed, but there are {available} GPUs. Lower `devices`, or set "
+            "`device=cpu`"
+        )
+    return selected
+
+
+def select_precision(precision: str, device: torch.device) -> tuple[str, str]:
+    """Returns float32 or bfloat16, and the reason.
+
+    Args:
+        precision: auto, float32 or bfloat16. auto is bfloat16 if the device is fast at it.
+        device: The device.
+    """
+    if precision != "auto":
+        return precision, "as set"
+    if device.type == "cuda":
+        kind, fast = "GPU", torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.8
+        kind, fast = "CPU", capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    if fast:
+        return "bfloat16", f"this {kind} is fast at it"
+    return "float32", f"this {kind} has no fast bfloat16"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of a check.
+
+    Attributes:
+        name: The checked property.
+        result: The finding.
+        ok: Whether the finding is good; None if it does not matter.
+        advice: Advice if it is not good, or the benefit of an optional package.
+    """
+
+    name: str
+    result: str
+    ok: bool | None = None
+    advice: str = ""
+
+
+def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Whether a build of torch can run on a GPU.
+
+    Machine code (`sm_80`) runs on GPUs of the same major version and the same or a later minor
+    version. Code with an `a` (`sm_90a`) runs on that version only. PTX (`compute_80`) is compiled
+    for any later GPU.
+
+    Args:
+        capability: The GPU's compute capability, such as (8, 6).
+        architectures: The result of `torch.cuda.get_arch_list()`.
+    """
+    for kind, major, minor, exact in re.findall(
+        r"\b(sm|compute)_(\d+)(\d)(a?)f?\b", " ".join(architectures)
+    ):
+        version = (int(major), int(minor))
+        portable = not exact and (kind == "compute" or version[0] == capability[0])
+        if version == capability or (portable and version <= capability):
+            return True
+    return False
+
+
+def check_kernels(device: torch.device) -> Iterator[Check]:
+    """Checks whether this build of torch has code for a GPU. Nothing for other devices."""
+    if device.type == "cuda" and not torch.version.hip:  # AMD's GPUs have other names and rules
+        capability, built_for = torch.cuda.get_device_capability(device), torch.cuda.get_arch_list()
+        yield Check(
+            "kernels",
+            f"GPU of capability {capability[0]}.{capability[1]}, torch built for "
+            f"{', '.join(built_for)}",
+            has_kernels(capability, built_for),
+            "Install a build of torch for this GPU (https://pytorch.org/get-started). This one "
+            "fails on it, or computes black images",
+        )
+
+
+def _convolution(images: Tensor, kernel: Tensor) -> Tensor:
+    return nn.functional.conv2d(nn.functional.pad(images, (1, 1, 1, 1), mode="reflect"), kernel)
+
+
+def _instance_norm(images: Tensor, _: Tensor) -> Tensor:
+    return nn.functional.instance_norm(images + 3)
+
+
+def check_numbers(device: torch.device, *, bfloat16: bool = True) -> Iterator[Check]:
+    """Compares a convolution and an instance norm with float64 on the CPU. Takes milliseconds.
+
+    Args:
+        device: The device.
+        bfloat16: Check a convolution in bfloat16 too.
+    """
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 8, 32, 32, generator=random, dtype=torch.float64)
+    kernel = torch.randn(16, 8, 3, 3, generator=random, dtype=torch.float64) / 72**0.5
+    # GPUs may use TF32 for float32, with 10 bits and so errors of 5e-4; bfloat16 has 7, so 4e-3.
+    cases = (
+        ("convolution", _convolution, torch.float32, 5e-3),
+        ("instance norm", _instance_norm, torch.float32, 1e-3),
+        ("bfloat16", _convolution, torch.bfloat16, 3e-2),
+    )
+    for name, function, dtype, tolerance in cases[: 3 if bfloat16 else 2]:
+        expected = function(images, kernel)
+        try:
+            output = function(images.to(device, dtype), kernel.to(device, dtype)).double().cpu()
+            error = ((output - expected).norm() / expected.norm()).item()
+            result, problem = f"relative error {error:.1e} on {device}", "computes this wrongly"
+        except RuntimeError as exception:
+            error, result, problem = float("nan"), first_line(exception), "cannot compute this"
+        yield Check(
+            name,
+            result,
+            error < tolerance,  # False if it is NaN
+            f"{device} {problem}. Install another build of torch, or set `device=cpu`",
+        )
+
+
+def require_working(device: torch.device, *, bfloat16: bool = True) -> None:
+    """Checks the device before training starts.
+
+    Raises:
+        RankError: If a check fails.
+    """
+    for check in [*check_kernels(device), *check_numbers(device, bfloat16=bfloat16)]:
+        if check.ok is False:
+            raise RankError(
+                f"{check.name}: {check.result}. {check.advice}. Run transmute doctor for details"
+            )

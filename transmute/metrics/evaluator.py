@@ -1,0 +1,288 @@
+"""Measuring translators on held-out images."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise, zip_longest
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from transmute import plugins
+from transmute.config.metrics import METRICS, Better, MetricsConfig
+from transmute.errors import UserError
+from transmute.metrics.features import call, load_features
+from transmute.metrics.labels import LabelComparison, label_metrics
+from transmute.metrics.metric import DESCRIPTIONS, Metric, distance_metrics, mean_metric
+from transmute.metrics.perceptual import MIN_SIZE
+from transmute.metrics.translated import Translated, as_tensor, image_metrics
+
+T = TypeVar("T")
+Opener = Callable[[], Image.Image]
+"""Opens an image, as RGB."""
+Translate = Callable[[Image.Image], Image.Image]
+"""Translates an image, such as `transmute.Translator`."""
+PIXEL_METRICS = ("cycle", "l1", "psnr", "ssim")
+"""Means over images that need no network."""
+CustomMetric = Callable[[list[Image.Image], list[Image.Image]], float]
+"""A custom metric of translations and real images of the target domain."""
+
+
+class Evaluator:
+    """Measures translators, any number of times on the same images.
+
+    Args:
+        config: The metrics to measure, and the networks for them.
+        device: Device of the networks.
+
+    Attributes:
+        notes: Sentences about metrics that were omitted, as keys.
+
+    Raises:
+        UserError: If a network, the palette or a custom metric cannot be loaded.
+    """
+
+    def __init__(self, config: MetricsConfig, device: torch.device) -> None:
+        if config.segmenter and not config.palette:
+            raise UserError(
+                "`metrics.segmenter` needs the colors of its classes. Set `metrics.palette` too"
+            )
+        self.config, self.device = config, device
+        self.features, lpips = load_features(config)
+        self.features.network.to(device)
+        self.lpips = None if lpips is None else lpips.to(device)
+        self.labels = (
+            LabelComparison(config.palette, config.segmenter, device) if config.palette else None
+        )
+        self.custom = load_custom_metrics(config.custom)
+        self.notes: dict[str, None] = {}
+        self._real_features: dict[tuple[str, tuple[Opener, ...]], Tensor] = {}
+
+    def measurable(
+        self, *, paired: bool, both_directions: bool, counts: tuple[int, int]
+    ) -> set[str]:
+        """The metrics by which models can be compared.
+
+        Args:
+            paired: Whether images come in pairs.
+            both_directions: Whether translations are translated back.
+            counts: Number of images of a and of b.
+        """
+        fewest = min(*counts, self.config.max_images or min(counts))
+        possible = {
+            "fid": fewest > 1,
+            "kid": fewest > 3,
+            "cycle": both_directions,
+            "structure": self.lpips is not None,
+            "lpips": self.lpips is not None and paired,
+            **dict.fromkeys(("l1", "psnr", "ssim"), paired),
+            **dict.fromkeys(
+                ("pixel_accuracy", "class_accuracy", "iou"),
+                self.labels is not None and (paired or self.labels.segmenter is not None),
+            ),
+            **dict.fromkeys(self.custom, True),
+        }
+        return {name for name in possible if possible[name]}
+
+    def better(self, name: str) -> Better | None:
+        """Whether lower or higher values are better; None for metrics that only describe."""
+        custom = self.custom.get(name)
+        return METRICS.get(name) if custom is None else getattr(custom, "better", "lower")
+
+    def both_directions(
+        self,
+        translators: Mapping[str, Translate],
+        a: Sequence[Opener],
+        b: Sequence[Opener],
+        *,
+        paired: bool,
+    ) -> dict[str, list[Metric]]:
+        """Measures translators on the images of both domains.
+
+        Args:
+            translators: Translators by direction, a_to_b or b_to_a. If both are present,
+                translations are also translated back.
+            a, b: Images of the domains.
+            paired: Whether images of equal index are pairs.
+
+        Returns:
+            The metrics of each direction.
+        """
+        a, b = (evenly_spaced(images, self.config.max_images) for images in (a, b))
+        domains = {"a_to_b": (a, b, "b_to_a"), "b_to_a": (b, a, "a_to_b")}
+        metrics = {}
+        for direction, translate in translators.items():
+            sources, targets, reverse = domains[direction]
+            translations = _translated(
+                translate, translators.get(reverse), sources, targets if paired else ()
+            )
+            metrics[direction] = self.measure(translations, targets)
+        return metrics
+
+    def measure(self, translations: Iterable[Translated], reals: Sequence[Opener]) -> list[Metric]:
+        """Measures all metrics that translations and real images of their domain allow.
+
+        Args:
+            translations: The translations. They are consumed one by one, and kept in memory only
+                for custom metrics.
+            reals: Real images of the translations' domain.
+        """
+        values: dict[str, list[float]] = defaultdict(list)
+        features, confusions, kept, previous = [], [], [], []
+        for items in _chunks(translations):
+            fakes = [item.fake for item in items]
+            features.append(self.features.of(fakes, self.device))
+            for item in items:
+                for name, value in image_metrics(item, self.lpips, self.device).items():
+                    values[name].append(value)
+                if self.labels and (confusion := self.labels.confusion(item)) is not None:
+                    confusions.append(confusion)
+            values["diversity"] += self._neighbor_distances([*previous, *fakes])
+            previous = fakes[-1:]
+            kept += fakes if self.custom else []
+        mode, fake = previous[0].mode, torch.cat(features)
+        real = self._features_of(reals, mode)
+        values["diversity_real"] = self._neighbor_distances(
+            opener().convert(mode) for opener in reals[: len(fake)]
+        )
+        metrics = distance_metrics(fake, real, self.features.name)
+        counts = {"diversity": (len(fake), 0), "diversity_real": (len(fake), len(real))}
+        lpips = "" if self.lpips is None else self.lpips.name
+        metrics += [
+            mean_metric(name, each, "" if name in PIXEL_METRICS else lpips, counts.get(name))
+            for name, each in values.items()
+            if each
+        ]
+        metrics += label_metrics(torch.stack(confusions)) if confusions else []
+        metrics.sort(key=lambda metric: list(DESCRIPTIONS).index(metric.name))
+        self._note_missing(len(fake), len(real), labels=bool(confusions))
+        images = [opener().convert(mode) for opener in reals] if self.custom else []
+        return metrics + [
+            measure_custom(name, function, kept, images) for name, function in self.custom.items()
+        ]
+
+    def _note_missing(self, fake: int, real: int, *, labels: bool) -> None:
+        """Notes which metrics of sets of images could not be measured."""
+        notes = (
+            (
+                min(fake, real) < 4,
+                f"FID needs two images on each side and KID four, but there are {fake} and {real}",
+            ),
+            (
+                self.labels is not None and not labels,
+                "no label map was compared, because the palette fits neither the inputs nor the "
+                "true images of pairs. Photos need `metrics.segmenter`",
+            ),
+        )
+        self.notes |= {note: None for applies, note in notes if applies}
+
+    def _features_of(self, images: Sequence[Opener], mode: str) -> Tensor:
+        """Features of real images, computed once."""
+        key = mode, tuple(images)
+        if key not in self._real_features:
+            chunks = _chunks(opener().convert(mode) for opener in images)
+            self._real_features[key] = torch.cat(
+                [self.features.of(chunk, self.device) for chunk in chunks]
+            )
+        return self._real_features[key]
+
+    @torch.inference_mode()
+    def _neighbor_distances(self, images: Iterable[Image.Image]) -> list[float]:
+        """LPIPS between neighbors in a sequence of images."""
+        if self.lpips is None:
+            return []
+        distances = []
+        for one, two in pairwise(images):
+            if min(*one.size, *two.size) < MIN_SIZE:
+                self.notes |= {
+                    f"LPIPS is omitted for images with a side below {MIN_SIZE} pixels": None
+                }
+            else:
+                pair = as_tensor(one, self.device), as_tensor(two, self.device, like=one)
+                distances.append(self.lpips(*pair).item())
+        return distances
+
+
+def evenly_spaced(images: Sequence[T], count: int | None) -> Sequence[T]:
+    """A subsample of `count` images; all of them if there are fewer or it is None."""
+    count = min(len(images), count or len(images))
+    return [images[round(index)] for index in np.linspace(0, len(images) - 1, count)]
+
+
+def load_custom_metrics(references: Sequence[str]) -> dict[str, CustomMetric]:
+    """Loads custom metrics.
+
+    Args:
+        references: FILE.py:NAME of functions. An attribute `better = "higher"` of a function says
+            that higher values are better.
+
+    Returns:
+        The functions by name.
+
+    Raises:
+        UserError: If one cannot be loaded or is not a function, or a name is taken.
+    """
+    metrics: dict[str, CustomMetric] = {}
+    for reference in references:
+        name = reference.rpartition(":")[2]
+        function: Any = plugins.load(reference)
+        better = getattr(function, "better", "lower")
+        for wrong, problem in (
+            (
+                not callable(function),
+                f"{reference} is not a function. Define it with two parameters",
+            ),
+            (
+                better not in ("lower", "higher"),
+                f"{reference}.better is {better!r}. Set it to 'lower' or 'higher'",
+            ),
+            (
+                name in metrics or name in DESCRIPTIONS,
+                f"there is already a metric {name}. Rename the function {reference}",
+            ),
+        ):
+            if wrong:
+                raise UserError(problem)
+        metrics[name] = function
+    return metrics
+
+
+def measure_custom(
+    name: str, function: CustomMetric, fakes: list[Image.Image], reals: list[Image.Image]
+) -> Metric:
+    """Measures a custom metric, without an interval: resampling could take very long.
+
+    Raises:
+        UserError: If the function fails or does not return a finite number.
+    """
+    value = call(lambda: float(function(fakes, reals)), description=f"the metric {name} failed")
+    if not math.isfinite(value):
+        raise UserError(f"the metric {name} returned {value}. It must return a finite number")
+    return Metric(name, value, None, None, "", len(fakes), len(reals))
+
+
+def _translated(
+    translate: Translate,
+    back: Translate | None,
+    sources: Sequence[Opener],
+    targets: Sequence[Opener],
+) -> Iterator[Translated]:
+    """Translates images one by one. Targets are empty in unpaired data."""
+    for source_opener, target_opener in zip_longest(sources, targets):
+        source = source_opener()
+        fake = translate(source)
+        yield Translated(
+            fake,
+            source,
+            target=target_opener() if target_opener else None,
+            back=back(fake) if back else None,
+        )
+
+
+def _chunks(items: Iterable[T], size: int = 16) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

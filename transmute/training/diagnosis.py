@@ -1,0 +1,100 @@
+"""Symptoms that the previews and the reports of a training run show."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from transmute.config.methods import MethodConfig
+from transmute.diagnostics import symptoms
+from transmute.diagnostics.symptoms import Symptom
+from transmute.methods.base import Method, Preview
+from transmute.training.previews import by_direction
+from transmute.translation.model import inference_copy
+
+
+def image_symptoms(
+    method: Method,
+    shown: Sequence[Sequence[Preview]],
+    trained_on: Sequence[Sequence[Preview]],
+    *,
+    paired: bool,
+) -> list[Symptom]:
+    """Symptoms that the previews show.
+
+    Args:
+        method: The method, whose discriminators score the images.
+        shown: Previews of the sample sheet, a list per batch: of held-out images, or of training
+            images if none are held out.
+        trained_on: Previews of training images; empty if `shown` are of training images.
+        paired: Whether inputs and outputs may be each other's negatives, as pairs show.
+    """
+    previews = by_direction(shown)
+    found: list[Symptom | None] = []
+    for preview in previews:
+        where = preview.direction.replace("_", " ") if len(previews) > 1 else ""
+        source, output, target = preview.source, preview.output, preview.target
+        constant = symptoms.constant(output, where)
+        found.append(constant)
+        if constant is not None:
+            continue  # it explains all others
+        found += [
+            symptoms.unchanged(source, output, where),
+            symptoms.collapsed(output, target, where),
+            symptoms.checkerboard(output, target, where),
+            None if paired else symptoms.inverted(source, output, where),
+            None if preview.back is None else symptoms.cycle_ignored(source, preview.back, where),
+        ]
+    if trained_on:
+        found += _overfitting(method, previews, by_direction(trained_on))
+    return [symptom for symptom in found if symptom is not None]
+
+
+def number_symptoms(
+    method: MethodConfig,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    waiting: tuple[float, float],
+    lr_factor: float,
+    step: int,
+    steps: int,
+    asynchronous: bool = False,
+) -> list[Symptom]:
+    """Symptoms that the latest reports show.
+
+    Args:
+        method: With the names of the discriminators' losses.
+        rows: The latest reports.
+        waiting: Seconds spent waiting for images, and all seconds.
+        lr_factor: Factor of the learning rate.
+        step, steps: Current step and length of the training.
+        asynchronous: Whether steps are queued on a device (see `symptoms.starving`).
+    """
+    found = [
+        symptoms.starving(*waiting, asynchronous=asynchronous),
+        symptoms.no_rate(lr_factor, steps - step, steps),
+    ]
+    if method.chance is not None:
+        for domain, names in method.discriminator_losses.items():
+            complete = [row for row in rows if all(name in row for name in names)]
+            losses = [sum(row[name] for name in names) for row in complete]
+            where = f"of {domain}" if domain else ""
+            found.append(symptoms.out_of_balance(losses, method.chance, where))
+    return [symptom for symptom in found if symptom is not None]
+
+
+@torch.inference_mode()
+def _overfitting(
+    method: Method, held_out: Sequence[Preview], trained_on: Sequence[Preview]
+) -> list[Symptom | None]:
+    parameter = next(method.parameters())
+    found = []
+    for unseen, seen in zip(held_out, trained_on, strict=True):
+        inputs = method.discriminator_inputs(unseen)
+        for name, (real_seen, _) in method.discriminator_inputs(seen).items():
+            score = inference_copy(method.networks[name].module, per_image_statistics=False)
+            images = (one.to(parameter) for one in (real_seen, *inputs[name]))
+            scores = [score(one).float().flatten(1).mean(1) for one in images]
+            where = f"of {name[-1]}" if len(held_out) > 1 else ""
+            found.append(symptoms.overfitting(*scores, where=where))
+    return found

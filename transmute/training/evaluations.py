@@ -1,0 +1,194 @@
+"""Evaluations during training, and the decisions that depend on them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from PIL import Image
+
+from transmute.config.metrics import METRICS, MetricsConfig
+from transmute.config.training import PlateauConfig, TrainConfig
+from transmute.data.layout import DataSet, Source
+from transmute.data.preprocess import Geometry
+from transmute.data.scan import decode_all
+from transmute.errors import UserError
+from transmute.images import ImageError
+from transmute.metrics.evaluator import Evaluator
+from transmute.run import best_evaluation, comparable_evaluations
+from transmute.training.checkpoint import ModelWriter
+from transmute.training.trainer import Trainer
+from transmute.translation.model import inference_copy
+from transmute.translation.translator import Translator
+
+EvaluatorFactory = Callable[[MetricsConfig, torch.device], Evaluator]
+"""Makes the evaluator of a training run, from the settings of the metrics and a device."""
+Measure = Callable[[int], dict[str, Any]]
+"""Measures the current generators. Takes the step, and returns a row of evaluations.jsonl."""
+
+
+@dataclass
+class EvaluationHistory:
+    """The evaluations of a run, and the decisions that depend on them.
+
+    Attributes:
+        config: With the deciding metric, the patience and the schedule.
+        rows: The rows of evaluations.jsonl; the same on every rank.
+    """
+
+    config: TrainConfig
+    rows: list[dict[str, Any]]
+
+    @property
+    def values(self) -> list[float]:
+        """The deciding metric of each comparable evaluation, negated if higher is better."""
+        return [
+            row["best"]["value"] * (1 if row["best"]["better"] == "lower" else -1)
+            for row in comparable_evaluations(self.rows)
+        ]
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best evaluation, if there is one."""
+        return (best_evaluation(self.rows) or {}).get("step")
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether training ends because `patience` evaluations in a row brought no improvement."""
+        values, patience = self.values, self.config.patience or math.inf
+        return bool(values) and len(values) - 1 - values.index(min(values)) >= patience
+
+    def require_same_metric(self, name: str, features: str | None = None) -> None:
+        """Checks that a resumed run uses the same metric as before, if the metric affects training.
+
+        It does if the length or the learning rate depends on it.
+
+        Raises:
+            UserError: If the metric or its features changed.
+        """
+        if not self.rows or not depends_on_evaluations(self.config):
+            return
+        before = self.rows[-1]["best"]
+        if before["name"] != name:
+            raise UserError(
+                f"this run was evaluated by {before['name']}, which affects its length or learning "
+                f"rate, but now uses {name}. Set `best={before['name']}`"
+            )
+        if features is not None and before.get("features") != features:
+            raise UserError(
+                f"this run was evaluated with {before.get('features')} features, but now uses "
+                f"{features}. Use the same `metrics.features`"
+            )
+
+    def metrics(self, step: int) -> dict[str, dict[str, float]]:
+        """For each direction, the metrics measured at a step, keyed by name and features."""
+        rows = [row for row in self.rows if row["step"] == step]
+        return {
+            direction: {
+                f"{metric['name']} ({metric['features']})"
+                if metric["features"]
+                else metric["name"]: metric["value"]
+                for metric in metrics
+            }
+            for direction, metrics in (rows[-1]["metrics"] if rows else {}).items()
+        }
+
+
+def depends_on_evaluations(config: TrainConfig) -> bool:
+    """Whether the length or the learning rate of a training run depends on its evaluations."""
+    return config.patience is not None or isinstance(config.recipe.schedule, PlateauConfig)
+
+
+def prepare_measuring(
+    config: TrainConfig,
+    data: DataSet,
+    geometry: Geometry,
+    evaluator: Evaluator,
+    models: ModelWriter,
+    trainer: Trainer,
+    say: Callable[[str], None],
+) -> Measure:
+    """Chooses the images to measure on: held-out ones, or training images if none are held out.
+
+    Raises:
+        UserError: If the deciding metric cannot be measured on them.
+    """
+    paired, held_out = config.recipe.method.paired, all(data.test)
+    sides = data.test if held_out else data.train
+    a, b = _readable(sides, paired=paired) if config.data.skip_bad else sides
+    measurable = evaluator.measurable(
+        paired=paired, both_directions=len(trainer.generators) == 2, counts=(len(a), len(b))
+    )
+    if config.best not in measurable:
+        names = [name for name in METRICS if name in measurable]
+        known = ", ".join([*names, *sorted(measurable - METRICS.keys())])
+        hint = (
+            f"Choose one of: {known}. Or provide what {config.best} needs"
+            if known
+            else "It needs more images"
+        )
+        raise UserError(
+            f"`best={config.best}` cannot be measured on {len(a)} images of a and {len(b)} of b. "
+            f"{hint}"
+        )
+    kind = (
+        "held-out images"
+        if held_out
+        else "no held-out images, so training images are used and overfitting will not show"
+    )
+    say(
+        f"evaluation: every {config.evaluate_every} steps on {len(a)} images of a and {len(b)} of "
+        f"b ({kind})"
+    )
+    background = config.recipe.preprocess.background
+    openers = [[partial(_open, one, geometry, background) for one in side] for side in (a, b)]
+
+    def measure(step: int) -> dict[str, Any]:
+        translators = {
+            direction: Translator.of(
+                models.card(direction, trainer.method.networks[direction], step, {}),
+                inference_copy(network, per_image_statistics=models.per_image_statistics),
+                trainer.device,
+            )
+            for direction, network in trainer.generators.items()
+        }
+        measured = evaluator.both_directions(translators, *openers, paired=paired)
+        metrics = {name: [asdict(metric) for metric in measured[name]] for name in measured}
+        best = _deciding_metric(metrics, config.best, evaluator.better(config.best) or "lower")
+        return {"step": step, "best": best, "metrics": metrics}
+
+    return measure
+
+
+def _deciding_metric(
+    measured: dict[str, list[dict[str, Any]]], name: str, better: str
+) -> dict[str, Any]:
+    """The metric that decides which models are best, as its mean over the directions."""
+    metrics = [metric for each in measured.values() for metric in each]
+    deciding = [metric for metric in metrics if metric["name"] == name]
+    if not deciding:
+        known = ", ".join(dict.fromkeys(metric["name"] for metric in metrics))
+        raise UserError(
+            f"`best={name}` cannot be measured here. Choose one of: {known}. Or provide what "
+            f"{name} needs"
+        )
+    value = sum(metric["value"] for metric in deciding) / len(deciding)
+    return {"name": name, "features": deciding[0]["features"], "value": value, "better": better}
+
+
+def _open(source: Source, geometry: Geometry, background: str) -> Image.Image:
+    return geometry.whole(source.open(background=background)[0])
+
+
+def _readable(
+    sides: tuple[list[Source], list[Source]], *, paired: bool
+) -> tuple[list[Source], list[Source]]:
+    """The readable images. For paired data, only pairs in which both images are readable."""
+    decoded = decode_all([*sides[0], *sides[1]], lambda source, image, alpha: None)
+    bad = {source for source, result in decoded.items() if isinstance(result, ImageError)}
+    if paired:
+        bad.update(*(pair for pair in zip(*sides, strict=True) if bad.intersection(pair)))
+    a, b = ([source for source in side if source not in bad] for side in sides)
+    return a, b
