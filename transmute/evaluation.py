@@ -63,6 +63,7 @@ def evaluate_model(
     *,
     config: MetricsConfig,
     step: int | str = "newest",
+    generator: str | None = None,
     split: Literal["test", "train"] = "test",
     swap: bool = False,
     skip_bad: bool = False,
@@ -77,6 +78,7 @@ def evaluate_model(
         data: Folder of the data set.
         config: The metrics to measure.
         step: A run's models: newest, best, or a step.
+        generator: Config class of a user-defined generator, as FILE.py:NAME.
         split: Images to use: the held-out ones, or the training images.
         swap: Exchange the domains of the data set.
         skip_bad: Skip unpaired images of paired data.
@@ -88,7 +90,7 @@ def evaluate_model(
     Raises:
         UserError: If the model or the data cannot be used, or a network cannot be loaded.
     """
-    models = translators(model, step=step, device=device)
+    models = translators(model, step=step, generator=generator, device=device)
     card = next(iter(models.values())).card
     paired = card.paired if paired is None else paired
     size = card.size if size == "training" else size

@@ -56,16 +56,16 @@ CONFIGS = [CycleGANConfig(), Pix2PixConfig(), CUTConfig(), ColorizationConfig()]
 
 def methods() -> list[Method]:
     torch.manual_seed(0)
-    generator, judge = ResNetConfig(width=4, blocks=1), PatchGANConfig(width=4, layers=1)
+    generator, discriminator = ResNetConfig(width=4, blocks=1), PatchGANConfig(width=4, layers=1)
     return [
         TINY_CYCLEGAN_METHOD.build(3, 3, (64, 64)),
         TINY_PIX2PIX_METHOD.build(3, 3, (64, 64)),
         CUTConfig(
-            generator=generator, discriminator=judge, layers=(0, 4), direction="b_to_a"
+            generator=generator, discriminator=discriminator, layers=(0, 4), direction="b_to_a"
         ).build(3, 3, (64, 64)),
-        ColorizationConfig(generator=UNetConfig(width=4, depth=3), discriminator=judge).build(
-            3, 3, (64, 64)
-        ),
+        ColorizationConfig(
+            generator=UNetConfig(width=4, depth=3), discriminator=discriminator
+        ).build(3, 3, (64, 64)),
     ]
 
 

@@ -200,6 +200,7 @@ def _evaluate(training: Training, step: int) -> None:
     if config.evaluate_every is None:
         return
     checkpoint.require_finite_weights(state.trainer, step)
+    row = {}  # measured on rank 0 alone
     try:
         with processes.ending_together():
             if training.measure is not None:
@@ -223,7 +224,7 @@ def _evaluate(training: Training, step: int) -> None:
         if improved:
             training.models.write(state.trainer, step, history.metrics(step))
             run.keep_newest(config.keep, config.keep_every)
-        value, better = history.rows[-1]["best"]["value"], ", the best so far" if improved else ""
+        value, better = row["best"]["value"], ", the best so far" if improved else ""
         training.console.say(f"step {step}: {config.best} {value:.4g}{better}")
     processes.barrier()
 
