@@ -370,7 +370,7 @@ def test_paired_models_are_compared_pair_by_pair(
         (["--model", "none", "--data", "plain"], "no run folder or model file"),
         (
             ["--real", "plain", "--fake", "striped", "--step", "3"],
-            "`split` and `swap` need a `model`",
+            "`split`, `swap` and `generator` need a `model`",
         ),
         (["--real", "plain", "--fake", "striped", "--size", "9" * 20], "up to five digits"),
         (["--real", "plain", "--fake", "striped", "--out", "plain/00.png"], "the extension .json"),

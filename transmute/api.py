@@ -88,6 +88,7 @@ def evaluate(
     fake: str | Path | None = None,
     config: MetricsConfig | None = None,
     step: int | str = "newest",
+    generator: str | None = None,
     split: Literal["test", "train"] = "test",
     swap: bool = False,
     paired: bool | None = None,
@@ -104,6 +105,7 @@ def evaluate(
         fake: Folder of finished translations, instead of `model` and `data`.
         config: Metrics and their networks. By default, with Inception features.
         step: Which checkpoint of a run to use: newest, best, or a step.
+        generator: Config class of a user-defined generator, as FILE.py:NAME.
         split: Images of the data set: test (held out), or train.
         swap: Exchange the domains of the data set.
         paired: Compare images in pairs. By default, True for models of paired methods.
@@ -125,13 +127,12 @@ def evaluate(
     from transmute.evaluation import evaluate_folders, evaluate_model
 
     if real is not None and fake is not None and model is None and data is None:
-        if (step, split, swap) != ("newest", "test", False):
-            raise UserError("`step`, `split` and `swap` need a `model`")
+        if (step, split, swap, generator) != ("newest", "test", False, None):
+            raise UserError("`step`, `split`, `swap` and `generator` need a `model`")
         measure = partial(evaluate_folders, real, fake, paired=bool(paired))
     elif model is not None and data is not None and real is None and fake is None:
-        measure = partial(
-            evaluate_model, model, data, step=step, split=split, swap=swap, paired=paired
-        )
+        measure = partial(evaluate_model, model, data, step=step, generator=generator)
+        measure = partial(measure, split=split, swap=swap, paired=paired)
     else:
         raise UserError("pass either `model` and `data`, or `real` and `fake`")
     config = config or MetricsConfig(features="inception")

@@ -77,8 +77,7 @@ def evaluate_model(
         model: Run folder, folder of model files, or model file.
         data: Folder of the data set.
         config: The metrics to measure.
-        step: A run's models: newest, best, or a step.
-        generator: Config class of a user-defined generator, as FILE.py:NAME.
+        step, generator: As in `translators`.
         split: Images to use: the held-out ones, or the training images.
         swap: Exchange the domains of the data set.
         skip_bad: Skip unpaired images of paired data.

@@ -46,6 +46,8 @@ class EvaluateArguments(Settings):
     """Images to use. test: the held-out images. train: the training images."""
     step: Annotated[str, Argument("newest|best|N")] = "newest"
     """Which checkpoint of a run to use: the newest, the best in evaluations, or that of a step."""
+    generator: Annotated[str | None, Argument("FILE.py:NAME")] = None
+    """Config class of the model's generator, if it is user-defined."""
     size: Annotated[str | None, Argument("training|N|WxH")] = None
     """Size in pixels to which images are resized first. 'training' is the training size. If
     omitted, each image keeps its size."""
@@ -77,6 +79,7 @@ def evaluate(arguments: list[str]) -> int:
         fake=settings.fake,
         config=settings.metrics,
         step=settings.step,
+        generator=settings.generator,
         split=settings.split,
         swap=settings.swap,
         paired=settings.paired or None,
