@@ -26,6 +26,7 @@ with install_import_hook(
 import torch
 
 from tests.site import nobody, site  # noqa: F401
+from tests.windows import windows_would_allow_it  # noqa: F401
 from transmute.config.data import PreprocessConfig
 from transmute.config.methods import CycleGANConfig, Pix2PixConfig
 from transmute.config.networks import PatchGANConfig, ResNetConfig, UNetConfig

@@ -81,22 +81,20 @@ def test_only_one_process_can_lock_a_run(run: Run) -> None:
         assert process.returncode == 3
     with run.locked():
         pass
-    assert not (run.folder / ".lock").exists()
 
 
 def test_the_lock_of_a_killed_process_is_released(run: Run) -> None:
     command = [sys.executable, "-c", LOCK, str(run.folder)]
     assert subprocess.run(command, check=False).returncode == 9
-    assert (run.folder / ".lock").exists()
     with run.locked():
         pass
-    assert not (run.folder / ".lock").exists()
 
 
 def test_an_error_under_the_lock_is_not_taken_for_a_held_lock(run: Run) -> None:
     with pytest.raises(TimeoutError, match="mine"), run.locked():
         raise TimeoutError("mine")
-    assert not (run.folder / ".lock").exists()
+    with run.locked():
+        pass
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,8 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Prevents other processes from training in this folder while the block runs.
 
-        The operating system releases the lock of a process that dies.
+        The operating system releases the lock of a process that dies. The lock file stays, because
+        another process may have opened it, and Windows cannot remove an open file.
 
         Raises:
             UserError: If another process holds the lock.
@@ -173,9 +174,6 @@ class Run:
         try:
             yield
         finally:
-            # POSIX locks leave their file; Windows cannot remove an open one, but releasing does.
-            with contextlib.suppress(PermissionError):
-                Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
     def set_aside(self, step: int) -> None:

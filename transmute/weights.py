@@ -44,7 +44,9 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         # safetensors says that there is no file if there is no permission to read it.
         with path.open("rb"), safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies: the tensors of safetensors keep the file mapped, so that Windows could neither
+            # replace nor remove it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path} is not a safetensors file, or is damaged ({error})") from None
     except FileNotFoundError:

@@ -103,6 +103,7 @@ def finished(animals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_folder_has_the_documented_files(finished: Path) -> None:
     run = Run(finished)
     assert sorted(path.name for path in finished.iterdir()) == [
+        ".lock",
         "checkpoints",
         "environment.json",
         "metrics.jsonl",
