@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from transmute.device import check_numbers, has_kernels, require_working
+from transmute.device import check_numbers, require_working
 from transmute.errors import UserError
+from transmute.gpu import has_kernels
 
 
 @pytest.mark.parametrize(

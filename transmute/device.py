@@ -1,13 +1,13 @@
 """Choosing a device and a precision, and checking that the device computes correctly."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from transmute.errors import RankError, UserError, first_line
+from transmute.gpu import GPU, Build, find_gpu, has_kernels, suitable_build, unused_gpu
 
 
 def select_device(device: str, count: int = 1) -> str:
@@ -22,9 +22,10 @@ def select_device(device: str, count: int = 1) -> str:
     """
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "cuda" and not available:
+        problem = unused_gpu(find_gpu(), Build.installed())
         raise UserError(
-            "there is no usable CUDA device. Set `device=cpu`, or install a build of torch with "
-            "CUDA"
+            "`device=cuda` needs a GPU that torch can use. "
+            + (problem or "This machine has none. Set `device=cpu`")
         )
     selected = device if device != "auto" else ("cuda" if available else "cpu")
     if selected == "cuda" and count > available:
@@ -71,27 +72,6 @@ class Check:
     advice: str = ""
 
 
-def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
-    """Whether a build of torch can run on a GPU.
-
-    Machine code (`sm_80`) runs on GPUs of the same major version and the same or a later minor
-    version. Code with an `a` (`sm_90a`) runs on that version only. PTX (`compute_80`) is compiled
-    for any later GPU.
-
-    Args:
-        capability: The GPU's compute capability, such as (8, 6).
-        architectures: The result of `torch.cuda.get_arch_list()`.
-    """
-    for kind, major, minor, exact in re.findall(
-        r"\b(sm|compute)_(\d+)(\d)(a?)f?\b", " ".join(architectures)
-    ):
-        version = (int(major), int(minor))
-        portable = not exact and (kind == "compute" or version[0] == capability[0])
-        if version == capability or (portable and version <= capability):
-            return True
-    return False
-
-
 def check_kernels(device: torch.device) -> Iterator[Check]:
     """Checks whether this build of torch has code for a GPU. Nothing for other devices."""
     if device.type == "cuda" and not torch.version.hip:  # AMD's GPUs have other names and rules
@@ -101,8 +81,8 @@ def check_kernels(device: torch.device) -> Iterator[Check]:
             f"GPU of capability {capability[0]}.{capability[1]}, torch built for "
             f"{', '.join(built_for)}",
             has_kernels(capability, built_for),
-            "Install a build of torch for this GPU (https://pytorch.org/get-started). This one "
-            "fails on it, or computes black images",
+            "This build of torch fails on this GPU, or computes black images. "
+            + suitable_build(find_gpu() or GPU("", capability=capability)),
         )
 
 
@@ -154,6 +134,4 @@ def require_working(device: torch.device, *, bfloat16: bool = True) -> None:
     """
     for check in [*check_kernels(device), *check_numbers(device, bfloat16=bfloat16)]:
         if check.ok is False:
-            raise RankError(
-                f"{check.name}: {check.result}. {check.advice}. Run transmute doctor for details"
-            )
+            raise RankError(f"{check.name}: {check.result}. {check.advice}")

@@ -415,7 +415,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
             {"recipe": RECIPE.replace(size="18")},
             r"`size=18x18` is not a multiple of 4, which .* require\. Use 16x16 or 20x20",
         ),
-        ({"recipe": RECIPE.replace(batch=6), "device": "cuda"}, "no usable CUDA device"),
+        ({"recipe": RECIPE.replace(batch=6), "device": "cuda"}, "needs a GPU that torch can use"),
         (
             {
                 "recipe": RECIPE.replace(

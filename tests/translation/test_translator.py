@@ -166,5 +166,5 @@ def test_bfloat16_changes_pixels_by_a_few_levels_and_float32_does_not(model: Pat
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_missing_gpu_is_an_error(model: Path) -> None:
-    with pytest.raises(UserError, match="no usable CUDA device"):
+    with pytest.raises(UserError, match="needs a GPU that torch can use"):
         Translator(model, device="cuda")
