@@ -1,0 +1,54 @@
+"""Sets up Transmute in .venv, on any system: python scripts/setup.py demo|test|lint|docs.
+
+`make demo` and the other targets call this script. It installs what a target needs, once, and again
+when pyproject.toml changes.
+"""
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+TARGETS = {
+    "demo": ("", ["transmute demo"]),
+    "test": ("dev", ["ruff check .", "ruff format --check .", "pyright", "pytest -n auto"]),
+    "lint": ("dev", ["ruff check --fix .", "ruff format ."]),
+    "docs": ("docs", ["sphinx -q -W --keep-going docs docs/_build/html"]),
+}
+"""For each target, the extra that it needs, and the modules that it runs."""
+
+
+def install(extra: str) -> None:
+    """Creates .venv if needed, and installs the checkout with an extra into it."""
+    marker, project = VENV / f"installed-{extra}", ROOT / "pyproject.toml"
+    if marker.exists() and marker.stat().st_mtime > project.stat().st_mtime:
+        return
+    if not PYTHON.exists():
+        venv.create(VENV, with_pip=True)
+    checkout = f".[{extra}]" if extra else "."
+    subprocess.run([PYTHON, "-m", "pip", "install", "-q", "-e", checkout], cwd=ROOT, check=True)
+    marker.touch()
+
+
+def main() -> None:
+    """Runs the target in `sys.argv`, and exits with the status of the first command that fails."""
+    if len(sys.argv) != 2 or sys.argv[1] not in TARGETS:
+        sys.exit(f"usage: python scripts/setup.py {'|'.join(TARGETS)}")
+    extra, modules = TARGETS[sys.argv[1]]
+    if sys.version_info < (3, 11):  # noqa: UP036, since any Python may run this script
+        sys.exit(f"Transmute needs Python 3.11 or newer, but this is {sys.version.split()[0]}")
+    try:
+        install(extra)
+        for module in modules:
+            subprocess.run([PYTHON, "-m", *module.split()], cwd=ROOT, check=True)
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
+
+
+if __name__ == "__main__":
+    main()
