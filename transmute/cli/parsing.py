@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import io
 import os
 import pkgutil
 import re
@@ -268,6 +269,9 @@ def dispatch(
 
 def run_and_exit(command: Callable[[], int]) -> NoReturn:
     """Runs a command and exits with its status, or prints an error in one line and exits with 2."""
+    for stream in (sys.stdout, sys.stderr):  # paths may have letters that a console cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(command())
     except UserError as error:

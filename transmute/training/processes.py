@@ -134,6 +134,7 @@ def launch(function: Callable[..., object], arguments: tuple[object, ...], devic
         run_id="transmute",
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    os.environ.setdefault("PYTHONIOENCODING", ":backslashreplace")  # as `run_and_exit` does
     # The launcher logs every failure and every Ctrl-C over many lines, after our message.
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

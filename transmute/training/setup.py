@@ -2,6 +2,7 @@
 
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -421,9 +422,12 @@ def _record_session(
 def _commit() -> str | None:
     """The commit of Transmute's source, if it runs from a checkout."""
     root = Path(transmute.__file__).parents[1]
-    if not (root / ".git").exists():
+    if not (root / ".git").exists() or not shutil.which("git"):
         return None
     result = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(root), "rev-parse", "HEAD"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     return result.stdout.strip() or None
