@@ -12,8 +12,9 @@ from transmute.config.networks import PatchGANConfig, ResNetConfig
 from transmute.config.training import AdamConfig
 from transmute.errors import UserError
 from transmute.interop.checkpoint import read_checkpoint
-from transmute.losses.contrastive import patch_nce
+from transmute.losses import patch_nce
 from transmute.methods.cut import CUT
+from transmute.networks.resnet import ResNet
 from transmute.training.trainer import Trainer
 
 TINY = CUTConfig(
@@ -27,7 +28,9 @@ TINY = CUTConfig(
 
 def tiny(**changes: object) -> CUT:
     torch.manual_seed(0)
-    return TINY.replace(**changes).build(3, 3, (16, 16)).double()
+    method = TINY.replace(**changes).build(3, 3, (16, 16))
+    assert isinstance(method, CUT)
+    return method.double()
 
 
 def batch(count: int = 2) -> Batch:
@@ -46,8 +49,10 @@ def test_features_heads_and_losses_equal_the_authors_code(golden: Path) -> None:
     images = load_file(golden / "cut" / "generator" / "latest_net_G.io.safetensors")[
         "input"
     ].double()
+    generator = built["a_to_b"]
+    assert isinstance(generator, ResNet)
     with torch.no_grad():
-        features = built["a_to_b"].features(images, (0, 4, 8, 12, 16))  # pyright: ignore[reportCallIssue]
+        features = generator.features(images, (0, 4, 8, 12, 16))
         patches = built["heads"](features, [expected[f"ids_{layer}"] for layer in range(5)])
     for layer in range(5):
         rounding = (

@@ -13,7 +13,6 @@ from transmute.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from transmute.networks.heads import ProjectionHeads
     from transmute.networks.resnet import ResNet
 
 Module = TypeVar("Module", bound="nn.Module")
@@ -37,13 +36,9 @@ class NetworkConfig(Kind):
     """Initial weights."""
 
     @property
-    @abstractmethod
     def min_size(self) -> int:
         """Shortest side that the layers can process, in pixels."""
-
-    def arguments(self) -> dict[str, Any]:
-        """The settings that the network's constructor takes."""
-        return {name: value for name, value in super().arguments().items() if name != "init"}
+        return 1
 
     def initialized(self, network: Module) -> Module:
         """Initializes the weights according to `init` and returns the network."""
@@ -57,12 +52,13 @@ class GeneratorConfig(NetworkConfig):
     """A generator: (batch, in_channels, height, width) in [-1, 1] to the same with out_channels."""
 
     @property
-    @abstractmethod
     def stride(self) -> int:
         """Sides of an image must be multiples of this, in pixels."""
+        return 1
 
     @abstractmethod
-    def build(self, in_channels: int, out_channels: int) -> nn.Module: ...
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Builds the network with newly initialized weights."""
 
 
 class DiscriminatorConfig(NetworkConfig):
@@ -72,7 +68,8 @@ class DiscriminatorConfig(NetworkConfig):
     """
 
     @abstractmethod
-    def build(self, in_channels: int) -> nn.Module: ...
+    def build(self, in_channels: int) -> nn.Module:
+        """Builds the network with newly initialized weights."""
 
 
 class ResNetConfig(GeneratorConfig):
@@ -114,10 +111,11 @@ class ResNetConfig(GeneratorConfig):
                 f"a residual generator adds to its input, so {in_channels} channels cannot become "
                 f"{out_channels}. Set `method.generator.residual=False`"
             )
-        network = ResNet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
-        self.initialized(network)
-        if self.residual:
-            network.initialize_as_identity()
+        network = self.initialized(
+            ResNet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
+        )
+        if self.residual:  # returns its input until it has learned something
+            network.layers[-2].get_parameter("weight").data.zero_()
         return network
 
 
@@ -137,6 +135,14 @@ class AnyUNetConfig(GeneratorConfig):
     def min_size(self) -> int:
         return self.stride  # PyTorch-GAN's needs two pixels below the innermost level
 
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        from transmute.networks.unet import UNETS
+
+        network = UNETS[self.name](
+            in_channels=in_channels, out_channels=out_channels, **self.arguments()
+        )
+        return self.initialized(network)
+
 
 class UNetConfig(AnyUNetConfig):
     """pix2pix's generator: an encoder and a decoder with a skip connection at every level."""
@@ -147,12 +153,6 @@ class UNetConfig(AnyUNetConfig):
     dropout: bool = True
     """Dropout of 0.5 in the decoder, in levels beyond the fifth."""
 
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
-        from transmute.networks.unet import unet
-
-        network = unet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
-        return self.initialized(network)
-
 
 class PyTorchGANUNetConfig(AnyUNetConfig):
     """PyTorch-GAN's U-Net: instance norm before the activations, nearest upsampling at the end."""
@@ -160,14 +160,6 @@ class PyTorchGANUNetConfig(AnyUNetConfig):
     name: Literal["pytorch-gan-unet"] = "pytorch-gan-unet"
     dropout: bool = True
     """Dropout of 0.5 in the levels beyond the third."""
-
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
-        from transmute.networks.unet import pytorch_gan_unet
-
-        network = pytorch_gan_unet(
-            in_channels=in_channels, out_channels=out_channels, **self.arguments()
-        )
-        return self.initialized(network)
 
 
 class ConvDiscriminatorConfig(DiscriminatorConfig):
@@ -177,6 +169,12 @@ class ConvDiscriminatorConfig(DiscriminatorConfig):
     """Channels after the first layer. Layers of stride 2 double them, up to eight times as many."""
     norm: Norm = "instance"
     """Normalization."""
+
+    def build(self, in_channels: int) -> nn.Module:
+        from transmute.networks.discriminators import DISCRIMINATORS
+
+        network = DISCRIMINATORS[self.name](in_channels=in_channels, **self.arguments())
+        return self.initialized(network)
 
 
 class PatchGANConfig(ConvDiscriminatorConfig):
@@ -192,11 +190,6 @@ class PatchGANConfig(ConvDiscriminatorConfig):
     def min_size(self) -> int:
         return 3 * 2**self.layers
 
-    def build(self, in_channels: int) -> nn.Module:
-        from transmute.networks.discriminators import patchgan
-
-        return self.initialized(patchgan(in_channels=in_channels, **self.arguments()))
-
 
 class PixelGANConfig(ConvDiscriminatorConfig):
     """A discriminator that scores each pixel independently."""
@@ -207,11 +200,6 @@ class PixelGANConfig(ConvDiscriminatorConfig):
     def min_size(self) -> int:
         return 2
 
-    def build(self, in_channels: int) -> nn.Module:
-        from transmute.networks.discriminators import pixelgan
-
-        return self.initialized(pixelgan(in_channels=in_channels, **self.arguments()))
-
 
 class FourStrideConfig(ConvDiscriminatorConfig):
     """PyTorch-GAN's discriminator: four layers of stride 2, one score for each 16x16 pixels."""
@@ -221,11 +209,6 @@ class FourStrideConfig(ConvDiscriminatorConfig):
     @property
     def min_size(self) -> int:
         return 32
-
-    def build(self, in_channels: int) -> nn.Module:
-        from transmute.networks.discriminators import four_stride
-
-        return self.initialized(four_stride(in_channels=in_channels, **self.arguments()))
 
 
 class HeadsConfig(NetworkConfig):
@@ -239,14 +222,10 @@ class HeadsConfig(NetworkConfig):
     init: InitializationConfig = InitializationConfig(name="xavier")
     """Initial weights."""
 
-    @property
-    def min_size(self) -> int:
-        return 1
-
-    def build(self, in_channels: int = 0) -> ProjectionHeads:
+    def build(self, in_channels: int = 0) -> nn.Module:
         from transmute.networks.heads import ProjectionHeads
 
-        return self.initialized(ProjectionHeads(self.channels, width=self.width))
+        return self.initialized(ProjectionHeads(**self.arguments()))
 
 
 _ALIASES: dict[str, dict[str, Any]] = {

@@ -11,9 +11,8 @@ from torch.nn.functional import l1_loss
 
 from transmute.batch import Batch
 from transmute.config.methods import CycleGANConfig
-from transmute.methods.base import Generators, Method, Network, Player, Preview, Update
+from transmute.methods.base import Method, Network, Player, Update
 from transmute.methods.history import History
-from transmute.tensors import Images
 
 
 class CycleGAN(Method):
@@ -24,12 +23,13 @@ class CycleGAN(Method):
     order (its D_A scores b), and its idt_A, computed from b, is `identity_b` here.
     """
 
+    previews_identity = True
+
     def __init__(
         self, config: CycleGANConfig, channels_a: int, channels_b: int, size: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.config = config
-        self.gan_loss = config.adversarial.build()
+        self.config, self.gan_loss = config, config.adversarial.build()
         self.networks = {
             "a_to_b": Network.generator(config.generator, channels_a, channels_b),
             "b_to_a": Network.generator(config.generator, channels_b, channels_a),
@@ -43,10 +43,10 @@ class CycleGAN(Method):
             History(config.history, channels=channels, height=size[1], width=size[0])
             for channels in (channels_a, channels_b)
         )
-        self.generator_player = Player("generators", (self.a_to_b, self.b_to_a))
-        self.discriminator_player = Player("discriminators", (self.score_a, self.score_b))
-        players = self.generator_player, self.discriminator_player
-        self.players = players if config.first == "generators" else players[::-1]
+        self.players = (
+            Player("generators", (self.a_to_b, self.b_to_a)),
+            Player("discriminators", (self.score_a, self.score_b)),
+        )
 
     def step(self, batch: Batch) -> Iterator[Update]:
         """Equation 3 of the paper with the identity loss of section 5.2.
@@ -58,16 +58,27 @@ class CycleGAN(Method):
         backward as `inputs`. Therefore no network is frozen here.
         """
         gan_loss, config = self.gan_loss, self.config
-        fake_b, identity_b = self._translate_with_identity(
-            self.a_to_b, batch.a, batch.b, config.cycle_b
-        )
-        fake_a, identity_a = self._translate_with_identity(
-            self.b_to_a, batch.b, batch.a, config.cycle_a
-        )
+        generators, discriminators = self.players
+        fake_b, identity_b = self._translate(self.a_to_b, batch.a, batch.b, config.cycle_b)
+        fake_a, identity_a = self._translate(self.b_to_a, batch.b, batch.a, config.cycle_a)
+
+        def update_discriminators() -> Update:
+            past_b, past_a = self.past_b.swap(fake_b), self.past_a.swap(fake_a)
+            return discriminators.minimize(
+                discriminator_a=gan_loss.discriminator_loss(
+                    *self.forward_each(self.score_a, batch.a, past_a)
+                ),
+                discriminator_b=gan_loss.discriminator_loss(
+                    *self.forward_each(self.score_b, batch.b, past_b)
+                ),
+                penalty_a=gan_loss.gradient_penalty(self.score_a, batch.a, past_a),
+                penalty_b=gan_loss.gradient_penalty(self.score_b, batch.b, past_b),
+            )
+
         if config.first == "discriminators":
             # The generators' losses below reuse these fakes, since the generators are unchanged.
-            yield self._update_discriminators(batch, fake_a, fake_b)
-        yield self.generator_player.minimize(
+            yield update_discriminators()
+        yield generators.minimize(
             gan_b=config.gan * gan_loss.generator_loss(self.score_b(fake_b)),
             gan_a=config.gan * gan_loss.generator_loss(self.score_a(fake_a)),
             cycle_a=config.cycle_a * l1_loss(self.b_to_a(fake_b), batch.a),
@@ -76,9 +87,9 @@ class CycleGAN(Method):
             identity_b=identity_b,
         )
         if config.first == "generators":
-            yield self._update_discriminators(batch, fake_a, fake_b)
+            yield update_discriminators()
 
-    def _translate_with_identity(
+    def _translate(
         self, generator: nn.Module, source: Tensor, target: Tensor, weight: float
     ) -> tuple[Tensor, Tensor | None]:
         """Returns the translation, and the identity loss on the target domain (or None).
@@ -90,32 +101,3 @@ class CycleGAN(Method):
             return generator(source), None
         fake, unchanged = self.forward_each(generator, source, target)
         return fake, self.config.identity * weight * l1_loss(unchanged, target)
-
-    def _update_discriminators(self, batch: Batch, fake_a: Tensor, fake_b: Tensor) -> Update:
-        score_a, score_b, gan_loss = self.score_a, self.score_b, self.gan_loss
-        past_b, past_a = self.past_b.swap(fake_b), self.past_a.swap(fake_a)
-        return self.discriminator_player.minimize(
-            discriminator_a=gan_loss.discriminator_loss(
-                *self.forward_each(score_a, batch.a, past_a)
-            ),
-            discriminator_b=gan_loss.discriminator_loss(
-                *self.forward_each(score_b, batch.b, past_b)
-            ),
-            penalty_a=gan_loss.penalty(score_a, batch.a, past_a),
-            penalty_b=gan_loss.penalty(score_b, batch.b, past_b),
-        )
-
-    def previews(self, generators: Generators, batch: Batch) -> list[Preview]:
-        a_to_b, b_to_a = generators["a_to_b"], generators["b_to_a"]
-        fake_b, fake_a = a_to_b(batch.a), b_to_a(batch.b)
-        same_channels = batch.a.shape[1] == batch.b.shape[1]
-        identity_b, identity_a = (
-            (a_to_b(batch.b), b_to_a(batch.a)) if same_channels else (None, None)
-        )
-        return [
-            Preview("a_to_b", batch.a, fake_b, batch.b, b_to_a(fake_b), identity_b),
-            Preview("b_to_a", batch.b, fake_a, batch.a, a_to_b(fake_a), identity_a),
-        ]
-
-    def discriminator_inputs(self, preview: Preview) -> dict[str, tuple[Images, Images]]:
-        return {f"score_{preview.direction[-1]}": (preview.target, preview.output)}

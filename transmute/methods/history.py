@@ -17,14 +17,11 @@ class History(nn.Module):
         channels, height, width: Shape of an image.
     """
 
-    past: torch.Tensor
-    count: torch.Tensor
-
     def __init__(self, size: int, *, channels: int, height: int, width: int) -> None:
         super().__init__()
         self.size = size
-        self.register_buffer("past", torch.zeros(size, channels, height, width))
-        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self.past = nn.Buffer(torch.zeros(size, channels, height, width))
+        self.count = nn.Buffer(torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def swap(self, images: Images) -> Images:
