@@ -78,12 +78,12 @@ def test_only_wgan_gp_has_a_penalty() -> None:
     score = torch.nn.Conv2d(3, 1, 3)
     assert LeastSquaresConfig().build().gradient_penalty(score, real, fake) is None
     assert WGANGPConfig(penalty=0.0).build().gradient_penalty(score, real, fake) is None
-    penalty = WGANGPConfig().build().gradient_penalty(score, real, fake)
-    assert penalty is not None
-    unweighted = WGANGPConfig(penalty=1.0).build()
-    torch.manual_seed(0)
-    once = unweighted.gradient_penalty(score, real, fake)
-    torch.manual_seed(0)
-    assert torch.equal(WGANGPConfig().build().gradient_penalty(score, real, fake), 10 * once)
-    penalty.backward()
+    penalties = []
+    for weight in (1.0, 10.0):
+        torch.manual_seed(0)
+        penalty = WGANGPConfig(penalty=weight).build().gradient_penalty(score, real, fake)
+        assert penalty is not None
+        penalties.append(penalty)
+    assert torch.equal(penalties[1], 10 * penalties[0])
+    penalties[1].backward()
     assert score.weight.grad is not None

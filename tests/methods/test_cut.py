@@ -14,6 +14,7 @@ from transmute.errors import UserError
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.losses import patch_nce
 from transmute.methods.cut import CUT
+from transmute.networks.heads import ProjectionHeads
 from transmute.networks.resnet import ResNet
 from transmute.training.trainer import Trainer
 
@@ -130,6 +131,7 @@ def by_hand(method: CUT, batch_: Batch, *, mirrored: bool) -> dict[str, float]:
         for module in list(method.translate.layers)[: method.config.layers[layer] + 1]:
             features = module(features)
         features = mirror(features) if back else features
+        assert isinstance(method.heads, ProjectionHeads)
         found = method.heads.heads[layer](
             features.permute(0, 2, 3, 1).reshape(len(features), -1, features.shape[1])
         )
