@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, SerializeAsAny
 
 from transmute.config.base import Kind, choice
-from transmute.config.losses import AnyGANLoss, LeastSquaresConfig, VanillaConfig
+from transmute.config.losses import AnyGANLoss, GANLossConfig, LeastSquaresConfig, VanillaConfig
 from transmute.config.networks import (
     AnyDiscriminator,
     AnyGenerator,
-    GeneratorConfig,
     InitializationConfig,
     NetworkConfig,
     PatchGANConfig,
@@ -52,9 +51,7 @@ class MethodConfig(Kind):
     @property
     def stride(self) -> int:
         """Sides of training images must be multiples of this, in pixels."""
-        return math.lcm(
-            *(one.stride for one in self.networks.values() if isinstance(one, GeneratorConfig))
-        )
+        return math.lcm(*(network.stride for network in self.networks.values()))
 
     @property
     def needs_equal_sizes(self) -> bool:
@@ -63,8 +60,10 @@ class MethodConfig(Kind):
 
     @property
     def chance_loss(self) -> float | None:
-        """Loss of a discriminator that cannot tell real from fake; None if unknown."""
-        return None
+        """Loss of a discriminator that cannot tell real from fake, by the adversarial loss among
+        the settings; None if unknown."""
+        losses = (value.chance_loss for _, value in self if isinstance(value, GANLossConfig))
+        return next(losses, None)
 
     @abstractmethod
     def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
@@ -85,10 +84,6 @@ class AdversarialConfig(MethodConfig):
     """Network of each discriminator."""
     adversarial: AnyGANLoss = LeastSquaresConfig()
     """The adversarial loss."""
-
-    @property
-    def chance_loss(self) -> float | None:
-        return self.adversarial.chance_loss
 
 
 class CycleGANConfig(AdversarialConfig):

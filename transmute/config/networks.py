@@ -36,9 +36,14 @@ class NetworkConfig(Kind):
     """Initial weights."""
 
     @property
+    def stride(self) -> int:
+        """Sides of an image must be multiples of this, in pixels."""
+        return 1
+
+    @property
     def min_size(self) -> int:
         """Shortest side that the layers can process, in pixels."""
-        return 1
+        return self.stride
 
     def initialized(self, network: Module) -> Module:
         """Initializes the weights according to `init` and returns the network."""
@@ -50,11 +55,6 @@ class NetworkConfig(Kind):
 
 class GeneratorConfig(NetworkConfig):
     """A generator: (batch, in_channels, height, width) in [-1, 1] to the same with out_channels."""
-
-    @property
-    def stride(self) -> int:
-        """Sides of an image must be multiples of this, in pixels."""
-        return 1
 
     @abstractmethod
     def build(self, in_channels: int, out_channels: int) -> nn.Module:
@@ -130,10 +130,6 @@ class AnyUNetConfig(GeneratorConfig):
     @property
     def stride(self) -> int:
         return 2**self.depth
-
-    @property
-    def min_size(self) -> int:
-        return self.stride  # PyTorch-GAN's needs two pixels below the innermost level
 
     def build(self, in_channels: int, out_channels: int) -> nn.Module:
         from transmute.networks.unet import UNETS

@@ -151,10 +151,17 @@ class Method(nn.Module, ABC):
             source, target = source_and_target(direction, batch.a, batch.b)
             output = generator(source)
             reverse = generators.get(f"{direction[-1]}_to_{direction[0]}")
-            back = reverse(output) if reverse else None
             has_identity = self.previews_identity and source.shape[1] == target.shape[1]
-            identity = generator(target) if has_identity else None
-            previews.append(Preview(direction, source, output, target, back, identity))
+            previews.append(
+                Preview(
+                    direction,
+                    source,
+                    output,
+                    target,
+                    back=reverse(output) if reverse else None,
+                    identity=generator(target) if has_identity else None,
+                )
+            )
         return previews
 
     def discriminator_inputs(self, preview: Preview) -> dict[str, tuple[Images, Images]]:

@@ -30,7 +30,6 @@ class CUT(Method):
         self.config, self.gan_loss = config, config.adversarial.build()
         in_channels, out_channels = source_and_target(config.direction, channels_a, channels_b)
         self.translate = config.generator.build(in_channels, out_channels)
-        score = Network.discriminator(config.discriminator, out_channels)
         features = self.translate.feature_channels(config.layers)
         if list(config.layers) != sorted(set(config.layers)) or len(features) < len(config.layers):
             raise UserError(
@@ -38,12 +37,14 @@ class CUT(Method):
                 f"{len(self.translate.layers) - 1}, but is {' '.join(map(str, config.layers))}"
             )
         heads = HeadsConfig(channels=features, width=config.width, init=config.generator.init)
-        self.score, self.heads = score.module, heads.build()
         self.networks = {
             config.direction: Network(self.translate, config.generator, in_channels, out_channels),
-            f"score_{config.direction[-1]}": score,
-            "heads": Network(self.heads, heads, features[0]),
+            f"score_{config.direction[-1]}": Network.discriminator(
+                config.discriminator, out_channels
+            ),
+            "heads": Network(heads.build(), heads, features[0]),
         }
+        _, self.score, self.heads = (network.module for network in self.networks.values())
         self.players = (
             Player("generator", (self.translate, self.heads)),
             Player("discriminator", (self.score,)),
@@ -56,8 +57,9 @@ class CUT(Method):
         source, target = source_and_target(config.direction, batch.a, batch.b)
         flip = torch.rand((), device=source.device) < (0.5 if config.flip else 0.0)
         inputs = [source, target] if config.identity else [source]
-        mirrored = [mirrored_if(flip, images) for images in inputs]
-        fake, *identity = self.forward_each(self.translate, *mirrored)
+        fake, *identity = self.forward_each(
+            self.translate, *(mirrored_if(flip, images) for images in inputs)
+        )
         detached = fake.detach()
         yield discriminator.minimize(
             discriminator=gan_loss.discriminator_loss(

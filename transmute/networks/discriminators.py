@@ -39,14 +39,13 @@ def patchgan(
 
 def pixelgan(*, in_channels: int, width: int, norm: str) -> Discriminator:
     """PixelGAN of pix2pix, which has only 1x1 convolutions (Isola et al. 2017, section 6.1.2)."""
-    bias = has_bias(norm)
     return Discriminator(
         nn.Conv2d(in_channels, width, 1),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(width, 2 * width, 1, bias=bias),
+        nn.Conv2d(width, 2 * width, 1, bias=has_bias(norm)),
         NORMS[norm](2 * width),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(2 * width, 1, 1, bias=bias),
+        nn.Conv2d(2 * width, 1, 1, bias=has_bias(norm)),
     )
 
 

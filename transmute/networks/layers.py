@@ -95,12 +95,13 @@ class BlurDown(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        kernel = blur_kernel(3).expand(channels, 1, 3, 3).clone()
-        self.kernel, self.pad = nn.Buffer(kernel, persistent=False), ReflectionPad(1)
+        self.pad = ReflectionPad(1)
+        self.kernel = nn.Buffer(blur_kernel(3).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, features: Features) -> Features:
-        kernel = self.kernel.to(features.dtype)
-        return F.conv2d(self.pad(features), kernel, stride=2, groups=features.shape[1])
+        return F.conv2d(
+            self.pad(features), self.kernel.to(features.dtype), stride=2, groups=features.shape[1]
+        )
 
 
 class BlurUp(nn.Module):
@@ -112,7 +113,7 @@ class BlurUp(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         # Times 4, because three of four pixels are zeros before the blur.
-        self.kernel = nn.Buffer(4 * blur_kernel(4).expand(channels, 1, 4, 4), persistent=False)
+        self.kernel = nn.Buffer(4 * blur_kernel(4).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, features: Features) -> Features:
         # torch 2.13 cannot compile the backward pass of its replication padding on CPUs.

@@ -13,15 +13,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, norm: str, dropout: bool, padding: str) -> None:
         super().__init__()
-        bias = has_bias(norm)
         self.layers = nn.Sequential(
             PADDINGS[padding](1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
             NORMS[norm](channels),
             nn.ReLU(),
             *([nn.Dropout(0.5)] if dropout else []),
             PADDINGS[padding](1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
             NORMS[norm](channels),
         )
 

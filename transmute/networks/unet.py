@@ -73,23 +73,22 @@ def unet(
     No norm after the first and the innermost convolution of the encoder, nor after the last of the
     decoder. Dropout in the decoder, in the levels beyond the fifth.
     """
-    bias, innermost = has_bias(norm), depth - 1
 
     def down(level: int, before: int, after: int) -> list[nn.Module]:
         return [
             # pytorch-CycleGAN-and-pix2pix applies this in place, which also changes the skip
             # connection. The ReLU in the decoder makes the result the same.
             *([nn.LeakyReLU(0.2)] if level > 0 else []),
-            nn.Conv2d(before, after, 4, 2, 1, bias=bias),
-            *([NORMS[norm](after)] if 0 < level < innermost else []),
+            nn.Conv2d(before, after, 4, 2, 1, bias=has_bias(norm)),
+            *([NORMS[norm](after)] if 0 < level < depth - 1 else []),
         ]
 
     def up(level: int, before: int, after: int) -> list[nn.Module]:
         return [
             nn.ReLU(),
-            nn.ConvTranspose2d(before, after, 4, 2, 1, bias=bias),
+            nn.ConvTranspose2d(before, after, 4, 2, 1, bias=has_bias(norm)),
             NORMS[norm](after),
-            *([nn.Dropout(0.5)] if dropout and 4 < level < innermost else []),
+            *([nn.Dropout(0.5)] if dropout and 4 < level < depth - 1 else []),
         ]
 
     return UNet(
