@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny
 
@@ -131,14 +131,6 @@ class AnyUNetConfig(GeneratorConfig):
     def stride(self) -> int:
         return 2**self.depth
 
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
-        from transmute.networks.unet import UNETS
-
-        network = UNETS[self.name](
-            in_channels=in_channels, out_channels=out_channels, **self.arguments()
-        )
-        return self.initialized(network)
-
 
 class UNetConfig(AnyUNetConfig):
     """pix2pix's generator: an encoder and a decoder with a skip connection at every level."""
@@ -149,6 +141,13 @@ class UNetConfig(AnyUNetConfig):
     dropout: bool = True
     """Dropout of 0.5 in the decoder, in levels beyond the fifth."""
 
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        from transmute.networks.unet import unet
+
+        return self.initialized(
+            unet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
+        )
+
 
 class PyTorchGANUNetConfig(AnyUNetConfig):
     """PyTorch-GAN's U-Net: instance norm before the activations, nearest upsampling at the end."""
@@ -156,6 +155,13 @@ class PyTorchGANUNetConfig(AnyUNetConfig):
     name: Literal["pytorch-gan-unet"] = "pytorch-gan-unet"
     dropout: bool = True
     """Dropout of 0.5 in the levels beyond the third."""
+
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        from transmute.networks.unet import pytorch_gan_unet
+
+        return self.initialized(
+            pytorch_gan_unet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
+        )
 
 
 class ConvDiscriminatorConfig(DiscriminatorConfig):
@@ -165,12 +171,6 @@ class ConvDiscriminatorConfig(DiscriminatorConfig):
     """Channels after the first layer. Layers of stride 2 double them, up to eight times as many."""
     norm: Norm = "instance"
     """Normalization."""
-
-    def build(self, in_channels: int) -> nn.Module:
-        from transmute.networks.discriminators import DISCRIMINATORS
-
-        network = DISCRIMINATORS[self.name](in_channels=in_channels, **self.arguments())
-        return self.initialized(network)
 
 
 class PatchGANConfig(ConvDiscriminatorConfig):
@@ -186,6 +186,11 @@ class PatchGANConfig(ConvDiscriminatorConfig):
     def min_size(self) -> int:
         return 3 * 2**self.layers
 
+    def build(self, in_channels: int) -> nn.Module:
+        from transmute.networks.discriminators import patchgan
+
+        return self.initialized(patchgan(in_channels=in_channels, **self.arguments()))
+
 
 class PixelGANConfig(ConvDiscriminatorConfig):
     """A discriminator that scores each pixel independently."""
@@ -196,6 +201,11 @@ class PixelGANConfig(ConvDiscriminatorConfig):
     def min_size(self) -> int:
         return 2
 
+    def build(self, in_channels: int) -> nn.Module:
+        from transmute.networks.discriminators import pixelgan
+
+        return self.initialized(pixelgan(in_channels=in_channels, **self.arguments()))
+
 
 class FourStrideConfig(ConvDiscriminatorConfig):
     """PyTorch-GAN's discriminator: four layers of stride 2, one score for each 16x16 pixels."""
@@ -205,6 +215,11 @@ class FourStrideConfig(ConvDiscriminatorConfig):
     @property
     def min_size(self) -> int:
         return 32
+
+    def build(self, in_channels: int) -> nn.Module:
+        from transmute.networks.discriminators import four_stride
+
+        return self.initialized(four_stride(in_channels=in_channels, **self.arguments()))
 
 
 class HeadsConfig(NetworkConfig):
@@ -224,16 +239,19 @@ class HeadsConfig(NetworkConfig):
         return self.initialized(ProjectionHeads(**self.arguments()))
 
 
-_ALIASES: dict[str, dict[str, Any]] = {
-    "resnet-9": {"name": "resnet", "blocks": 9},
-    "resnet-6": {"name": "resnet", "blocks": 6},
-    "unet-256": {"name": "unet", "depth": 8},
-    "unet-128": {"name": "unet", "depth": 7},
-}
-
 AnyGenerator = Annotated[
     SerializeAsAny[GeneratorConfig],
-    choice(ResNetConfig, UNetConfig, PyTorchGANUNetConfig, aliases=_ALIASES),
+    choice(
+        ResNetConfig,
+        UNetConfig,
+        PyTorchGANUNetConfig,
+        aliases={
+            "resnet-9": {"name": "resnet", "blocks": 9},
+            "resnet-6": {"name": "resnet", "blocks": 6},
+            "unet-256": {"name": "unet", "depth": 8},
+            "unet-128": {"name": "unet", "depth": 7},
+        },
+    ),
 ]
 AnyDiscriminator = Annotated[
     SerializeAsAny[DiscriminatorConfig], choice(PatchGANConfig, PixelGANConfig, FourStrideConfig)

@@ -6,13 +6,14 @@ Adversarial Networks".
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from transmute.batch import Batch
 from transmute.config.methods import CycleGANConfig
 from transmute.methods.base import Method, Network, Player, Update
-from transmute.methods.history import History
+from transmute.tensors import Images
 
 
 class CycleGAN(Method):
@@ -101,3 +102,46 @@ class CycleGAN(Method):
             return generator(source), None
         fake, unchanged = self.forward_each(generator, source, target)
         return fake, self.config.identity * weight * l1_loss(unchanged, target)
+
+
+class History(nn.Module):
+    """A buffer of up to `size` past fake images, with which discriminators are trained.
+
+    Shrivastava et al. (2017), "Learning from Simulated and Unsupervised Images through Adversarial
+    Training".
+
+    State and random decisions are tensors, so the buffer is saved in checkpoints, and a step that
+    uses it can be captured in a CUDA graph.
+
+    Args:
+        size: Images to keep. With 0, `swap` returns its input.
+        channels, height, width: Shape of an image.
+    """
+
+    def __init__(self, size: int, *, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.size = size
+        self.past = nn.Buffer(torch.zeros(size, channels, height, width))
+        self.count = nn.Buffer(torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def swap(self, images: Images) -> Images:
+        """Returns each image, or a past one in exchange for it. No gradient flows through.
+
+        Until the buffer is full, every image is stored and returned. After that, with probability
+        0.5, an image replaces a random past one, which is returned instead.
+        """
+        if self.size == 0:
+            return images.detach()
+        return torch.stack([self._swap_one(image) for image in images.detach()])
+
+    def _swap_one(self, image: Tensor) -> Tensor:
+        filling = self.count < self.size
+        exchange = torch.rand((), device=image.device) > 0.5
+        random_slot = torch.randint(self.size, (), device=image.device)
+        slot = torch.where(filling, self.count, random_slot).view(1)
+        old = self.past.index_select(0, slot)[0].to(image.dtype)
+        kept = torch.where(filling | exchange, image, old)
+        self.past.index_copy_(0, slot, kept[None].to(self.past.dtype))
+        self.count.add_(filling)
+        return torch.where(filling | ~exchange, image, old)

@@ -1,6 +1,6 @@
 """Discriminators: one score per patch of an image. High scores mean real."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -80,11 +80,3 @@ def _convolutions(
             *blurs,
         ]
     return layers
-
-
-DISCRIMINATORS: dict[str, Callable[..., Discriminator]] = {
-    "patchgan": patchgan,
-    "pixel": pixelgan,
-    "four-stride": four_stride,
-}
-"""Discriminators by the names of their configs, called with `in_channels` and the settings."""

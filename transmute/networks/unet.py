@@ -142,7 +142,3 @@ def pytorch_gan_unet(
         ],
         skip_first=False,
     )
-
-
-UNETS: dict[str, Callable[..., UNet]] = {"unet": unet, "pytorch-gan-unet": pytorch_gan_unet}
-"""U-Nets by the names of their configs, called with the channels and the settings."""
