@@ -21,10 +21,9 @@ from transmute.batch import Batch
 from transmute.config.training import AdamConfig
 from transmute.lab import to_lab
 from transmute.methods.base import Method
-from transmute.methods.colorization import Colorization
 from transmute.methods.cut import CUT, mirrored_if
 from transmute.methods.cyclegan import CycleGAN
-from transmute.methods.pix2pix import Pix2Pix
+from transmute.methods.pix2pix import Colorization, Pix2Pix
 
 Losses = dict[str, Tensor]
 
@@ -130,7 +129,7 @@ def _cyclegan(
         past = history.swap(fake.detach())
         loss = 0.5 * (gan_loss.real_loss(score(real)) + gan_loss.fake_loss(score(past)))
         updates = {f"discriminator_{domain}": loss}
-        penalty = gan_loss.penalty(score, real, past)
+        penalty = gan_loss.gradient_penalty(score, real, past)
         if penalty is not None:
             updates[f"penalty_{domain}"] = penalty
         _total(updates.values()).backward()
@@ -154,7 +153,7 @@ def _pix2pix(method: Pix2Pix, optimizers: _Optimizers, batch: Batch) -> Losses:
         "discriminator_fake": 0.5 * gan_loss.fake_loss(score(fake.detach())),
         "discriminator_real": 0.5 * gan_loss.real_loss(score(target)),
     }
-    penalty = gan_loss.penalty(score, target, fake.detach())
+    penalty = gan_loss.gradient_penalty(score, target, fake.detach())
     if penalty is not None:
         losses["penalty"] = penalty
     _total(losses.values()).backward()
@@ -186,7 +185,7 @@ def _cut(method: CUT, optimizers: _Optimizers, batch: Batch) -> Losses:
         "discriminator": 0.5
         * (gan_loss.fake_loss(score(fake.detach())) + gan_loss.real_loss(score(target)))
     }
-    penalty = gan_loss.penalty(score, target, fake.detach())
+    penalty = gan_loss.gradient_penalty(score, target, fake.detach())
     if penalty is not None:
         losses["penalty"] = penalty
     _total(losses.values()).backward()

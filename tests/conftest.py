@@ -15,7 +15,7 @@ with install_import_hook(
     ["transmute.networks", "transmute.losses", "transmute.methods", "transmute.translation"],
     "beartype.beartype",
 ):
-    import transmute.losses.adversarial
+    import transmute.losses
     import transmute.methods.cyclegan
     import transmute.methods.pix2pix
     import transmute.networks.discriminators

@@ -86,6 +86,23 @@ def test_differences_name_the_settings() -> None:
     ]
 
 
+def test_a_changed_kind_is_one_difference() -> None:
+    def changes(**method: object) -> list[str]:
+        old, new = Recipe(), Recipe().updated({"method": method})
+        return differences(old.model_dump(), new.model_dump())
+
+    assert changes(generator="unet", gan=2) == [
+        "method.generator.name: resnet -> unet",
+        "method.gan: 1.0 -> 2.0",
+    ]
+    # Kinds inside a changed kind are omitted too, but not those next to it.
+    assert changes(name="pix2pix") == ["method.name: cyclegan -> pix2pix"]
+    assert changes(generator={"init": "xavier", "width": 8}) == [
+        "method.generator.init.name: normal -> xavier",
+        "method.generator.width: 64 -> 8",
+    ]
+
+
 def test_a_yaml_file_updates_the_recipe(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("method: {name: pix2pix, l1: 50}\noptimizer: {lr: 1e-4}\nsize: 128\n")

@@ -116,8 +116,10 @@ def test_images_that_differ_after_translating_back_are_detected() -> None:
     ],
 )
 def test_a_discriminator_out_of_balance_is_detected(shares: list[float], name: str | None) -> None:
-    for chance in (0.25, math.log(2)):
-        symptom = symptoms.out_of_balance([share * chance for share in shares], chance, "of a")
+    for chance_loss in (0.25, math.log(2)):
+        symptom = symptoms.out_of_balance(
+            [share * chance_loss for share in shares], chance_loss, "of a"
+        )
         assert (symptom.name if symptom else None) == name
 
 

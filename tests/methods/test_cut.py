@@ -12,8 +12,10 @@ from transmute.config.networks import PatchGANConfig, ResNetConfig
 from transmute.config.training import AdamConfig
 from transmute.errors import UserError
 from transmute.interop.checkpoint import read_checkpoint
-from transmute.losses.contrastive import patch_nce
+from transmute.losses import patch_nce
 from transmute.methods.cut import CUT
+from transmute.networks.heads import ProjectionHeads
+from transmute.networks.resnet import ResNet
 from transmute.training.trainer import Trainer
 
 TINY = CUTConfig(
@@ -27,7 +29,9 @@ TINY = CUTConfig(
 
 def tiny(**changes: object) -> CUT:
     torch.manual_seed(0)
-    return TINY.replace(**changes).build(3, 3, (16, 16)).double()
+    method = TINY.replace(**changes).build(3, 3, (16, 16))
+    assert isinstance(method, CUT)
+    return method.double()
 
 
 def batch(count: int = 2) -> Batch:
@@ -46,8 +50,10 @@ def test_features_heads_and_losses_equal_the_authors_code(golden: Path) -> None:
     images = load_file(golden / "cut" / "generator" / "latest_net_G.io.safetensors")[
         "input"
     ].double()
+    generator = built["a_to_b"]
+    assert isinstance(generator, ResNet)
     with torch.no_grad():
-        features = built["a_to_b"].features(images, (0, 4, 8, 12, 16))  # pyright: ignore[reportCallIssue]
+        features = generator.features(images, (0, 4, 8, 12, 16))
         patches = built["heads"](features, [expected[f"ids_{layer}"] for layer in range(5)])
     for layer in range(5):
         rounding = (
@@ -125,6 +131,7 @@ def by_hand(method: CUT, batch_: Batch, *, mirrored: bool) -> dict[str, float]:
         for module in list(method.translate.layers)[: method.config.layers[layer] + 1]:
             features = module(features)
         features = mirror(features) if back else features
+        assert isinstance(method.heads, ProjectionHeads)
         found = method.heads.heads[layer](
             features.permute(0, 2, 3, 1).reshape(len(features), -1, features.shape[1])
         )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from transmute.methods.history import History
+from transmute.methods.cyclegan import History
 
 
 def image(value: float) -> torch.Tensor:

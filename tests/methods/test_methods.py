@@ -10,6 +10,7 @@ from transmute.batch import Batch
 from transmute.config.losses import WGANGPConfig
 from transmute.config.methods import CycleGANConfig, Pix2PixConfig
 from transmute.errors import UserError
+from transmute.methods.base import Method
 from transmute.methods.cyclegan import CycleGAN
 from transmute.methods.pix2pix import Pix2Pix
 
@@ -144,3 +145,21 @@ def test_domains_may_differ_in_channels_only_without_identity() -> None:
     list(method.step(Batch(torch.rand(1, 1, 16, 16), torch.rand(1, 3, 16, 16))))
     with pytest.raises(UserError, match=r"identity loss needs equal channels"):
         CYCLEGAN.build(1, 3, (16, 16))
+
+
+def test_only_discriminators_of_images_alone_have_default_inputs() -> None:
+    method = PIX2PIX.build(3, 3, (16, 16))
+    (preview,) = method.previews(method.generators, batch())
+    assert (preview.back, preview.identity) == (None, None)
+    assert Method.discriminator_inputs(method, preview) == {}  # its input is a pair of images
+    method = cyclegan()
+    for preview in method.previews(method.generators, batch()):
+        ((name, (real, fake)),) = method.discriminator_inputs(preview).items()
+        assert name == f"score_{preview.direction[-1]}"
+        assert torch.equal(real, preview.target)
+        assert torch.equal(fake, preview.output)
+        reverse = method.generators["b_to_a" if preview.direction == "a_to_b" else "a_to_b"]
+        assert preview.back is not None
+        assert preview.identity is not None
+        assert torch.equal(preview.back, reverse(preview.output))
+        assert torch.equal(preview.identity, method.generators[preview.direction](preview.target))

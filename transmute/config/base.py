@@ -2,10 +2,10 @@
 
 import difflib
 import re
-from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -49,20 +49,14 @@ class Settings(BaseModel):
         Choosing another kind replaces all of the old kind's settings:
         `{"generator": "unet"}` or `{"generator": {"name": "unet", "width": 32}}`.
         """
-        values = dict(self)
-        for name, change in changes.items():
-            current = values.get(name)
-            if isinstance(current, Kind) and isinstance(change, str):
-                change = {"name": change}
-            if isinstance(current, Settings) and isinstance(change, Mapping):
-                kind = current.name if isinstance(current, Kind) else None
-                change = current.updated(change) if change.get("name", kind) == kind else change
-            values[name] = change
-        return type(self)(**values)
+        current = dict(self)
+        return self.replace(
+            **{name: _updated(current.get(name), change) for name, change in changes.items()}
+        )
 
 
-class Kind(Settings, ABC):
-    """Settings of one of several alternatives.
+class Kind(Settings):
+    """Settings of one of several alternatives. Abstract.
 
     A subclass declares its name as `name: Literal["resnet"] = "resnet"`; the flag
     `--method.generator resnet` chooses it.
@@ -71,11 +65,23 @@ class Kind(Settings, ABC):
     name: Any
 
     def arguments(self) -> dict[str, Any]:
-        """The settings without `name`, as keyword arguments."""
-        return {name: value for name, value in self if name != "name"}
+        """The settings, without `name` and the initial weights, as keyword arguments."""
+        return {name: value for name, value in self if name not in ("name", "init")}
 
 
-def choice(*kinds: type[Kind], aliases: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+def _updated(current: object, change: object) -> object:
+    """A setting's new value: an update of the current one, unless another kind is chosen."""
+    if isinstance(current, Kind) and isinstance(change, str):
+        change = {"name": change}
+    if isinstance(current, Settings) and isinstance(change, Mapping):
+        kind = dict(current).get("name")
+        return current.updated(change) if change.get("name", kind) == kind else change
+    return change
+
+
+def choice(
+    *kinds: type[Kind], aliases: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Any:
     """Validator of a field whose value is a built-in or a user-defined kind.
 
     User-defined kinds are passed as objects: a name in a file never imports code.
@@ -87,15 +93,14 @@ def choice(*kinds: type[Kind], aliases: Mapping[str, Mapping[str, Any]] | None =
     known = {kind.model_fields["name"].default: kind for kind in kinds}
 
     def chosen(value: object) -> object:
-        if isinstance(value, str):
-            value = {"name": value}
-        if not isinstance(value, Mapping):
+        settings = {"name": value} if isinstance(value, str) else value
+        if not isinstance(settings, Mapping):
             return value
-        value = {**value, **(aliases or {}).get(str(value.get("name")), {})}
-        if value.get("name") not in known:
-            names = ", ".join([*known, *(aliases or {})])
-            raise ValueError(f"unknown kind {value.get('name')!r}. Choose one of: {names}")
-        return known[value["name"]](**value)
+        settings = {**settings, **aliases.get(str(settings.get("name")), {})}
+        if settings.get("name") not in known:
+            names = ", ".join([*known, *aliases])
+            raise ValueError(f"unknown kind {settings.get('name')!r}. Choose one of: {names}")
+        return known[settings["name"]](**settings)
 
     return BeforeValidator(chosen)
 
@@ -105,14 +110,17 @@ def _sentence(error: ValidationError, fields: list[str]) -> str:
     finding = error.errors()[0]
     place = ".".join(str(part) for part in finding["loc"])
     message = finding["msg"].removeprefix("Value error, ")
-    if finding["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(place, fields, n=1)
-        hint = f"Did you mean `{close[0]}`?" if close else f"Known settings: {', '.join(fields)}"
-        return f"unknown setting {place!r}. {hint}"
-    if finding["type"] == "value_error":
-        return re.sub("^unknown kind", f"unknown `{place}`", message)
-    if finding["type"] == "missing":
-        return f"`{place}` is required"
+    match finding["type"]:
+        case "extra_forbidden":
+            close = difflib.get_close_matches(place, fields, n=1)
+            hint = (
+                f"Did you mean `{close[0]}`?" if close else f"Known settings: {', '.join(fields)}"
+            )
+            return f"unknown setting {place!r}. {hint}"
+        case "value_error":
+            return re.sub("^unknown kind", f"unknown `{place}`", message)
+        case "missing":
+            return f"`{place}` is required"
     expected = re.sub(
         r"^\w+ (?=should )| valid(?= )| after validation|, (unable|got|not) .*", "", message
     ).replace(" a integer", " an integer")
@@ -132,21 +140,23 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by their full names, as nested dictionaries: the inverse of `flattened`."""
     result: dict[str, Any] = {}
     for name, value in values.items():
-        *outer, last = name.split(".")
-        inner = result
-        for key in outer:
-            inner = inner.setdefault(key, {})
-        inner[last] = value
-    return result
+        first, _, rest = name.partition(".")
+        result.setdefault(first, {})[rest] = value
+    return {name: inner[""] if "" in inner else nested(inner) for name, inner in result.items()}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The settings in which two nested dictionaries differ, as `method.cycle_a: 10.0 -> 5.0`."""
+    """The settings in which two nested dictionaries differ, as `method.cycle_a: 10.0 -> 5.0`.
+
+    If a kind differs (`method.generator.name: resnet -> unet`), its other settings are omitted.
+    """
     before, after = flattened(old), flattened(new)
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    kinds = [name.removesuffix("name") for name in changed if name.endswith(".name")]
     return [
         f"{name}: {before.get(name)} -> {after.get(name)}"
-        for name in {**before, **after}
-        if before.get(name) != after.get(name)
+        for name in changed
+        if all(name == f"{kind}name" or not name.startswith(kind) for kind in kinds)
     ]
 
 

@@ -9,10 +9,9 @@ from transmute.config.base import Argument, Settings, Size
 
 
 def _known_color(color: str) -> str:
-    if color != "white":  # --help should not import Pillow for the default
-        from PIL import ImageColor
+    from PIL import ImageColor  # --help should not import Pillow
 
-        ImageColor.getrgb(color)  # raises ValueError for an unknown color
+    ImageColor.getrgb(color)  # raises ValueError for an unknown color
     return color
 
 

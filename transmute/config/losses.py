@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
@@ -10,39 +11,39 @@ from pydantic import Field, SerializeAsAny
 from transmute.config.base import Kind, choice
 
 if TYPE_CHECKING:
-    from transmute.losses.adversarial import GANLoss
+    from transmute.losses import GANLoss
 
 
 class GANLossConfig(Kind):
     """An adversarial loss."""
 
-    chance: ClassVar[float | None] = None
+    chance_loss: ClassVar[float | None] = None
     """Loss of a discriminator that cannot tell real from fake; None if it has no fixed value."""
 
     def build(self) -> GANLoss:
-        from transmute.losses.adversarial import GAN_LOSSES
+        from transmute.losses import GAN_LOSSES
 
-        return GAN_LOSSES[self.name](**self.arguments())
+        return replace(GAN_LOSSES[self.name], **self.arguments())
 
 
 class LeastSquaresConfig(GANLossConfig):
     """LSGAN: squared distance of the scores to 1 and 0. CycleGAN's default."""
 
-    chance: ClassVar[float | None] = 0.25
+    chance_loss: ClassVar[float | None] = 0.25
     name: Literal["least-squares"] = "least-squares"
 
 
 class VanillaConfig(GANLossConfig):
     """Binary cross-entropy with the non-saturating generator loss. pix2pix's default."""
 
-    chance: ClassVar[float | None] = math.log(2)
+    chance_loss: ClassVar[float | None] = math.log(2)
     name: Literal["vanilla"] = "vanilla"
 
 
 class HingeConfig(GANLossConfig):
     """Hinge loss with a margin of 1."""
 
-    chance: ClassVar[float | None] = 1.0
+    chance_loss: ClassVar[float | None] = 1.0
     name: Literal["hinge"] = "hinge"
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, SerializeAsAny
 
 from transmute.config.base import Kind, choice
-from transmute.config.losses import AnyGANLoss, LeastSquaresConfig, VanillaConfig
+from transmute.config.losses import AnyGANLoss, GANLossConfig, LeastSquaresConfig, VanillaConfig
 from transmute.config.networks import (
     AnyDiscriminator,
     AnyGenerator,
-    GeneratorConfig,
     InitializationConfig,
     NetworkConfig,
     PatchGANConfig,
@@ -24,7 +23,6 @@ from transmute.errors import UserError
 
 if TYPE_CHECKING:
     from transmute.methods.base import Method
-    from transmute.methods.cut import CUT
 
 Direction = Literal["a_to_b", "b_to_a"]
 
@@ -53,8 +51,7 @@ class MethodConfig(Kind):
     @property
     def stride(self) -> int:
         """Sides of training images must be multiples of this, in pixels."""
-        networks = self.networks.values()
-        return math.lcm(*(one.stride for one in networks if isinstance(one, GeneratorConfig)))
+        return math.lcm(*(network.stride for network in self.networks.values()))
 
     @property
     def needs_equal_sizes(self) -> bool:
@@ -62,9 +59,11 @@ class MethodConfig(Kind):
         return False
 
     @property
-    def chance(self) -> float | None:
-        """Loss of a discriminator that cannot tell real from fake; None if unknown."""
-        return None
+    def chance_loss(self) -> float | None:
+        """Loss of a discriminator that cannot tell real from fake, by the adversarial loss among
+        the settings; None if unknown."""
+        losses = (value.chance_loss for _, value in self if isinstance(value, GANLossConfig))
+        return next(losses, None)
 
     @abstractmethod
     def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
@@ -85,10 +84,6 @@ class AdversarialConfig(MethodConfig):
     """Network of each discriminator."""
     adversarial: AnyGANLoss = LeastSquaresConfig()
     """The adversarial loss."""
-
-    @property
-    def chance(self) -> float | None:
-        return self.adversarial.chance
 
 
 class CycleGANConfig(AdversarialConfig):
@@ -164,12 +159,10 @@ class ColorizationConfig(AlignedConfig):
 
     one_domain: ClassVar[bool] = True
     colors: ClassVar[Literal["rgb", "lab"]] = "lab"
-    direction: ClassVar[Direction] = "a_to_b"
-    first: ClassVar[str] = "discriminator"
     name: Literal["colorization"] = "colorization"
 
     def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
-        from transmute.methods.colorization import Colorization
+        from transmute.methods.pix2pix import Colorization
 
         if (channels_a, channels_b) != (3, 3):
             raise UserError(
@@ -213,7 +206,7 @@ class CUTConfig(AdversarialConfig):
     temperature: float = Field(default=0.07, gt=0)
     """Divisor of the similarities. Lower values weight hard negatives more."""
 
-    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> CUT:
+    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
         from transmute.methods.cut import CUT
 
         if channels_a != channels_b:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny
 
@@ -13,7 +13,6 @@ from transmute.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from transmute.networks.heads import ProjectionHeads
     from transmute.networks.resnet import ResNet
 
 Module = TypeVar("Module", bound="nn.Module")
@@ -37,13 +36,14 @@ class NetworkConfig(Kind):
     """Initial weights."""
 
     @property
-    @abstractmethod
+    def stride(self) -> int:
+        """Sides of an image must be multiples of this, in pixels."""
+        return 1
+
+    @property
     def min_size(self) -> int:
         """Shortest side that the layers can process, in pixels."""
-
-    def arguments(self) -> dict[str, Any]:
-        """The settings that the network's constructor takes."""
-        return {name: value for name, value in super().arguments().items() if name != "init"}
+        return self.stride
 
     def initialized(self, network: Module) -> Module:
         """Initializes the weights according to `init` and returns the network."""
@@ -56,13 +56,9 @@ class NetworkConfig(Kind):
 class GeneratorConfig(NetworkConfig):
     """A generator: (batch, in_channels, height, width) in [-1, 1] to the same with out_channels."""
 
-    @property
     @abstractmethod
-    def stride(self) -> int:
-        """Sides of an image must be multiples of this, in pixels."""
-
-    @abstractmethod
-    def build(self, in_channels: int, out_channels: int) -> nn.Module: ...
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Builds the network with newly initialized weights."""
 
 
 class DiscriminatorConfig(NetworkConfig):
@@ -72,7 +68,8 @@ class DiscriminatorConfig(NetworkConfig):
     """
 
     @abstractmethod
-    def build(self, in_channels: int) -> nn.Module: ...
+    def build(self, in_channels: int) -> nn.Module:
+        """Builds the network with newly initialized weights."""
 
 
 class ResNetConfig(GeneratorConfig):
@@ -114,10 +111,11 @@ class ResNetConfig(GeneratorConfig):
                 f"a residual generator adds to its input, so {in_channels} channels cannot become "
                 f"{out_channels}. Set `method.generator.residual=False`"
             )
-        network = ResNet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
-        self.initialized(network)
-        if self.residual:
-            network.initialize_as_identity()
+        network = self.initialized(
+            ResNet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
+        )
+        if self.residual:  # returns its input until it has learned something
+            network.layers[-2].get_parameter("weight").data.zero_()
         return network
 
 
@@ -133,10 +131,6 @@ class AnyUNetConfig(GeneratorConfig):
     def stride(self) -> int:
         return 2**self.depth
 
-    @property
-    def min_size(self) -> int:
-        return self.stride  # PyTorch-GAN's needs two pixels below the innermost level
-
 
 class UNetConfig(AnyUNetConfig):
     """pix2pix's generator: an encoder and a decoder with a skip connection at every level."""
@@ -150,8 +144,9 @@ class UNetConfig(AnyUNetConfig):
     def build(self, in_channels: int, out_channels: int) -> nn.Module:
         from transmute.networks.unet import unet
 
-        network = unet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
-        return self.initialized(network)
+        return self.initialized(
+            unet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
+        )
 
 
 class PyTorchGANUNetConfig(AnyUNetConfig):
@@ -164,10 +159,9 @@ class PyTorchGANUNetConfig(AnyUNetConfig):
     def build(self, in_channels: int, out_channels: int) -> nn.Module:
         from transmute.networks.unet import pytorch_gan_unet
 
-        network = pytorch_gan_unet(
-            in_channels=in_channels, out_channels=out_channels, **self.arguments()
+        return self.initialized(
+            pytorch_gan_unet(in_channels=in_channels, out_channels=out_channels, **self.arguments())
         )
-        return self.initialized(network)
 
 
 class ConvDiscriminatorConfig(DiscriminatorConfig):
@@ -239,26 +233,25 @@ class HeadsConfig(NetworkConfig):
     init: InitializationConfig = InitializationConfig(name="xavier")
     """Initial weights."""
 
-    @property
-    def min_size(self) -> int:
-        return 1
-
-    def build(self, in_channels: int = 0) -> ProjectionHeads:
+    def build(self, in_channels: int = 0) -> nn.Module:
         from transmute.networks.heads import ProjectionHeads
 
-        return self.initialized(ProjectionHeads(self.channels, width=self.width))
+        return self.initialized(ProjectionHeads(**self.arguments()))
 
-
-_ALIASES: dict[str, dict[str, Any]] = {
-    "resnet-9": {"name": "resnet", "blocks": 9},
-    "resnet-6": {"name": "resnet", "blocks": 6},
-    "unet-256": {"name": "unet", "depth": 8},
-    "unet-128": {"name": "unet", "depth": 7},
-}
 
 AnyGenerator = Annotated[
     SerializeAsAny[GeneratorConfig],
-    choice(ResNetConfig, UNetConfig, PyTorchGANUNetConfig, aliases=_ALIASES),
+    choice(
+        ResNetConfig,
+        UNetConfig,
+        PyTorchGANUNetConfig,
+        aliases={
+            "resnet-9": {"name": "resnet", "blocks": 9},
+            "resnet-6": {"name": "resnet", "blocks": 6},
+            "unet-256": {"name": "unet", "depth": 8},
+            "unet-128": {"name": "unet", "depth": 7},
+        },
+    ),
 ]
 AnyDiscriminator = Annotated[
     SerializeAsAny[DiscriminatorConfig], choice(PatchGANConfig, PixelGANConfig, FourStrideConfig)

@@ -2,22 +2,12 @@
 
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transmute.config.base import flattened
+from transmute.config.base import flattened, nested
 from transmute.errors import UserError
 from transmute.interop.options import OPTIONS, Options
-
-
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings from full names: `{"method.cycle_a": 5}` is `{"method": {"cycle_a": 5}}`."""
-    result: dict[str, Any] = {}
-    for name, value in settings.items():
-        first, _, rest = name.partition(".")
-        result.setdefault(first, {})[rest] = value
-    return {name: inner[""] if "" in inner else nested(inner) for name, inner in result.items()}
 
 
 def recipe_name(options: Options) -> str:

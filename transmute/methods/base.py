@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import Parameter
 
 from transmute.batch import Batch
 from transmute.config.networks import DiscriminatorConfig, GeneratorConfig, NetworkConfig
@@ -59,7 +58,7 @@ class Player:
     networks: tuple[nn.Module, ...]
 
     @property
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> list[nn.Parameter]:
         return [parameter for network in self.networks for parameter in network.parameters()]
 
     def minimize(self, **losses: Scalar | None) -> Update:
@@ -116,14 +115,17 @@ class Method(nn.Module, ABC):
     Attributes:
         networks: All networks, keyed by the name of their model file. Generators must be named
             `a_to_b` and `b_to_a`; discriminators are named `score_a` and `score_b` by convention.
-        players: All players, in the order of their updates.
+        players: All players.
         concatenate: If set, `forward_each` concatenates its batches into one. The trainer sets it
             where that is faster.
+        previews_identity: If set, previews also show target images passed through their generator,
+            if both domains have equal channels.
     """
 
     networks: Mapping[str, Network]
     players: tuple[Player, ...]
     concatenate = False
+    previews_identity = False
 
     @property
     def generators(self) -> dict[str, nn.Module]:
@@ -142,16 +144,36 @@ class Method(nn.Module, ABC):
         no random numbers from the host.
         """
 
-    @abstractmethod
     def previews(self, generators: Generators, batch: Batch) -> list[Preview]:
         """Translates a batch in every direction, for sample sheets and diagnostics."""
+        previews = []
+        for direction, generator in generators.items():
+            source, target = source_and_target(direction, batch.a, batch.b)
+            output = generator(source)
+            reverse = generators.get(f"{direction[-1]}_to_{direction[0]}")
+            has_identity = self.previews_identity and source.shape[1] == target.shape[1]
+            previews.append(
+                Preview(
+                    direction,
+                    source,
+                    output,
+                    target,
+                    back=reverse(output) if reverse else None,
+                    identity=generator(target) if has_identity else None,
+                )
+            )
+        return previews
 
     def discriminator_inputs(self, preview: Preview) -> dict[str, tuple[Images, Images]]:
         """Inputs of each discriminator for the real images and the translations of a preview.
 
-        Used to detect overfitting discriminators. Empty by default.
+        Used to detect overfitting discriminators. By default, `score_a` and `score_b` score images
+        of their domain, if they have as many channels.
         """
-        return {}
+        name = f"score_{preview.direction[-1]}"
+        score = self.networks.get(name)
+        fits = score is not None and score.in_channels == preview.target.shape[1]
+        return {name: (preview.target, preview.output)} if fits else {}
 
     def forward_each(self, network: nn.Module, *batches: Tensor) -> tuple[Tensor, ...]:
         """Passes batches through a network, as one batch if `concatenate` is set.
@@ -159,8 +181,9 @@ class Method(nn.Module, ABC):
         Batches stay separate if the network has batch norm, because its statistics would be
         computed over both batches.
         """
-        batch_norms = (nn.BatchNorm2d, nn.SyncBatchNorm)
-        mixes = any(isinstance(module, batch_norms) for module in network.modules())
+        mixes = any(
+            isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) for module in network.modules()
+        )
         if self.concatenate and not mixes:
             return network(torch.cat(batches)).split([len(batch) for batch in batches])
         return tuple(network(batch) for batch in batches)

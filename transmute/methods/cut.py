@@ -12,16 +12,8 @@ from transmute.batch import Batch
 from transmute.config.methods import CUTConfig
 from transmute.config.networks import HeadsConfig
 from transmute.errors import UserError
-from transmute.losses.contrastive import patch_nce
-from transmute.methods.base import (
-    Generators,
-    Method,
-    Network,
-    Player,
-    Preview,
-    Update,
-    source_and_target,
-)
+from transmute.losses import patch_nce
+from transmute.methods.base import Method, Network, Player, Update, source_and_target
 from transmute.tensors import Images, Scalar
 
 
@@ -31,13 +23,13 @@ class CUT(Method):
     Input and output features at the same position should be similar.
     """
 
+    previews_identity = True
+
     def __init__(self, config: CUTConfig, channels_a: int, channels_b: int) -> None:
         super().__init__()
-        self.config = config
-        self.gan_loss = config.adversarial.build()
+        self.config, self.gan_loss = config, config.adversarial.build()
         in_channels, out_channels = source_and_target(config.direction, channels_a, channels_b)
         self.translate = config.generator.build(in_channels, out_channels)
-        score = Network.discriminator(config.discriminator, out_channels)
         features = self.translate.feature_channels(config.layers)
         if list(config.layers) != sorted(set(config.layers)) or len(features) < len(config.layers):
             raise UserError(
@@ -45,33 +37,38 @@ class CUT(Method):
                 f"{len(self.translate.layers) - 1}, but is {' '.join(map(str, config.layers))}"
             )
         heads = HeadsConfig(channels=features, width=config.width, init=config.generator.init)
-        self.score, self.heads = score.module, heads.build()
         self.networks = {
             config.direction: Network(self.translate, config.generator, in_channels, out_channels),
-            f"score_{config.direction[-1]}": score,
-            "heads": Network(self.heads, heads, features[0]),
+            f"score_{config.direction[-1]}": Network.discriminator(
+                config.discriminator, out_channels
+            ),
+            "heads": Network(heads.build(), heads, features[0]),
         }
-        self.generator_player = Player("generator", (self.translate, self.heads))
-        self.discriminator_player = Player("discriminator", (self.score,))
-        self.players = self.discriminator_player, self.generator_player
+        _, self.score, self.heads = (network.module for network in self.networks.values())
+        self.players = (
+            Player("generator", (self.translate, self.heads)),
+            Player("discriminator", (self.score,)),
+        )
 
     def step(self, batch: Batch) -> Iterator[Update]:
         """Equation 5 of the paper; the discriminator is updated first, as in the authors' code."""
         gan_loss, config = self.gan_loss, self.config
+        generator, discriminator = self.players
         source, target = source_and_target(config.direction, batch.a, batch.b)
         flip = torch.rand((), device=source.device) < (0.5 if config.flip else 0.0)
         inputs = [source, target] if config.identity else [source]
-        mirrored = [mirrored_if(flip, images) for images in inputs]
-        fake, *identity = self.forward_each(self.translate, *mirrored)
+        fake, *identity = self.forward_each(
+            self.translate, *(mirrored_if(flip, images) for images in inputs)
+        )
         detached = fake.detach()
-        yield self.discriminator_player.minimize(
+        yield discriminator.minimize(
             discriminator=gan_loss.discriminator_loss(
                 *self.forward_each(self.score, target, detached)
             ),
-            penalty=gan_loss.penalty(self.score, target, detached),
+            penalty=gan_loss.gradient_penalty(self.score, target, detached),
         )
         nce = config.nce * (0.5 if config.identity else 1.0)
-        yield self.generator_player.minimize(
+        yield generator.minimize(
             gan=config.gan * gan_loss.generator_loss(self.score(fake)),
             nce=nce * self.patch_nce(source, fake, flip),
             nce_identity=nce * self.patch_nce(target, identity[0], flip) if identity else None,
@@ -96,15 +93,6 @@ class CUT(Method):
             for query, key in zip(queries, keys, strict=True)
         ]
         return torch.stack(losses).mean()
-
-    def previews(self, generators: Generators, batch: Batch) -> list[Preview]:
-        source, target = source_and_target(self.config.direction, batch.a, batch.b)
-        generator = generators[self.config.direction]
-        output, identity = generator(source), generator(target)
-        return [Preview(self.config.direction, source, output, target, identity=identity)]
-
-    def discriminator_inputs(self, preview: Preview) -> dict[str, tuple[Images, Images]]:
-        return {f"score_{self.config.direction[-1]}": (preview.target, preview.output)}
 
 
 def mirrored_if(flip: Tensor, images: Tensor) -> Tensor:

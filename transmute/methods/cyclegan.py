@@ -6,13 +6,13 @@ Adversarial Networks".
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from transmute.batch import Batch
 from transmute.config.methods import CycleGANConfig
-from transmute.methods.base import Generators, Method, Network, Player, Preview, Update
-from transmute.methods.history import History
+from transmute.methods.base import Method, Network, Player, Update
 from transmute.tensors import Images
 
 
@@ -24,12 +24,13 @@ class CycleGAN(Method):
     order (its D_A scores b), and its idt_A, computed from b, is `identity_b` here.
     """
 
+    previews_identity = True
+
     def __init__(
         self, config: CycleGANConfig, channels_a: int, channels_b: int, size: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.config = config
-        self.gan_loss = config.adversarial.build()
+        self.config, self.gan_loss = config, config.adversarial.build()
         self.networks = {
             "a_to_b": Network.generator(config.generator, channels_a, channels_b),
             "b_to_a": Network.generator(config.generator, channels_b, channels_a),
@@ -43,10 +44,10 @@ class CycleGAN(Method):
             History(config.history, channels=channels, height=size[1], width=size[0])
             for channels in (channels_a, channels_b)
         )
-        self.generator_player = Player("generators", (self.a_to_b, self.b_to_a))
-        self.discriminator_player = Player("discriminators", (self.score_a, self.score_b))
-        players = self.generator_player, self.discriminator_player
-        self.players = players if config.first == "generators" else players[::-1]
+        self.players = (
+            Player("generators", (self.a_to_b, self.b_to_a)),
+            Player("discriminators", (self.score_a, self.score_b)),
+        )
 
     def step(self, batch: Batch) -> Iterator[Update]:
         """Equation 3 of the paper with the identity loss of section 5.2.
@@ -58,16 +59,27 @@ class CycleGAN(Method):
         backward as `inputs`. Therefore no network is frozen here.
         """
         gan_loss, config = self.gan_loss, self.config
-        fake_b, identity_b = self._translate_with_identity(
-            self.a_to_b, batch.a, batch.b, config.cycle_b
-        )
-        fake_a, identity_a = self._translate_with_identity(
-            self.b_to_a, batch.b, batch.a, config.cycle_a
-        )
+        generators, discriminators = self.players
+        fake_b, identity_b = self._translate(self.a_to_b, batch.a, batch.b, config.cycle_b)
+        fake_a, identity_a = self._translate(self.b_to_a, batch.b, batch.a, config.cycle_a)
+
+        def update_discriminators() -> Update:
+            past_b, past_a = self.past_b.swap(fake_b), self.past_a.swap(fake_a)
+            return discriminators.minimize(
+                discriminator_a=gan_loss.discriminator_loss(
+                    *self.forward_each(self.score_a, batch.a, past_a)
+                ),
+                discriminator_b=gan_loss.discriminator_loss(
+                    *self.forward_each(self.score_b, batch.b, past_b)
+                ),
+                penalty_a=gan_loss.gradient_penalty(self.score_a, batch.a, past_a),
+                penalty_b=gan_loss.gradient_penalty(self.score_b, batch.b, past_b),
+            )
+
         if config.first == "discriminators":
             # The generators' losses below reuse these fakes, since the generators are unchanged.
-            yield self._update_discriminators(batch, fake_a, fake_b)
-        yield self.generator_player.minimize(
+            yield update_discriminators()
+        yield generators.minimize(
             gan_b=config.gan * gan_loss.generator_loss(self.score_b(fake_b)),
             gan_a=config.gan * gan_loss.generator_loss(self.score_a(fake_a)),
             cycle_a=config.cycle_a * l1_loss(self.b_to_a(fake_b), batch.a),
@@ -76,9 +88,9 @@ class CycleGAN(Method):
             identity_b=identity_b,
         )
         if config.first == "generators":
-            yield self._update_discriminators(batch, fake_a, fake_b)
+            yield update_discriminators()
 
-    def _translate_with_identity(
+    def _translate(
         self, generator: nn.Module, source: Tensor, target: Tensor, weight: float
     ) -> tuple[Tensor, Tensor | None]:
         """Returns the translation, and the identity loss on the target domain (or None).
@@ -91,31 +103,45 @@ class CycleGAN(Method):
         fake, unchanged = self.forward_each(generator, source, target)
         return fake, self.config.identity * weight * l1_loss(unchanged, target)
 
-    def _update_discriminators(self, batch: Batch, fake_a: Tensor, fake_b: Tensor) -> Update:
-        score_a, score_b, gan_loss = self.score_a, self.score_b, self.gan_loss
-        past_b, past_a = self.past_b.swap(fake_b), self.past_a.swap(fake_a)
-        return self.discriminator_player.minimize(
-            discriminator_a=gan_loss.discriminator_loss(
-                *self.forward_each(score_a, batch.a, past_a)
-            ),
-            discriminator_b=gan_loss.discriminator_loss(
-                *self.forward_each(score_b, batch.b, past_b)
-            ),
-            penalty_a=gan_loss.penalty(score_a, batch.a, past_a),
-            penalty_b=gan_loss.penalty(score_b, batch.b, past_b),
-        )
 
-    def previews(self, generators: Generators, batch: Batch) -> list[Preview]:
-        a_to_b, b_to_a = generators["a_to_b"], generators["b_to_a"]
-        fake_b, fake_a = a_to_b(batch.a), b_to_a(batch.b)
-        same_channels = batch.a.shape[1] == batch.b.shape[1]
-        identity_b, identity_a = (
-            (a_to_b(batch.b), b_to_a(batch.a)) if same_channels else (None, None)
-        )
-        return [
-            Preview("a_to_b", batch.a, fake_b, batch.b, b_to_a(fake_b), identity_b),
-            Preview("b_to_a", batch.b, fake_a, batch.a, a_to_b(fake_a), identity_a),
-        ]
+class History(nn.Module):
+    """A buffer of up to `size` past fake images, with which discriminators are trained.
 
-    def discriminator_inputs(self, preview: Preview) -> dict[str, tuple[Images, Images]]:
-        return {f"score_{preview.direction[-1]}": (preview.target, preview.output)}
+    Shrivastava et al. (2017), "Learning from Simulated and Unsupervised Images through Adversarial
+    Training".
+
+    State and random decisions are tensors, so the buffer is saved in checkpoints, and a step that
+    uses it can be captured in a CUDA graph.
+
+    Args:
+        size: Images to keep. With 0, `swap` returns its input.
+        channels, height, width: Shape of an image.
+    """
+
+    def __init__(self, size: int, *, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.size = size
+        self.past = nn.Buffer(torch.zeros(size, channels, height, width))
+        self.count = nn.Buffer(torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def swap(self, images: Images) -> Images:
+        """Returns each image, or a past one in exchange for it. No gradient flows through.
+
+        Until the buffer is full, every image is stored and returned. After that, with probability
+        0.5, an image replaces a random past one, which is returned instead.
+        """
+        if self.size == 0:
+            return images.detach()
+        return torch.stack([self._swap_one(image) for image in images.detach()])
+
+    def _swap_one(self, image: Tensor) -> Tensor:
+        filling = self.count < self.size
+        exchange = torch.rand((), device=image.device) > 0.5
+        random_slot = torch.randint(self.size, (), device=image.device)
+        slot = torch.where(filling, self.count, random_slot).view(1)
+        old = self.past.index_select(0, slot)[0].to(image.dtype)
+        kept = torch.where(filling | exchange, image, old)
+        self.past.index_copy_(0, slot, kept[None].to(self.past.dtype))
+        self.count.add_(filling)
+        return torch.where(filling | ~exchange, image, old)

@@ -16,7 +16,7 @@ class ProjectionHeads(nn.Module):
         width: Length of the vectors.
     """
 
-    def __init__(self, channels: Sequence[int], *, width: int) -> None:
+    def __init__(self, *, channels: Sequence[int], width: int) -> None:
         super().__init__()
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(count, width), nn.ReLU(), nn.Linear(width, width))

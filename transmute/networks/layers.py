@@ -95,12 +95,13 @@ class BlurDown(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        kernel = blur_kernel(3).expand(channels, 1, 3, 3).clone()
-        self.kernel, self.pad = nn.Buffer(kernel, persistent=False), ReflectionPad(1)
+        self.pad = ReflectionPad(1)
+        self.kernel = nn.Buffer(blur_kernel(3).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, features: Features) -> Features:
-        kernel = self.kernel.to(features.dtype)
-        return F.conv2d(self.pad(features), kernel, stride=2, groups=features.shape[1])
+        return F.conv2d(
+            self.pad(features), self.kernel.to(features.dtype), stride=2, groups=features.shape[1]
+        )
 
 
 class BlurUp(nn.Module):
@@ -112,14 +113,15 @@ class BlurUp(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         # Times 4, because three of four pixels are zeros before the blur.
-        self.kernel = nn.Buffer(4 * blur_kernel(4).expand(channels, 1, 4, 4), persistent=False)
+        self.kernel = nn.Buffer(4 * blur_kernel(4).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, features: Features) -> Features:
         # torch 2.13 cannot compile the backward pass of its replication padding on CPUs.
         wide = torch.cat([features[..., :1], features, features[..., -1:]], dim=3)
         padded = torch.cat([wide[:, :, :1], wide, wide[:, :, -1:]], dim=2)
-        kernel, channels = self.kernel.to(features.dtype), features.shape[1]
-        doubled = F.conv_transpose2d(padded, kernel, stride=2, padding=2, groups=channels)
+        doubled = F.conv_transpose2d(
+            padded, self.kernel.to(features.dtype), stride=2, padding=2, groups=features.shape[1]
+        )
         return doubled[:, :, 1:-1, 1:-1]
 
 
@@ -136,8 +138,7 @@ INITIALIZATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
 def initialize(network: nn.Module, name: str, gain: float) -> None:
     """Draws all weights of a network in place, as pytorch-CycleGAN-and-pix2pix does.
 
-    Convolutions and linear layers get zero biases. Batch norms get weights from N(1, gain) and
-    zero biases.
+    Batch norms get weights from N(1, gain). Biases become zero.
 
     Args:
         network: The network.
@@ -145,10 +146,12 @@ def initialize(network: nn.Module, name: str, gain: float) -> None:
         gain: Standard deviation or factor.
     """
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            INITIALIZATIONS[name](module.weight, gain)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, gain)
+        match module:
+            case nn.Conv2d() | nn.ConvTranspose2d() | nn.Linear():
+                INITIALIZATIONS[name](module.weight, gain)
+            case nn.BatchNorm2d():
+                nn.init.normal_(module.weight, 1.0, gain)
+            case _:
+                continue
+        if module.bias is not None:
             nn.init.zeros_(module.bias)

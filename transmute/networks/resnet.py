@@ -13,15 +13,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, norm: str, dropout: bool, padding: str) -> None:
         super().__init__()
-        bias = has_bias(norm)
         self.layers = nn.Sequential(
             PADDINGS[padding](1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
             NORMS[norm](channels),
             nn.ReLU(),
             *([nn.Dropout(0.5)] if dropout else []),
             PADDINGS[padding](1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
             NORMS[norm](channels),
         )
 
@@ -82,8 +81,7 @@ class ResNet(nn.Module):
             for _ in range(blocks)
         ]
         for channels in widths[-2::-1]:
-            resize = _upsampling(upsampling, channels, bias=bias)
-            layers += [*resize, NORMS[norm](channels), nn.ReLU()]
+            layers += [*_upsampling(upsampling, channels, bias), NORMS[norm](channels), nn.ReLU()]
         self.layers = nn.Sequential(
             *layers, PADDINGS[padding](3), FewOutputsConv2d(width, out_channels, 7), nn.Tanh()
         )
@@ -110,10 +108,6 @@ class ResNet(nn.Module):
             channels.append(layer.out_channels if is_convolution else channels[-1])
         return tuple(channels[index + 1] for index in indices if index < len(self.layers))
 
-    def initialize_as_identity(self) -> None:
-        """Makes a residual generator return its input until it has learned something."""
-        nn.init.zeros_(self.layers[-2].get_parameter("weight"))
-
     def forward(self, images: Images) -> Images:
         # Under autocast the layers compute in bfloat16; losses must not.
         output = self.layers(images).to(images.dtype)
@@ -121,7 +115,7 @@ class ResNet(nn.Module):
         return (images + 2 * output).clamp(-1, 1) if self.residual else output
 
 
-def _upsampling(name: str, channels: int, *, bias: bool) -> list[nn.Module]:
+def _upsampling(name: str, channels: int, bias: bool) -> list[nn.Module]:
     """Layers that double the size and halve the channels, to `channels`."""
     if name == "transposed":
         return [nn.ConvTranspose2d(2 * channels, channels, 3, 2, 1, output_padding=1, bias=bias)]

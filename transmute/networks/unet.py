@@ -73,19 +73,23 @@ def unet(
     No norm after the first and the innermost convolution of the encoder, nor after the last of the
     decoder. Dropout in the decoder, in the levels beyond the fifth.
     """
-    bias, innermost = has_bias(norm), depth - 1
 
     def down(level: int, before: int, after: int) -> list[nn.Module]:
-        # pytorch-CycleGAN-and-pix2pix applies this in place, which also changes the skip
-        # connection. The ReLU in the decoder makes the result the same.
-        activation = [nn.LeakyReLU(0.2)] if level else []
-        norms = [] if level in (0, innermost) else [NORMS[norm](after)]
-        return [*activation, nn.Conv2d(before, after, 4, 2, 1, bias=bias), *norms]
+        return [
+            # pytorch-CycleGAN-and-pix2pix applies this in place, which also changes the skip
+            # connection. The ReLU in the decoder makes the result the same.
+            *([nn.LeakyReLU(0.2)] if level > 0 else []),
+            nn.Conv2d(before, after, 4, 2, 1, bias=has_bias(norm)),
+            *([NORMS[norm](after)] if 0 < level < depth - 1 else []),
+        ]
 
     def up(level: int, before: int, after: int) -> list[nn.Module]:
-        drop = [nn.Dropout(0.5)] if dropout and 4 < level < innermost else []
-        conv = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=bias)
-        return [nn.ReLU(), conv, NORMS[norm](after), *drop]
+        return [
+            nn.ReLU(),
+            nn.ConvTranspose2d(before, after, 4, 2, 1, bias=has_bias(norm)),
+            NORMS[norm](after),
+            *([nn.Dropout(0.5)] if dropout and 4 < level < depth - 1 else []),
+        ]
 
     return UNet(
         in_channels=in_channels,
@@ -109,23 +113,32 @@ def pytorch_gan_unet(
     """
 
     def down(level: int, before: int, after: int) -> list[nn.Module]:
-        norms = [] if level in (0, depth - 1) else [nn.InstanceNorm2d(after)]
-        drop = [nn.Dropout(0.5)] if dropout and level > 2 else []
-        conv = nn.Conv2d(before, after, 4, 2, 1, bias=False)
-        return [conv, *norms, nn.LeakyReLU(0.2), *drop]
+        return [
+            nn.Conv2d(before, after, 4, 2, 1, bias=False),
+            *([nn.InstanceNorm2d(after)] if 0 < level < depth - 1 else []),
+            nn.LeakyReLU(0.2),
+            *([nn.Dropout(0.5)] if dropout and level > 2 else []),
+        ]
 
     def up(level: int, before: int, after: int) -> list[nn.Module]:
-        drop = [nn.Dropout(0.5)] if dropout and level > 3 else []
-        conv = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)
-        return [conv, nn.InstanceNorm2d(after), nn.ReLU(), *drop]
+        return [
+            nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False),
+            nn.InstanceNorm2d(after),
+            nn.ReLU(),
+            *([nn.Dropout(0.5)] if dropout and level > 3 else []),
+        ]
 
-    last = nn.Conv2d(2 * width, out_channels, 4, padding=1)
     return UNet(
         in_channels=in_channels,
         width=width,
         depth=depth,
         down=down,
         up=up,
-        last=[nn.Upsample(scale_factor=2), nn.ZeroPad2d((1, 0, 1, 0)), last, nn.Tanh()],
+        last=[
+            nn.Upsample(scale_factor=2),
+            nn.ZeroPad2d((1, 0, 1, 0)),
+            nn.Conv2d(2 * width, out_channels, 4, padding=1),
+            nn.Tanh(),
+        ],
         skip_first=False,
     )

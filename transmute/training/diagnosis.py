@@ -74,12 +74,12 @@ def number_symptoms(
         symptoms.starving(*waiting, asynchronous=asynchronous),
         symptoms.no_rate(lr_factor, steps - step, steps),
     ]
-    if method.chance is not None:
+    if method.chance_loss is not None:
         for domain, names in method.discriminator_losses.items():
             complete = [row for row in rows if all(name in row for name in names)]
             losses = [sum(row[name] for name in names) for row in complete]
             where = f"of {domain}" if domain else ""
-            found.append(symptoms.out_of_balance(losses, method.chance, where))
+            found.append(symptoms.out_of_balance(losses, method.chance_loss, where))
     return [symptom for symptom in found if symptom is not None]
 
 
