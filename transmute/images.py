@@ -75,7 +75,7 @@ def require_images(folder: Path, *, any_extension: bool = False) -> list[Path]:
 
 
 def open_image(
-    source: Path | Image.Image,
+    source: str | Path | Image.Image,
     *,
     channels: int = 3,
     background: str = "white",
@@ -104,7 +104,7 @@ def open_image(
     """
     name = "the image" if isinstance(source, Image.Image) else str(source)
     if reader is not None and not isinstance(source, Image.Image):
-        source = _read_with(reader, source)
+        source = _read_with(reader, Path(source))
     is_open = isinstance(source, Image.Image)
     try:
         with contextlib.nullcontext(source) if is_open else Image.open(source) as file:
@@ -145,13 +145,7 @@ def _read_with(reader: str, path: Path) -> Image.Image:
         array = np.asarray(function(path))
     except Exception as error:  # user code may raise anything
         raise ImageError(f"{path}: {reader} failed: {type(error).__name__}: {error}") from None
-    known = array.ndim >= 2 and array.shape[2:] in ((), (1,), (3,), (4,))
-    if array.dtype != np.uint8 or not known or array.size == 0:
-        raise ImageError(
-            f"{path}: {reader} returned {array.dtype} {array.shape}. It should return a uint8 "
-            "array (height, width[, 1, 3 or 4])"
-        )
-    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+    return from_array(array, name=f"{path}: the result of {reader}")
 
 
 def _converted(
@@ -197,11 +191,6 @@ def normalize(pixels: torch.Tensor) -> Images:
     return pixels.float() / 127.5 - 1
 
 
-def to_pixels(images: Images) -> torch.Tensor:
-    """Converts [-1, 1] of any shape to uint8, rounded to the nearest level and clipped."""
-    return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
-
-
 def to_tensor(image: Image.Image) -> Images:
     """Converts an image of mode RGB or L to float32 (1, channels, height, width) in [-1, 1]."""
     return normalize(to_bytes_tensor(image))[None]
@@ -210,11 +199,32 @@ def to_tensor(image: Image.Image) -> Images:
 def to_pil(images: Images) -> Image.Image:
     """Converts one image in [-1, 1] to mode L (1 channel) or RGB (3 channels).
 
+    Values are rounded to the nearest of 256 levels, and clipped.
+
     Args:
         images: (channels, height, width) or (1, channels, height, width).
     """
-    pixels = to_pixels(images.reshape(images.shape[-3:])).cpu().permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
+    return from_array(levels.reshape(images.shape[-3:]).permute(1, 2, 0).cpu().numpy())
+
+
+def from_array(array: np.ndarray, name: str = "an array") -> Image.Image:
+    """Converts a uint8 array (height, width) or (height, width, 1, 3 or 4) to an image.
+
+    Args:
+        array: The array.
+        name: Subject of the error message.
+
+    Raises:
+        ImageError: If it is another array.
+    """
+    shape_fits = array.ndim >= 2 and array.shape[2:] in ((), (1,), (3,), (4,)) and array.size
+    if array.dtype != np.uint8 or not shape_fits:
+        raise ImageError(
+            f"{name} should be uint8 (height, width) or (height, width, 1, 3 or 4), but is "
+            f"{array.shape} of {array.dtype}"
+        )
+    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
 
 
 def save_image(image: Image.Image, path: Path) -> None:

@@ -3,14 +3,11 @@
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from transmute.errors import UserError
-
-Loaded = TypeVar("Loaded")
 
 _PREFIX = "transmute_plugin_"
 
@@ -38,14 +35,14 @@ def load(reference: str) -> Any:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise UserError(f"cannot load {reference}: there is no file {file}")
-    module = import_file(path)
-    if name not in vars(module):
-        public = [known for known in vars(module) if not known.startswith("_")]
-        raise UserError(f"{file} does not define {name}. It defines {', '.join(public)}")
-    return vars(module)[name]
+    defined = vars(import_file(path))
+    if name not in defined:
+        public = ", ".join(known for known in defined if not known.startswith("_"))
+        raise UserError(f"{file} does not define {name}. It defines {public}")
+    return defined[name]
 
 
-def load_class(reference: str, base: type[Loaded]) -> Callable[..., Loaded]:
+def load_class(reference: str, base: type) -> type[Any]:
     """Loads a subclass of `base`.
 
     Raises:

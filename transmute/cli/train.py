@@ -129,7 +129,7 @@ def _recipe_like(
 
     kinds, _ = split_flags(argv, _kind_flags(recipe_from()))
     custom = [
-        type(plugins.load_class(name, NetworkConfig)())
+        plugins.load_class(name, NetworkConfig)
         for name in kinds.values()
         if plugins.is_reference(name)
     ]
