@@ -50,12 +50,17 @@ def train(
         KeyboardInterrupt, SystemExit: If Ctrl-C or SIGTERM stopped training, after saving a
             checkpoint.
 
-    The settings here are those of a first try, in which nothing is learned yet:
+    A quick example, whose tiny generators learn nothing in two steps:
 
-    >>> run = transmute.train("horse2zebra", run="runs/h2z", size=32, steps=2)
-    data: ...
-    >>> run.models()
-    [2]
+    >>> from transmute.config.methods import CycleGANConfig
+    >>> from transmute.config.networks import ResNetConfig
+    >>> tiny = CycleGANConfig(generator=ResNetConfig(width=4, blocks=1))
+    >>> run = transmute.train("horse2zebra", method=tiny, run="runs/tiny", size=32, steps=2)
+    data: horse2zebra/trainA and horse2zebra/trainB (unpaired): ...
+    ...
+    finished: open runs/tiny/report.html
+    use it: transmute translate IMAGES --model runs/tiny
+    >>> transmute.Translator(run.folder)("horse.jpg").save("zebra.png")
     """
     from transmute.training.train import train as train_with
 
@@ -78,11 +83,10 @@ def with_run_folder(config: TrainConfig) -> TrainConfig:
     Raises:
         UserError: If `run` is not set under torchrun, where every process would choose another.
     """
-    if config.run is not None:
-        return config
-    if "RANK" in os.environ:
+    if config.run is None and "RANK" in os.environ:
         raise UserError("`run` is required under torchrun. Set it to the run folder")
-    return config.replace(run=Path("runs") / time.strftime("%Y-%m-%d-%H%M%S"))
+    dated = Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    return config if config.run else config.replace(run=dated)
 
 
 def _base_recipe(method: str | MethodConfig | None, recipe: Recipe | str | Path | None) -> Recipe:

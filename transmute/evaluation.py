@@ -17,7 +17,7 @@ from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
 from transmute.device import select_device
 from transmute.errors import UserError
-from transmute.images import require_images
+from transmute.images import images_outside
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
 from transmute.metrics.metric import Metric
 from transmute.metrics.translated import Translated
@@ -176,7 +176,8 @@ def _evaluate_folders(
         folders = SourceConfig(a=real, b=fake, skip_bad=skip_bad)
         sides = recognize(None, folders, paired=True).train
     else:
-        sides = _images_apart(real, fake), _images_apart(fake, real)
+        a, b = images_outside(real, fake), images_outside(fake, real)
+        sides = list(map(Source, a)), list(map(Source, b))
     evaluator = Evaluator(config, torch.device(select_device(device)))
     reals, fakes = (
         evenly_spaced(_openers(side, size, "white"), config.max_images) for side in sides
@@ -213,18 +214,6 @@ def warnings(metrics: Mapping[str, Sequence[Metric]]) -> list[str]:
         ),
     )
     return [note for applies, note in notes if applies]
-
-
-def _images_apart(folder: Path, other: Path) -> list[Source]:
-    """The images in a folder, without those in the other folder if that is inside it."""
-    paths = [
-        path
-        for path in require_images(folder)
-        if folder not in other.parents or other not in path.parents
-    ]
-    if not paths:
-        raise UserError(f"{folder} contains no images except those in {other}")
-    return [Source(path) for path in paths]
 
 
 def _openers(sources: Sequence[Source], size: object, background: str) -> list[Opener]:

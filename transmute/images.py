@@ -74,6 +74,19 @@ def require_images(folder: Path, *, any_extension: bool = False) -> list[Path]:
     return images
 
 
+def images_outside(folder: Path, other: Path) -> list[Path]:
+    """Finds the images in a folder, without those in another folder if that is inside it.
+
+    Raises:
+        UserError: If the folder does not exist, or contains no images outside of the other.
+    """
+    skipped = other.resolve() if folder.resolve() in other.resolve().parents else None
+    images = [path for path in require_images(folder) if skipped not in path.resolve().parents]
+    if not images:
+        raise UserError(f"{folder} contains no images outside of {other}")
+    return images
+
+
 def open_image(
     source: str | Path | Image.Image,
     *,

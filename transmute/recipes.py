@@ -103,7 +103,8 @@ def recipe_from(method: str | None = None, file: Path | None = None) -> Recipe:
     elif named and plugins.is_reference(named):
         raise UserError(f"{file}: a JSON recipe cannot load code. Pass `method` as FILE.py:NAME")
     recipe = _named(method or named or "cyclegan")
-    if named is not None and _method_name(named) != recipe.method.name:
+    is_recipe = named in RECIPES or plugins.is_reference(named or "")
+    if named and (_named(named).method.name if is_recipe else named) != recipe.method.name:
         raise UserError(f"{file} is for the method {named}, not for {method}. Use only one of them")
     steps = values.pop("steps", recipe.steps)  # takes precedence over epochs in the file
     return recipe.updated({**values, "method": settings}).replace(steps=steps)
@@ -137,15 +138,10 @@ def with_kinds(recipe: Recipe, names: Mapping[str, str]) -> Recipe:
 
 def _named(name: str) -> Recipe:
     if plugins.is_reference(name):
-        return Recipe(method=plugins.load_class(name, MethodConfig)())
+        return Recipe(method=plugins.load(name, MethodConfig)())
     if name not in RECIPES:
         raise UserError(f"unknown recipe or method {name!r}. Choose one of: {', '.join(RECIPES)}")
     return RECIPES[name]
-
-
-def _method_name(name: str) -> str:
-    """The name of a recipe's method. Other names are returned unchanged."""
-    return _named(name).method.name if name in RECIPES or plugins.is_reference(name) else name
 
 
 def _with_plugins(value: Any) -> Any:
@@ -154,4 +150,4 @@ def _with_plugins(value: Any) -> Any:
     if not isinstance(settings, Mapping) or not plugins.is_reference(str(settings.get("name"))):
         return value
     rest = {key: value for key, value in settings.items() if key != "name"}
-    return plugins.load_class(settings["name"], NetworkConfig)(**rest)
+    return plugins.load(settings["name"], NetworkConfig)(**rest)

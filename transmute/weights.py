@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from transmute.errors import UserError
-from transmute.files import placeholder, write_bytes
+from transmute.files import placeholder, replacing
 
 
 class WeightsError(UserError):
@@ -30,7 +30,8 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str,
     text = json.dumps(header)
     # One entry only: safetensors writes several in an order that varies between processes.
     metadata = {"transmute": f"{_checksum(text, tensors):08x} {text}"}
-    write_bytes(path, save(tensors, metadata))
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -47,7 +47,8 @@ def import_weights(
         UserError: If the checkpoint is damaged, unknown or incomplete, or if `out` exists. In this
             case, nothing is written.
 
-    >>> lines = transmute.import_weights("latest_net_G_A.pth", "h2z.safetensors")
+    >>> transmute.import_weights("latest_net_G_A.pth", "h2z.safetensors")
+    ['pytorch-CycleGAN-and-pix2pix, ... -> h2z.safetensors']
     >>> transmute.Translator("h2z.safetensors")("horse.jpg").save("zebra.png")
     """
     path, out = Path(path), Path(out) if out is not None else None

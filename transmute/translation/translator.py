@@ -50,9 +50,10 @@ class Translator:
     Raises:
         UserError: If there is no such model, or if it cannot be used here.
 
-    Example:
-        >>> translate = Translator("runs/horse2zebra")  # doctest: +SKIP
-        >>> translate("horse.jpg").save("zebra.jpg")  # doctest: +SKIP
+    >>> translate = transmute.Translator("runs/h2z", direction="a_to_b")
+    >>> translate("horse.jpg").save("zebra.jpg")
+    >>> translate("horse.jpg", size="64x48").size
+    (64, 48)
     """
 
     def __init__(
@@ -68,12 +69,13 @@ class Translator:
     ) -> None:
         files = model_files(Path(model), step)
         file = next((file for file in files if file.stem == direction), files[0])
-        if isinstance(generator, str):
-            generator = plugins.load_class(generator, GeneratorConfig)
-        card, network = load_model(file, noise=noise, outside=[generator] if generator else [])
+        outside = (
+            plugins.load(generator, GeneratorConfig) if isinstance(generator, str) else generator
+        )
+        card, network = load_model(file, noise=noise, outside=[outside] if outside else [])
         if direction not in (None, card.direction):
             raise UserError(f"{model} has no model for {direction}, only for {card.direction}")
-        if generator is not None and not isinstance(card.generator, generator):
+        if outside is not None and not isinstance(card.generator, outside):
             raise UserError(
                 f"{file} uses the network {card.generator.name!r}, not the one in `generator`. "
                 "Omit `generator`"
