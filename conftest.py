@@ -10,6 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files."""
     # Imported here, because tests/conftest.py installs its import hook first.
     import torch
     from PIL import Image

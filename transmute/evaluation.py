@@ -136,8 +136,12 @@ def _evaluate_model(
     card = loaded[0].card
     paired = card.paired if paired is None else paired
     size = card.size if size == "training" else size
-    source = SourceConfig(swap=swap, skip_bad=skip_bad)
-    dataset = recognize(data, source, paired=paired, one_domain=card.colors == "lab")
+    dataset = recognize(
+        data,
+        SourceConfig(swap=swap, skip_bad=skip_bad),
+        paired=paired,
+        one_domain=card.colors == "lab",
+    )
     if card.source != card.target and card.domains == dataset.names[::-1]:
         raise UserError(
             f"the model's domains are {' and '.join(card.domains)}, but those of {data} are "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,9 +118,9 @@ def open_image(
     name = "the image" if isinstance(source, Image.Image) else str(source)
     if reader is not None and not isinstance(source, Image.Image):
         source = _read_with(reader, Path(source))
-    is_open = isinstance(source, Image.Image)
     try:
-        with contextlib.nullcontext(source) if is_open else Image.open(source) as file:
+        # An image that is already open stays open.
+        with Image.open(source) if isinstance(source, str | Path) else nullcontext(source) as file:
             file.load()
             upright = ImageOps.exif_transpose(file)
     except FileNotFoundError:
@@ -185,7 +185,7 @@ def _converted(
 def _in_srgb(image: Image.Image) -> Image.Image:
     """Converts an RGB or CMYK image to sRGB, using its embedded profile."""
     # There may be no profile, a broken one, or one for another color space.
-    with contextlib.suppress(KeyError, ImageCms.PyCMSError, OSError):
+    with suppress(KeyError, ImageCms.PyCMSError, OSError):
         source = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         if "sRGB" not in ImageCms.getProfileDescription(source):
             return ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB") or image

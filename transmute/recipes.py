@@ -103,8 +103,7 @@ def recipe_from(method: str | None = None, file: Path | None = None) -> Recipe:
     elif named and plugins.is_reference(named):
         raise UserError(f"{file}: a JSON recipe cannot load code. Pass `method` as FILE.py:NAME")
     recipe = _named(method or named or "cyclegan")
-    is_recipe = named in RECIPES or plugins.is_reference(named or "")
-    if named and (_named(named).method.name if is_recipe else named) != recipe.method.name:
+    if named is not None and _method_name(named) != recipe.method.name:
         raise UserError(f"{file} is for the method {named}, not for {method}. Use only one of them")
     steps = values.pop("steps", recipe.steps)  # takes precedence over epochs in the file
     return recipe.updated({**values, "method": settings}).replace(steps=steps)
@@ -142,6 +141,11 @@ def _named(name: str) -> Recipe:
     if name not in RECIPES:
         raise UserError(f"unknown recipe or method {name!r}. Choose one of: {', '.join(RECIPES)}")
     return RECIPES[name]
+
+
+def _method_name(name: str) -> str:
+    """The name of a recipe's method. Other names are returned unchanged."""
+    return _named(name).method.name if name in RECIPES or plugins.is_reference(name) else name
 
 
 def _with_plugins(value: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -140,13 +140,9 @@ class Run:
             if file.is_file():
                 rows = [row for row in _rows(file) if row["step"] <= step]
                 write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
-        samples, checkpoints, models = (
-            [other for other in steps if other > step]
-            for steps in (self.samples(), self.checkpoints(), self.models())
-        )
-        for later in samples:
+        for later in [later for later in self.samples() if later > step]:
             self.sample_file(later).unlink()
-        self._remove(checkpoints, models)
+        self._keep(range(step + 1), range(step + 1))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -185,18 +181,19 @@ class Run:
             count: Number of checkpoints to keep.
             every: Models of steps that are a multiple of it are kept, as are the best models.
         """
-        best, checkpoints = self.best(), self.checkpoints()
-        kept = {*checkpoints[-count:], best["step"] if best else None}
-        models = [step for step in self.models() if not every or step % every]
-        self._remove(checkpoints[:-count], [step for step in models if step not in kept])
+        best, checkpoints = self.best(), self.checkpoints()[-count:]
+        models = {step for step in self.models() if every and step % every == 0}
+        self._keep(checkpoints, {*models, *checkpoints, best["step"] if best else None})
 
-    def _remove(self, checkpoints: Iterable[int], models: Iterable[int]) -> None:
-        """Removes the checkpoints of some steps, of all ranks, and the models of others."""
-        for step in checkpoints:
-            for path in (self.folder / "checkpoints").glob(f"{step}.*safetensors"):
-                path.unlink()
-        for step in models:
-            shutil.rmtree(self.model_folder(step))
+    def _keep(self, checkpoints: Container[int], models: Container[int]) -> None:
+        """Removes the checkpoints and the models of all other steps."""
+        for step in self.checkpoints():
+            if step not in checkpoints:
+                for path in (self.folder / "checkpoints").glob(f"{step}.*safetensors"):
+                    path.unlink()  # of any rank
+        for step in self.models():
+            if step not in models:
+                shutil.rmtree(self.model_folder(step))
 
 
 def comparable_evaluations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -106,13 +106,13 @@ def load_pickled(path: Path) -> Any:
         with warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise many types of errors on damaged files
-        problem = "is truncated or damaged, or is not a file of weights written by torch.save"
-        if isinstance(error, pickle.UnpicklingError) and re.search(
+        has_objects = isinstance(error, pickle.UnpicklingError) and re.search(
             "Unsupported (global|class)|GLOBAL|REDUCE", str(error)
-        ):
-            problem = (
-                "contains pickled objects besides tensors (such as a whole module). They could "
-                "execute code, so they are not loaded. Save only its state_dict(), with the tool "
-                "that wrote it"
-            )
+        )
+        problem = (
+            "contains pickled objects besides tensors (such as a whole module). They could execute "
+            "code, so they are not loaded. Save only its state_dict(), with the tool that wrote it"
+            if has_objects
+            else "is truncated or damaged, or is not a file of weights written by torch.save"
+        )
         raise WeightsError(f"{path} {problem}") from None

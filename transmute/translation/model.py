@@ -41,8 +41,6 @@ BUILT_IN = {
     )
 }
 """Names of the networks that are part of the package."""
-SET_GENERATOR = "Set `generator=FILE.py:NAME` to the class of its settings"
-"""Advice if a network is not part of the package."""
 
 
 class Card(Settings):
@@ -163,7 +161,7 @@ def save_network(path: Path, card: ModelCard | PartCard, network: nn.Module) -> 
 
 
 def read_networks(
-    path: Path, outside: Iterable[type[NetworkConfig]] = (), *, advice: str = SET_GENERATOR
+    path: Path, outside: Iterable[type[NetworkConfig]] = (), *, advice: str | None = None
 ) -> dict[str, Saved]:
     """Reads all networks at a path.
 
@@ -171,7 +169,8 @@ def read_networks(
         path: A model file, a folder of model files, or a run, whose newest models are read.
         outside: Config classes of networks that are not part of the package. Reading a file never
             imports code.
-        advice: End of the error message about other networks that are not part of the package.
+        advice: Last sentence of the error about other networks that are not part of the package. By
+            default, it says how to name their config class.
 
     Returns:
         The networks by name.
@@ -201,7 +200,7 @@ def load_model(
         UserError: If the file is missing, damaged, not that of a generator, or uses an unknown
             network.
     """
-    _, card, state = _read(path, outside, SET_GENERATOR)
+    _, card, state = _read(path, outside)
     if isinstance(card, PartCard):
         raise WeightsError(f"{path} contains {card.part}, not a generator. Pass a generator's file")
     network = card.generator.build(card.in_channels, card.out_channels)
@@ -236,7 +235,7 @@ def inference_copy(
     return network
 
 
-def _read(path: Path, outside: Iterable[type[NetworkConfig]], advice: str) -> Saved:
+def _read(path: Path, outside: Iterable[type[NetworkConfig]], advice: str | None = None) -> Saved:
     if path.suffix in (".pth", ".pt", ".pkl", ".ckpt") and path.is_file():
         raise WeightsError(
             f"{path} is a file of another tool. Convert it with: transmute import {path}"
@@ -259,6 +258,7 @@ def _read(path: Path, outside: Iterable[type[NetworkConfig]], advice: str) -> Sa
     if name in classes:
         header[kind] = classes[name](**header[kind])
     elif name not in BUILT_IN:
+        advice = advice or "Set `generator=FILE.py:NAME` to the class of its settings"
         raise UserError(
             f"{path} uses the network {name!r}, which is not part of Transmute. {advice}"
         )
