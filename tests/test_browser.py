@@ -206,7 +206,7 @@ def test_runs_of_different_methods_and_odd_numbers_are_drawn(tmp_path: Path) -> 
         "output": Image.new("RGB", (20, 16), "blue"),
     }
     save_image(sheet([cells]), other.sample_file(5))
-    other.append_metrics({"step": 5, "images": 5, "once": 1.0})
+    other.append(other.metrics_file, {"step": 5, "images": 5, "once": 1.0})
     for step, value in ((1, 9000.0), (2, 9000.000000000002), (3, float("nan"))):
         metric = {
             "name": "fid",
@@ -218,7 +218,9 @@ def test_runs_of_different_methods_and_odd_numbers_are_drawn(tmp_path: Path) -> 
             "real": 9,
         }
         best = {"name": "fid", "features": "texture", "value": value, "better": "lower"}
-        other.append_evaluation({"step": step, "best": best, "metrics": {"a_to_b": [metric]}})
+        other.append(
+            other.evaluations_file, {"step": step, "best": best, "metrics": {"a_to_b": [metric]}}
+        )
     script = "document.querySelectorAll('#controls button')[1].click();"
     document = opened(render_page([make_run(tmp_path / "run"), other]), tmp_path, script)
     labels = re.findall(
@@ -253,7 +255,7 @@ def test_the_served_page_updates_itself(tmp_path: Path) -> None:
     with make_server(tmp_path / "runs", port=0) as server:
         threading.Thread(target=server.serve_forever).start()
         row = {"step": 999, "images": 999, "cycle_a": 1.0}
-        later = threading.Timer(2.0, lambda: run.append_metrics(row))
+        later = threading.Timer(2.0, lambda: run.append(run.metrics_file, row))
         later.start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
         # Virtual time, which passes as fast as responses arrive.

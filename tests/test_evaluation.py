@@ -22,7 +22,7 @@ from transmute.config.metrics import MetricsConfig
 from transmute.config.training import AdamConfig, TrainConfig
 from transmute.demo.animals import animal
 from transmute.errors import UserError
-from transmute.evaluation import Evaluator, evaluate_folders, evaluate_model, warnings
+from transmute.evaluation import Evaluator, evaluate, warnings
 from transmute.images import save_image, to_tensor
 from transmute.metrics.evaluator import evenly_spaced
 from transmute.metrics.metric import Metric
@@ -302,11 +302,11 @@ def test_the_identity_has_no_cycle_error_and_the_distance_of_the_domains() -> No
 
     a, b = openers(8), openers(8, striped=True)
     translators = {"a_to_b": identity, "b_to_a": identity}
-    metrics = evaluator().both_directions(translators, a, b, paired=False)
+    metrics = evaluator().measure_directions(translators, a, b, paired=False)
     a_to_b, b_to_a = by_name(metrics["a_to_b"]), by_name(metrics["b_to_a"])
     assert a_to_b["cycle"].value == b_to_a["cycle"].value == 0
     assert a_to_b["fid"].value == pytest.approx(b_to_a["fid"].value, rel=1e-9)
-    one_direction = evaluator().both_directions({"a_to_b": identity}, a, b, paired=True)
+    one_direction = evaluator().measure_directions({"a_to_b": identity}, a, b, paired=True)
     assert "cycle" not in by_name(one_direction["a_to_b"])
     assert by_name(one_direction["a_to_b"])["l1"].value > 5
 
@@ -682,11 +682,11 @@ def test_a_training_that_dies_after_its_first_evaluation_can_be_resumed(
     class Dying(Evaluator):
         calls = 0
 
-        def both_directions(self, *arguments: Any, **keywords: Any) -> dict[str, list[Metric]]:
+        def measure_directions(self, *arguments: Any, **keywords: Any) -> dict[str, list[Metric]]:
             self.calls += 1
             if self.calls == 3:  # before the first step, at step 2, and now at step 4
                 raise Killed
-            return super().both_directions(*arguments, **keywords)
+            return super().measure_directions(*arguments, **keywords)
 
     config = TrainConfig(
         folder=animals,
@@ -859,9 +859,9 @@ def test_the_users_own_metrics_are_measured_next_to_the_others(
 ) -> None:
     references = tuple(f"{custom}:{name}" for name in ("brightness", "count_difference"))
     (folders / "plain" / "00.png").unlink()
-    evaluation = evaluate_folders(
-        folders / "plain",
-        folders / "striped",
+    evaluation = evaluate(
+        real=folders / "plain",
+        fake=folders / "striped",
         config=TEXTURE.replace(custom=references),
         device="cpu",
     )
@@ -903,10 +903,10 @@ def test_models_can_be_compared_by_the_users_own_metrics(custom: Path) -> None:
     assert measuring.better("diversity") is None
 
 
-def test_evaluate_model_returns_what_evaluate_prints(
+def test_evaluate_returns_what_evaluate_prints(
     run: Path, animals: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    evaluation = evaluate_model(run, animals, config=TEXTURE, size="training", device="cpu")
+    evaluation = evaluate(run, animals, config=TEXTURE, size="training", device="cpu")
     words = ["--model", str(run), "--data", str(animals), "--features", "texture"]
     words += ["--lpips", "none", "--size", "training", "--device", "cpu", "--json"]
     capsys.readouterr()
@@ -926,4 +926,4 @@ def test_evaluate_model_returns_what_evaluate_prints(
     ]
     assert evaluation.descriptions == {"a_to_b": "plain to striped", "b_to_a": "striped to plain"}
     with pytest.raises(UserError, match="newest, best"):
-        evaluate_model(run, animals, config=TEXTURE, step="last", device="cpu")
+        evaluate(run, animals, config=TEXTURE, step="last", device="cpu")

@@ -123,6 +123,17 @@ def test_an_outside_method_trains_from_yaml_and_from_python(folder: Path) -> Non
     assert "a size is N or WIDTHxHEIGHT" in result.stderr
 
 
+def test_a_model_of_an_outside_generator_is_evaluated_but_not_exported(folder: Path) -> None:
+    words = ["train", "horse2zebra", "--method.generator", "convnet.py:ConvNetConfig"]
+    assert run_command(small([*words, "--run", "run"])) == 0
+    words = ["evaluate", "--model", "run", "--data", "horse2zebra", "--features", "texture"]
+    assert run_command([*words, "--generator", "convnet.py:ConvNetConfig"]) == 0
+    for path in ("run", "run/models"):
+        with pytest.raises(UserError, match=r"'convnet', .* Copy the file itself instead"):
+            transmute.export(path, "theirs", format="safetensors")
+    assert not (folder / "theirs").exists()
+
+
 def test_neither_a_model_file_nor_a_run_imports_code(folder: Path) -> None:
     words = ["train", "horse2zebra", "--method.generator", "convnet.py:ConvNetConfig"]
     assert run_command(small([*words, "--run", "run"])) == 0

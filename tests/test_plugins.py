@@ -71,7 +71,7 @@ def test_a_reference_that_cannot_be_loaded_is_one_sentence(
 
 def test_a_class_must_be_of_the_right_kind(file: Path) -> None:
     with pytest.raises(UserError, match=r"Thing is not a subclass of .*GeneratorConfig"):
-        plugins.load_class(f"{file}:Thing", GeneratorConfig)
+        plugins.load(f"{file}:Thing", GeneratorConfig)
 
 
 def test_a_file_that_failed_can_be_loaded_after_it_was_fixed(file: Path) -> None:

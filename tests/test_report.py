@@ -11,6 +11,7 @@ from PIL import Image
 
 from transmute.cli import run_command
 from transmute.errors import UserError
+from transmute.files import write_json
 from transmute.images import save_image
 from transmute.report.page import page_data, render_page, write_report
 from transmute.run import Run
@@ -34,7 +35,8 @@ def make_run(folder: Path, *, slope: float = 1.0, seed: int = 0) -> Run:
             "evidence": {},
         }
         symptoms = {"symptoms": [symptom]} if step == 200 else {}
-        run.append_metrics(
+        run.append(
+            run.metrics_file,
             {
                 "step": step,
                 "images": step,
@@ -43,7 +45,7 @@ def make_run(folder: Path, *, slope: float = 1.0, seed: int = 0) -> Run:
                 "images_per_second": 9.5,
                 "load_milliseconds": 1.0,
             }
-            | symptoms
+            | symptoms,
         )
     for step in range(0, 310, 10):
         cells = {
@@ -62,16 +64,17 @@ def make_run(folder: Path, *, slope: float = 1.0, seed: int = 0) -> Run:
             "fake": 8,
             "real": 9,
         }
-        run.append_evaluation(
+        run.append(
+            run.evaluations_file,
             {
                 "step": step,
                 "best": {"name": "fid", "features": "texture", "value": value, "better": "lower"},
                 "metrics": {"a_to_b": [metric], "b_to_a": [metric]},
-            }
+            },
         )
         (run.model_folder(step)).mkdir(parents=True)
-    run.write_json(run.recipe_file, {"method": {"name": "cyclegan"}, "size": "64x64", "seed": seed})
-    run.write_json(
+    write_json(run.recipe_file, {"method": {"name": "cyclegan"}, "size": "64x64", "seed": seed})
+    write_json(
         run.environment_file,
         {
             "sessions": [
@@ -201,7 +204,7 @@ def test_the_page_reloads_itself_only_while_training_runs(run: Run) -> None:
 
 def test_nan_in_the_evidence_of_a_symptom_does_not_make_the_data_invalid(tmp_path: Path) -> None:
     symptom = {"name": "not finite", "evidence": {"cycle_a": float("nan")}}
-    Run(tmp_path).append_metrics({"step": 7, "symptoms": [symptom]})
+    Run(tmp_path).append(Run(tmp_path).metrics_file, {"step": 7, "symptoms": [symptom]})
     data = page_data([Run(tmp_path)])
     json.dumps(data, allow_nan=False)
     assert data["runs"][0]["symptoms"][0]["evidence"] == {"cycle_a": None}

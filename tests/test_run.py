@@ -32,7 +32,7 @@ except UserError:
 def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "run")
     for step in (5, 10, 15):
-        run.append_metrics({"step": step})
+        run.append(run.metrics_file, {"step": step})
         save_image(Image.new("RGB", (2, 2)), run.sample_file(step))
         for path in (
             run.checkpoint_file(step),
@@ -127,12 +127,13 @@ def test_the_best_models_are_kept_until_the_run_is_rewound(tmp_path: Path) -> No
     run = Run(tmp_path)
     for step, value in ((1, 5.0), (2, 1.0), (3, 4.0), (4, 3.0)):
         run.model_folder(step).mkdir(parents=True)
-        run.append_evaluation(
+        run.append(
+            run.evaluations_file,
             {
                 "step": step,
                 "best": {"name": "kid", "features": "texture", "value": value, "better": "lower"},
                 "metrics": {},
-            }
+            },
         )
         run.keep_newest(1)
         best = run.best()

@@ -27,7 +27,6 @@ def download(
     url: str,
     target: Path,
     *,
-    size: int | None = None,
     sha256: str | None = None,
     pause: float = 1.0,
     timeout: float = 30.0,
@@ -39,7 +38,6 @@ def download(
     Args:
         url: HTTP or HTTPS address.
         target: Path of the file. It appears only when it is complete.
-        size: Expected size in bytes, if known.
         sha256: Expected SHA-256 in hexadecimal, or its first digits, if known.
         pause: Seconds before the second try; doubled before each further one.
         timeout: Seconds without data after which a connection counts as broken.
@@ -52,7 +50,7 @@ def download(
             where to put a file that was downloaded by hand.
     """
     if target.is_file():
-        if problem := _problem(target, size, sha256):
+        if problem := _problem(target, sha256):
             raise UserError(
                 f"{target} is not the file at {url} ({problem}). Remove or replace it, "
                 "then run the same command again"
@@ -66,7 +64,7 @@ def download(
     with replacing(target, keep_partial=resume) as partial:
         try:
             _receive_with_retries(url, partial, resume=resume, pause=pause, timeout=timeout)
-            if problem := _problem(partial, size, sha256):
+            if problem := _problem(partial, sha256):
                 partial.unlink()
                 raise UserError(f"{url} is not the expected file, and was removed ({problem})")
         except UserError as error:
@@ -131,17 +129,14 @@ def _receive(url: str, partial: Path, *, resume: bool, timeout: float) -> None:
         raise ConnectionError(f"received {_length(partial)} of {start + int(length)} bytes")
 
 
-def _problem(path: Path, size: int | None, sha256: str | None) -> str | None:
+def _problem(path: Path, sha256: str | None) -> str | None:
     """The reason why a file is not the expected one, or None."""
-    kind = placeholder(path)
+    if kind := placeholder(path):
+        return f"it is {kind}"
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    problems = {
-        f"it is {kind}": kind,
-        f"it has {_length(path)} bytes, not {size}": size not in (None, _length(path)),
-        f"its SHA-256 is {digest}, not {sha256}": not digest.startswith((sha256 or "").lower()),
-    }
-    return next((problem for problem, is_present in problems.items() if is_present), None)
+    fits = digest.startswith((sha256 or "").lower())
+    return None if fits else f"its SHA-256 is {digest}, not {sha256}"
 
 
 def _length(path: Path) -> int:

@@ -13,15 +13,16 @@ from PIL import Image
 from transmute.config.base import width_and_height
 from transmute.config.data import SourceConfig
 from transmute.config.metrics import MetricsConfig
+from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
 from transmute.device import select_device
 from transmute.errors import UserError
-from transmute.images import require_images
+from transmute.images import images_outside
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
 from transmute.metrics.metric import Metric
 from transmute.metrics.translated import Translated
-from transmute.translation.model import ModelCard
-from transmute.translation.translator import translators
+from transmute.translation.model import model_files
+from transmute.translation.translator import Translator
 
 FEW = 1000
 """With fewer images, FID is too biased to be compared between different numbers of images."""
@@ -57,49 +58,95 @@ class Evaluation:
         return json.dumps(self.to_dict(), indent=2)
 
 
-def evaluate_model(
-    model: str | Path,
-    data: str | Path,
+def evaluate(
+    model: str | Path | None = None,
+    data: str | Path | None = None,
     *,
-    config: MetricsConfig,
+    real: str | Path | None = None,
+    fake: str | Path | None = None,
+    config: MetricsConfig | None = None,
     step: int | str = "newest",
-    generator: str | None = None,
+    generator: str | type[GeneratorConfig] | None = None,
     split: Literal["test", "train"] = "test",
     swap: bool = False,
-    skip_bad: bool = False,
     paired: bool | None = None,
+    skip_bad: bool = False,
     size: int | str | None = None,
     device: str = "auto",
 ) -> Evaluation:
-    """Evaluates a model on the held-out images of a data set.
+    """Measures the quality of a model, or of finished translations, like `transmute evaluate`.
 
     Args:
         model: Run folder, folder of model files, or model file.
-        data: Folder of the data set.
-        config: The metrics to measure.
-        step, generator: As in `translators`.
-        split: Images to use: the held-out ones, or the training images.
+        data: Folder of the data set whose held-out images are translated.
+        real: Folder of real images, instead of `model` and `data`.
+        fake: Folder of finished translations. If inside `real`, its images count only as fakes.
+        config: Metrics and their networks. By default, with Inception features.
+        step: Which checkpoint of a run to use: newest, best, or a step.
+        generator: Config class of a user-defined generator, or its FILE.py:NAME.
+        split: Images of the data set: test (held out), or train.
         swap: Exchange the domains of the data set.
-        skip_bad: Skip unpaired images of paired data.
-        paired: Compare images pair by pair. By default, models of paired methods do so.
-        size: Pixels to which images are resized first (N or WIDTHxHEIGHT), or `training` for the
-            size used in training. By default, each image keeps its size.
+        paired: Compare images in pairs. By default, True for models of paired methods.
+        skip_bad: Skip unpaired images instead of raising an error.
+        size: Size in pixels to which images are resized first (N or WIDTHxHEIGHT), or `training`
+            for the training size. By default, each image keeps its size.
         device: auto, cpu or cuda.
 
+    Returns:
+        The metrics of each direction, with confidence intervals.
+
     Raises:
-        UserError: If the model or the data cannot be used, or a network cannot be loaded.
+        UserError: If any input is invalid, or a network cannot be loaded.
+
+    >>> texture = MetricsConfig(features="texture")  # needs no download
+    >>> transmute.evaluate("runs/h2z", "horse2zebra", config=texture).descriptions
+    {'a_to_b': 'horse to zebra', 'b_to_a': 'zebra to horse'}
     """
-    models = translators(model, step=step, generator=generator, device=device)
-    card = next(iter(models.values())).card
+    config = config or MetricsConfig(features="inception")
+    if real is not None and fake is not None and model is None and data is None:
+        if (step, split, swap, generator) != ("newest", "test", False, None):
+            raise UserError("`step`, `split`, `swap` and `generator` need a `model`")
+        measure = partial(_evaluate_folders, Path(real), Path(fake))
+    elif model is not None and data is not None and real is None and fake is None:
+        measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, swap)
+    else:
+        raise UserError("pass either `model` and `data`, or `real` and `fake`")
+    return measure(paired=paired, skip_bad=skip_bad, size=size, config=config, device=device)
+
+
+def _evaluate_model(
+    model: Path,
+    data: Path,
+    step: int | str,
+    generator: str | type[GeneratorConfig] | None,
+    split: str,
+    swap: bool,
+    *,
+    paired: bool | None,
+    skip_bad: bool,
+    size: int | str | None,
+    config: MetricsConfig,
+    device: str,
+) -> Evaluation:
+    # In float32, so that metrics do not depend on the device.
+    loaded = [
+        Translator(file, device=device, precision="float32", generator=generator)
+        for file in model_files(model, step)
+    ]
+    card = loaded[0].card
     paired = card.paired if paired is None else paired
     size = card.size if size == "training" else size
     dataset = recognize(
-        Path(data),
+        data,
         SourceConfig(swap=swap, skip_bad=skip_bad),
         paired=paired,
         one_domain=card.colors == "lab",
     )
-    _require_same_domains(card, dataset.names, data)
+    if card.source != card.target and card.domains == dataset.names[::-1]:
+        raise UserError(
+            f"the model's domains are {' and '.join(card.domains)}, but those of {data} are "
+            f"{' and '.join(dataset.names)}. Set `swap` to exchange them"
+        )
     sides = dataset.test if split == "test" else dataset.train
     if not sides[0]:
         raise UserError(
@@ -107,49 +154,34 @@ def evaluate_model(
         )
     a, b = (_openers(side, size, card.preprocess.background) for side in sides)
     evaluator = Evaluator(config, torch.device(select_device(device)))
-    metrics = evaluator.both_directions(models, a, b, paired=paired)
+    translators = {translator.card.direction: translator for translator in loaded}
+    metrics = evaluator.measure_directions(translators, a, b, paired=paired)
     return Evaluation(
         {"model": str(model), "step": card.step, "data": str(data), "split": split, "size": size},
-        {
-            direction: f"{translator.card.source} to {translator.card.target}"
-            for direction, translator in models.items()
-        },
+        {name: f"{each.card.source} to {each.card.target}" for name, each in translators.items()},
         metrics,
         [*warnings(metrics), *evaluator.notes],
     )
 
 
-def evaluate_folders(
-    real: str | Path,
-    fake: str | Path,
+def _evaluate_folders(
+    real: Path,
+    fake: Path,
     *,
+    paired: bool | None,
+    skip_bad: bool,
+    size: int | str | None,
     config: MetricsConfig,
-    paired: bool = False,
-    skip_bad: bool = False,
-    size: int | str | None = None,
-    device: str = "auto",
+    device: str,
 ) -> Evaluation:
-    """Compares a folder of finished translations with a folder of real images.
-
-    Args:
-        real, fake: The folders. If one is inside the other, its images count once.
-        config: The metrics to measure.
-        paired: Match images by name, and compare them pair by pair too.
-        skip_bad: Skip unpaired images of paired data.
-        size: Pixels to which images are resized first (N or WIDTHxHEIGHT). By default, each image
-            keeps its size.
-        device: auto, cpu or cuda.
-
-    Raises:
-        UserError: If the folders cannot be used, or a network cannot be loaded.
-    """
     if size == "training":
         raise UserError("`size=training` needs a model. Set `size` to a number of pixels")
     if paired:
-        folders = SourceConfig(a=Path(real), b=Path(fake), skip_bad=skip_bad)
+        folders = SourceConfig(a=real, b=fake, skip_bad=skip_bad)
         sides = recognize(None, folders, paired=True).train
     else:
-        sides = _images_apart(Path(real), Path(fake)), _images_apart(Path(fake), Path(real))
+        a, b = images_outside(real, fake), images_outside(fake, real)
+        sides = list(map(Source, a)), list(map(Source, b))
     evaluator = Evaluator(config, torch.device(select_device(device)))
     reals, fakes = (
         evenly_spaced(_openers(side, size, "white"), config.max_images) for side in sides
@@ -186,29 +218,6 @@ def warnings(metrics: Mapping[str, Sequence[Metric]]) -> list[str]:
         ),
     )
     return [note for applies, note in notes if applies]
-
-
-def _require_same_domains(card: ModelCard, names: tuple[str, str], data: str | Path) -> None:
-    domains = (
-        (card.target, card.source) if card.direction == "b_to_a" else (card.source, card.target)
-    )
-    if domains[0] != domains[1] and domains == names[::-1]:
-        raise UserError(
-            f"the model's domains are {' and '.join(domains)}, but those of {data} are "
-            f"{' and '.join(names)}. Set `swap` to exchange them"
-        )
-
-
-def _images_apart(folder: Path, other: Path) -> list[Source]:
-    """The images in a folder, without those in the other folder if that is inside it."""
-    paths = [
-        path
-        for path in require_images(folder)
-        if folder not in other.parents or other not in path.parents
-    ]
-    if not paths:
-        raise UserError(f"{folder} contains no images except those in {other}")
-    return [Source(path) for path in paths]
 
 
 def _openers(sources: Sequence[Source], size: object, background: str) -> list[Opener]:

@@ -35,15 +35,10 @@ def replacing(path: Path, *, keep_partial: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 text file atomically."""
-    write_bytes(path, text.encode())
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode())  # as it is, with "\n" on every system
 
 
 def write_json(path: Path, values: Any) -> None:

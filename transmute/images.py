@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +74,21 @@ def require_images(folder: Path, *, any_extension: bool = False) -> list[Path]:
     return images
 
 
+def images_outside(folder: Path, other: Path) -> list[Path]:
+    """Finds the images in a folder, without those in another folder if that is inside it.
+
+    Raises:
+        UserError: If the folder does not exist, or contains no images outside of the other.
+    """
+    skipped = other.resolve() if folder.resolve() in other.resolve().parents else None
+    images = [path for path in require_images(folder) if skipped not in path.resolve().parents]
+    if not images:
+        raise UserError(f"{folder} contains no images outside of {other}")
+    return images
+
+
 def open_image(
-    source: Path | Image.Image,
+    source: str | Path | Image.Image,
     *,
     channels: int = 3,
     background: str = "white",
@@ -104,10 +117,10 @@ def open_image(
     """
     name = "the image" if isinstance(source, Image.Image) else str(source)
     if reader is not None and not isinstance(source, Image.Image):
-        source = _read_with(reader, source)
-    is_open = isinstance(source, Image.Image)
+        source = _read_with(reader, Path(source))
     try:
-        with contextlib.nullcontext(source) if is_open else Image.open(source) as file:
+        # An image that is already open stays open.
+        with Image.open(source) if isinstance(source, str | Path) else nullcontext(source) as file:
             file.load()
             upright = ImageOps.exif_transpose(file)
     except FileNotFoundError:
@@ -145,13 +158,7 @@ def _read_with(reader: str, path: Path) -> Image.Image:
         array = np.asarray(function(path))
     except Exception as error:  # user code may raise anything
         raise ImageError(f"{path}: {reader} failed: {type(error).__name__}: {error}") from None
-    known = array.ndim >= 2 and array.shape[2:] in ((), (1,), (3,), (4,))
-    if array.dtype != np.uint8 or not known or array.size == 0:
-        raise ImageError(
-            f"{path}: {reader} returned {array.dtype} {array.shape}. It should return a uint8 "
-            "array (height, width[, 1, 3 or 4])"
-        )
-    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+    return from_array(array, name=f"{path}: the result of {reader}")
 
 
 def _converted(
@@ -178,7 +185,7 @@ def _converted(
 def _in_srgb(image: Image.Image) -> Image.Image:
     """Converts an RGB or CMYK image to sRGB, using its embedded profile."""
     # There may be no profile, a broken one, or one for another color space.
-    with contextlib.suppress(KeyError, ImageCms.PyCMSError, OSError):
+    with suppress(KeyError, ImageCms.PyCMSError, OSError):
         source = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         if "sRGB" not in ImageCms.getProfileDescription(source):
             return ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB") or image
@@ -197,11 +204,6 @@ def normalize(pixels: torch.Tensor) -> Images:
     return pixels.float() / 127.5 - 1
 
 
-def to_pixels(images: Images) -> torch.Tensor:
-    """Converts [-1, 1] of any shape to uint8, rounded to the nearest level and clipped."""
-    return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
-
-
 def to_tensor(image: Image.Image) -> Images:
     """Converts an image of mode RGB or L to float32 (1, channels, height, width) in [-1, 1]."""
     return normalize(to_bytes_tensor(image))[None]
@@ -210,11 +212,32 @@ def to_tensor(image: Image.Image) -> Images:
 def to_pil(images: Images) -> Image.Image:
     """Converts one image in [-1, 1] to mode L (1 channel) or RGB (3 channels).
 
+    Values are rounded to the nearest of 256 levels, and clipped.
+
     Args:
         images: (channels, height, width) or (1, channels, height, width).
     """
-    pixels = to_pixels(images.reshape(images.shape[-3:])).cpu().permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
+    return from_array(levels.reshape(images.shape[-3:]).permute(1, 2, 0).cpu().numpy())
+
+
+def from_array(array: np.ndarray, name: str = "an array") -> Image.Image:
+    """Converts a uint8 array (height, width) or (height, width, 1, 3 or 4) to an image.
+
+    Args:
+        array: The array.
+        name: Subject of the error message.
+
+    Raises:
+        ImageError: If it is another array.
+    """
+    shape_fits = array.ndim >= 2 and array.shape[2:] in ((), (1,), (3,), (4,)) and array.size
+    if array.dtype != np.uint8 or not shape_fits:
+        raise ImageError(
+            f"{name} should be uint8 (height, width) or (height, width, 1, 3 or 4), but is "
+            f"{array.shape} of {array.dtype}"
+        )
+    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
 
 
 def save_image(image: Image.Image, path: Path) -> None:

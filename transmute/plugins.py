@@ -3,14 +3,11 @@
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from transmute.errors import UserError
-
-Loaded = TypeVar("Loaded")
 
 _PREFIX = "transmute_plugin_"
 
@@ -20,17 +17,18 @@ def is_reference(name: str) -> bool:
     return ".py:" in name or name.endswith(".py")
 
 
-def load(reference: str) -> Any:
+def load(reference: str, base: type | None = None) -> Any:
     """Imports `FILE.py` and returns its attribute `NAME`.
 
     A file is imported once per process. It can import modules in the same folder.
 
     Args:
         reference: `FILE.py:NAME`.
+        base: Class of which it must be a subclass. By default, it may be anything.
 
     Raises:
-        UserError: If the reference is malformed, the file or name does not exist, or importing
-            fails.
+        UserError: If the reference is malformed, the file or name does not exist, importing fails,
+            or it is not such a subclass.
     """
     file, _, name = reference.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
@@ -38,29 +36,23 @@ def load(reference: str) -> Any:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise UserError(f"cannot load {reference}: there is no file {file}")
-    module = import_file(path)
-    if name not in vars(module):
-        public = [known for known in vars(module) if not known.startswith("_")]
-        raise UserError(f"{file} does not define {name}. It defines {', '.join(public)}")
-    return vars(module)[name]
-
-
-def load_class(reference: str, base: type[Loaded]) -> Callable[..., Loaded]:
-    """Loads a subclass of `base`.
-
-    Raises:
-        UserError: Like `load`, and if the object is not a subclass of `base`.
-    """
-    loaded = load(reference)
-    if not isinstance(loaded, type) or not issubclass(loaded, base):
+    defined = vars(import_file(path))
+    if name not in defined:
+        public = ", ".join(known for known in defined if not known.startswith("_"))
+        raise UserError(f"{file} does not define {name}. It defines {public}")
+    loaded = defined[name]
+    if base is not None and not (isinstance(loaded, type) and issubclass(loaded, base)):
         raise UserError(f"{reference} is not a subclass of {base.__module__}.{base.__name__}")
     return loaded
 
 
 def loaded_files() -> list[Path]:
     """Files imported so far. Other processes must import them before unpickling objects."""
-    modules = [module for name, module in sys.modules.items() if name.startswith(_PREFIX)]
-    return [Path(module.__file__) for module in modules if module.__file__]
+    return [
+        Path(module.__file__)
+        for name, module in sys.modules.items()
+        if name.startswith(_PREFIX) and module.__file__
+    ]
 
 
 def import_file(path: Path) -> ModuleType:

@@ -137,7 +137,7 @@ def with_kinds(recipe: Recipe, names: Mapping[str, str]) -> Recipe:
 
 def _named(name: str) -> Recipe:
     if plugins.is_reference(name):
-        return Recipe(method=plugins.load_class(name, MethodConfig)())
+        return Recipe(method=plugins.load(name, MethodConfig)())
     if name not in RECIPES:
         raise UserError(f"unknown recipe or method {name!r}. Choose one of: {', '.join(RECIPES)}")
     return RECIPES[name]
@@ -154,4 +154,4 @@ def _with_plugins(value: Any) -> Any:
     if not isinstance(settings, Mapping) or not plugins.is_reference(str(settings.get("name"))):
         return value
     rest = {key: value for key, value in settings.items() if key != "name"}
-    return plugins.load_class(settings["name"], NetworkConfig)(**rest)
+    return plugins.load(settings["name"], NetworkConfig)(**rest)

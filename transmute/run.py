@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from transmute.errors import UserError
-from transmute.files import write_json, write_text
+from transmute.files import write_text
 
 
 class Run:
@@ -49,7 +49,7 @@ class Run:
         """A short identifier for URLs that depends only on the path of the folder."""
         return hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:12]
 
-    def exists(self) -> bool:
+    def was_started(self) -> bool:
         """Whether a training run was started in this folder."""
         return self.recipe_file.is_file()
 
@@ -79,13 +79,12 @@ class Run:
         Raises:
             UserError: If the run has no such models.
         """
-        steps = self.models()
+        steps, best = self.models(), self.best()
         if not steps:
             raise UserError(
                 f"{self.folder} contains no model yet. Train it until its first checkpoint, or "
                 "pass a model file"
             )
-        best = self.best()
         if step == "best" and best is None:
             raise UserError(
                 f"{self.folder} was not evaluated during training, so its best model is unknown. "
@@ -110,9 +109,6 @@ class Run:
         except (OSError, TypeError, ValueError) as error:
             raise UserError(f"cannot read {path}: {error}") from None
 
-    def write_json(self, path: Path, values: dict[str, Any]) -> None:
-        write_json(path, values)
-
     def sessions(self) -> list[dict[str, Any]]:
         """The facts of each session, from environment.json. Empty if it is missing or damaged."""
         with contextlib.suppress(UserError, KeyError, TypeError):
@@ -132,13 +128,11 @@ class Run:
         """
         return [row for row in _rows(self.evaluations_file) if _is_evaluation(row)]
 
-    def append_metrics(self, row: dict[str, Any]) -> None:
-        """Appends a row to metrics.jsonl."""
-        _append_row(self.metrics_file, row)
-
-    def append_evaluation(self, row: dict[str, Any]) -> None:
-        """Appends a row to evaluations.jsonl."""
-        _append_row(self.evaluations_file, row)
+    def append(self, file: Path, row: dict[str, Any]) -> None:
+        """Appends a row to metrics.jsonl or evaluations.jsonl."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(row) + "\n")
 
     def rewind(self, step: int) -> None:
         """Removes rows, samples, checkpoints and models of later steps, before training resumes."""
@@ -148,10 +142,7 @@ class Run:
                 write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
         for later in [later for later in self.samples() if later > step]:
             self.sample_file(later).unlink()
-        for later in [later for later in self.checkpoints() if later > step]:
-            self._remove_checkpoint(later)
-        for later in [later for later in self.models() if later > step]:
-            shutil.rmtree(self.model_folder(later))
+        self._keep(range(step + 1), range(step + 1))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -188,17 +179,19 @@ class Run:
             count: Number of checkpoints to keep.
             every: Models of steps that are a multiple of it are kept, as are the best models.
         """
-        best = self.best()
-        for step in self.checkpoints()[:-count]:
-            self._remove_checkpoint(step)
-        kept = {*self.checkpoints(), best["step"] if best else None}
-        for step in self.models():
-            if (not every or step % every) and step not in kept:
-                shutil.rmtree(self.model_folder(step))
+        best, checkpoints = self.best(), self.checkpoints()[-count:]
+        models = {step for step in self.models() if every and step % every == 0}
+        self._keep(checkpoints, {*models, *checkpoints, best["step"] if best else None})
 
-    def _remove_checkpoint(self, step: int) -> None:
-        for path in (self.folder / "checkpoints").glob(f"{step}.*safetensors"):  # of all ranks
-            path.unlink()
+    def _keep(self, checkpoints: Container[int], models: Container[int]) -> None:
+        """Removes the checkpoints and the models of all other steps."""
+        for step in self.checkpoints():
+            if step not in checkpoints:
+                for path in (self.folder / "checkpoints").glob(f"{step}.*safetensors"):
+                    path.unlink()  # of any rank
+        for step in self.models():
+            if step not in models:
+                shutil.rmtree(self.model_folder(step))
 
 
 def comparable_evaluations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -238,12 +231,6 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             row = json.loads(line)
             if isinstance(row["step"], int):
                 yield row
-
-
-def _append_row(path: Path, row: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
 
 
 def _is_evaluation(row: dict[str, Any]) -> bool:

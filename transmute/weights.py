@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from transmute.errors import UserError
-from transmute.files import placeholder, write_bytes
+from transmute.files import placeholder, replacing
 
 
 class WeightsError(UserError):
@@ -30,7 +30,8 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str,
     text = json.dumps(header)
     # One entry only: safetensors writes several in an order that varies between processes.
     metadata = {"transmute": f"{_checksum(text, tensors):08x} {text}"}
-    write_bytes(path, save(tensors, metadata))
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -107,13 +108,13 @@ def load_pickled(path: Path) -> Any:
         with warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise many types of errors on damaged files
-        problem = "is truncated or damaged, or is not a file of weights written by torch.save"
-        if isinstance(error, pickle.UnpicklingError) and re.search(
+        has_objects = isinstance(error, pickle.UnpicklingError) and re.search(
             "Unsupported (global|class)|GLOBAL|REDUCE", str(error)
-        ):
-            problem = (
-                "contains pickled objects besides tensors (such as a whole module). They could "
-                "execute code, so they are not loaded. Save only its state_dict(), with the tool "
-                "that wrote it"
-            )
+        )
+        problem = (
+            "contains pickled objects besides tensors (such as a whole module). They could execute "
+            "code, so they are not loaded. Save only its state_dict(), with the tool that wrote it"
+            if has_objects
+            else "is truncated or damaged, or is not a file of weights written by torch.save"
+        )
         raise WeightsError(f"{path} {problem}") from None

@@ -81,8 +81,12 @@ def test_arrays_become_images_of_the_domain_s_channels(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("failing", "reader.py:failing failed: KeyError: 'no such channel'"),
-        ("floats", r"reader.py:floats returned float64 \(16, 16\). It should return a uint8 array"),
+        ("failing", r"\S+reader.py:failing failed: KeyError: 'no such channel'"),
+        (
+            "floats",
+            r"the result of \S+reader.py:floats should be uint8 \(height, width\).* but is "
+            r"\(16, 16\) of float64",
+        ),
     ],
 )
 def test_a_failing_reader_is_an_error_of_one_sentence_that_names_the_file(
@@ -91,7 +95,7 @@ def test_a_failing_reader_is_an_error_of_one_sentence_that_names_the_file(
     batches = stream(folder, source(folder, name)).batches(
         batch=1, start_step=0, last_step=1, rank=0, processes=1, workers=workers, pin=False
     )
-    with pytest.raises(ImageError, match=rf"^\S+/trainA/216\.npy: \S+{sentence}") as error:
+    with pytest.raises(ImageError, match=rf"^\S+/trainA/216\.npy: {sentence}") as error:
         next(batches)
     assert "\n" not in str(error.value)
 

@@ -26,7 +26,7 @@ from transmute.config.networks import (
 from transmute.errors import UserError
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.exporter import export
-from transmute.interop.importer import import_file
+from transmute.interop.importer import import_weights
 from transmute.run import Run
 from transmute.translation.model import read_networks
 from transmute.translation.translator import Translator
@@ -103,7 +103,7 @@ def test_importing_an_export_gives_the_same_networks(
 )
 def test_exporting_an_import_gives_the_same_file(golden: Path, tmp_path: Path, case: str) -> None:
     file = golden / case / "latest_net_G.pth"
-    import_file(file, tmp_path / "G")
+    import_weights(file, tmp_path / "G")
     export(tmp_path / "G.safetensors", tmp_path / "theirs")
     before, after = (
         torch.load(path, weights_only=True)
@@ -188,7 +188,7 @@ def test_copies_are_model_files_and_existing_files_are_not_overwritten(
 
 
 def test_an_existing_folder_is_exported_into(golden: Path, tmp_path: Path) -> None:
-    import_file(golden / "cut" / "generator" / "latest_net_G.pth", tmp_path / "G")
+    import_weights(golden / "cut" / "generator" / "latest_net_G.pth", tmp_path / "G")
     folder = tmp_path / "theirs"
     folder.mkdir()
     (folder / "note.txt").write_text("mine")
@@ -208,7 +208,7 @@ def test_an_existing_folder_is_exported_into(golden: Path, tmp_path: Path) -> No
 def test_a_network_of_a_class_outside_the_package_is_refused(tmp_path: Path) -> None:
     header = {"format": 2, "direction": "a_to_b", "generator": {"name": "mine"}}
     save_tensors(tmp_path / "models" / "a_to_b.safetensors", {"weight": torch.zeros(1)}, header)
-    with pytest.raises(UserError, match="its network 'mine' is not part of Transmute"):
+    with pytest.raises(UserError, match=r"'mine', which is not part .* Copy the file itself"):
         export(tmp_path / "models", tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
@@ -222,7 +222,7 @@ def test_a_training_starts_from_imported_networks(
         history=0,
     )
     export(trained(tmp_path, animals, method), tmp_path / "theirs")
-    import_file(tmp_path / "theirs", tmp_path / "all")
+    import_weights(tmp_path / "theirs", tmp_path / "all")
     start = read_checkpoint(tmp_path / "theirs").networks
     arguments = [
         "train",

@@ -13,7 +13,7 @@ from transmute.cli import main, run_command
 from transmute.config.networks import DiscriminatorConfig, HeadsConfig
 from transmute.errors import UserError
 from transmute.interop.checkpoint import read_checkpoint
-from transmute.interop.importer import import_file
+from transmute.interop.importer import import_weights
 from transmute.interop.recognition import recognize_network
 from transmute.translation.model import ModelCard, PartCard, load_model
 from transmute.weights import load_tensors
@@ -172,7 +172,7 @@ def test_a_reference_run_contains_both_generators_and_both_discriminators(
         "----- Options -----\n   dataroot: ./datasets/horse2zebra   \t[default: None]\n"
         "  crop_size: 128\n"
     )
-    import_file(run, tmp_path / "all")
+    import_weights(run, tmp_path / "all")
     state, header = load_tensors(tmp_path / "all" / "a_to_b.safetensors")
     card = ModelCard(**header)
     assert (card.source, card.target, card.method, card.size, card.generator.name) == (
@@ -333,7 +333,7 @@ def test_a_part_of_a_network_is_unknown(state: dict[str, torch.Tensor]) -> None:
 def test_several_networks_need_a_folder(tmp_path: Path) -> None:
     save_pair(tmp_path)
     with pytest.raises(UserError, match=r"is the name of one file. Set `out` to a folder"):
-        import_file(tmp_path, tmp_path / "one.safetensors")
+        import_weights(tmp_path, tmp_path / "one.safetensors")
 
 
 def save_pair(folder: Path) -> None:
@@ -354,7 +354,7 @@ def test_networks_are_imported_into_an_existing_folder(tmp_path: Path) -> None:
         "b_to_a.safetensors",
     }
     with pytest.raises(UserError, match=r"a_to_b.safetensors exists. Set `out` to another place"):
-        import_file(tmp_path, folder)
+        import_weights(tmp_path, folder)
 
 
 def test_one_network_is_imported_into_an_existing_folder(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_an_existing_folder_with_the_default_name_is_not_written_into(
     Path("run").mkdir()
     save_pair(Path("run"))
     with pytest.raises(UserError, match=r"run exists. Set `out` to another place"):
-        import_file(Path("run"))
+        import_weights(Path("run"))
 
 
 def test_discriminators_of_pytorch_gan_keep_their_letters(tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ def test_options_in_train_opt_are_in_the_card(tmp_path: Path) -> None:
     }
     lines = "".join(f"{name:>25}: {value!s:<30}\t[default: x]\n" for name, value in options.items())
     (tmp_path / "train_opt.txt").write_text(f"----- Options -----\n{lines}----- End -----\n")
-    import_file(tmp_path, tmp_path / "one")
+    import_weights(tmp_path, tmp_path / "one")
     card = ModelCard(**load_tensors(tmp_path / "one.safetensors")[1])
     assert (card.method, card.per_image_statistics, card.size, card.preprocess.mode) == (
         "pix2pix",
@@ -481,12 +481,12 @@ def test_a_discriminator_named_as_a_generator_is_refused(tmp_path: Path) -> None
         UserError,
         match="should contain a generator by its name, but contains a pixel discriminator",
     ):
-        import_file(tmp_path / "latest_net_G_B.pth", tmp_path / "it")
+        import_weights(tmp_path / "latest_net_G_B.pth", tmp_path / "it")
     torch.save(tiny_resnet(), tmp_path / "latest_net_G.pth")
     torch.save(tiny_resnet(), tmp_path / "latest_net_G_A.pth")
     (tmp_path / "latest_net_G_B.pth").unlink()
     with pytest.raises(UserError, match=r"contains a_to_b twice, .* Pass one file"):
-        import_file(tmp_path, tmp_path / "it")
+        import_weights(tmp_path, tmp_path / "it")
     assert not list(tmp_path.glob("it*"))
 
 

@@ -429,7 +429,7 @@ def test_a_continued_run_killed_before_its_first_save_starts_again_from_its_netw
         patch.setattr("transmute.training.train._loop", killed)
         with pytest.raises(KeyboardInterrupt):
             run_train_py(line.split())
-    assert Run(folder).exists()
+    assert Run(folder).was_started()
     assert not Run(folder).checkpoints()
     assert run_train_py(line.split()) == 0
     assert Run(folder).checkpoints()[-1] == 5  # epoch 2 of 2

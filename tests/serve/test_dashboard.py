@@ -51,7 +51,9 @@ def test_the_page_and_its_images_are_served(served: tuple[Path, int]) -> None:
 def test_new_rows_and_runs_appear(served: tuple[Path, int]) -> None:
     folder, port = served
     before = json.loads(get(port, "/data.json")[1])
-    Run(folder / "one").append_metrics({"step": 310, "images": 310, "cycle_a": 1.0})
+    Run(folder / "one").append(
+        Run(folder / "one").metrics_file, {"step": 310, "images": 310, "cycle_a": 1.0}
+    )
     make_run(folder / "three")
     after = json.loads(get(port, "/data.json")[1])
     assert len(after["runs"]) == len(before["runs"]) + 1

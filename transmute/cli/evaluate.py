@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from transmute import api
+import transmute
 from transmute.cli.parsing import as_flags, parse
 from transmute.config.base import Argument, Settings
 from transmute.config.metrics import METRICS, MetricsConfig
@@ -72,7 +72,7 @@ def evaluate(arguments: list[str]) -> int:
             f"`out={settings.out}` should have the extension .json, and if it exists, contain the "
             "metrics of an earlier evaluation. Choose another file"
         )
-    evaluation = api.evaluate(
+    evaluation = transmute.evaluate(
         settings.model,
         settings.data,
         real=settings.real,

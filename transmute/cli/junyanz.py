@@ -82,7 +82,7 @@ def _starting_point(options: Options) -> tuple[int, Path | None]:
     run = Run(options.folder)
     has_networks = any(run.folder.glob("*_net_*.pth"))
     if not options["continue_train"]:
-        if run.exists() or has_networks:
+        if run.was_started() or has_networks:
             raise UserError(
                 f"{run.folder} contains a run. Add --continue_train to resume it, or choose "
                 "another --name"
@@ -95,14 +95,14 @@ def _starting_point(options: Options) -> tuple[int, Path | None]:
         first_epoch = read_options(run.folder).get("epoch_count", "1")
         return int(first_epoch) if first_epoch.isdecimal() else 1, None
     # A run that was killed before its first checkpoint starts like the first time.
-    elif has_networks or not run.exists():
+    elif has_networks or not run.was_started():
         return options["epoch_count"], _imported_networks(options)
     return options["epoch_count"], None
 
 
 def _imported_networks(options: Options) -> Path:
     """Imports the networks of the run (as .pth files) to a folder inside it."""
-    from transmute.interop.importer import import_file
+    from transmute.interop.importer import import_weights
 
     imported = options.folder / "imported" / options.tag
     if not options.folder.is_dir():
@@ -114,7 +114,7 @@ def _imported_networks(options: Options) -> Path:
     imported.mkdir(parents=True)
     # With BtoA, CycleGAN exchanges the domains of its data, so its networks are not exchanged.
     swap = False if options["model"] == "cycle_gan" else None
-    for line in import_file(options.folder, imported, epoch=options.tag, swap=swap):
+    for line in import_weights(options.folder, imported, epoch=options.tag, swap=swap):
         print(as_flags(line))
     return imported
 
@@ -139,7 +139,7 @@ def _train_arguments(
     base, words = RECIPES[name], ["--method", name]
     recipe = base.updated(recipe_changes(options, from_epoch=first_epoch))
     wanted = flattened(recipe.model_dump()) | train_settings(options, num_images=num_images)
-    changed = run.exists() and run.read_json(run.recipe_file) != recipe.model_dump(mode="json")
+    changed = run.was_started() and run.read_json(run.recipe_file) != recipe.model_dump(mode="json")
     wanted |= {"start": start, "extend": changed}
     old = flattened(base.model_dump())
     kinds = {

@@ -79,8 +79,8 @@ def export_models(arguments: list[str]) -> int:
     files = export(
         settings.path,
         settings.out,
+        format=settings.format,
         tag=settings.tag,
-        plain=settings.format == "safetensors",
         overwrite=settings.overwrite,
     )
     print(*files, sep="\n")
@@ -91,9 +91,9 @@ def import_models(arguments: list[str]) -> int:
     """Imports a checkpoint and prints what was recognized."""
     settings = parse(ImportArguments, arguments, "import")
 
-    from transmute.interop.importer import import_file
+    from transmute.interop.importer import import_weights
 
-    print(*map(as_flags, import_file(**dict(settings))), sep="\n")
+    print(*map(as_flags, import_weights(**dict(settings))), sep="\n")
     return 0
 
 
@@ -101,9 +101,9 @@ def pull(arguments: list[str]) -> int:
     """Downloads a published model and imports it."""
 
     def imported(model: Published, path: Path, out: Path) -> list[str]:
-        from transmute.interop.importer import import_file
+        from transmute.interop.importer import import_weights
 
-        return import_file(
+        return import_weights(
             path,
             out,
             source=model.source or None,

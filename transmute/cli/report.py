@@ -31,7 +31,7 @@ def report(arguments: list[str]) -> int:
     if not runs:
         raise UserError("RUN is required. Pass one run folder, or several to compare them")
     for run in runs:
-        if not run.exists():
+        if not run.was_started():
             raise UserError(f"{run.folder} is not a run folder: it has no recipe.json")
     out = settings.out or (Path("compare.html") if len(runs) > 1 else runs[0].report_file)
     if out.suffix != ".html" or (out.exists() and not out.is_file()):

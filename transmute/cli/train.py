@@ -129,9 +129,7 @@ def _recipe_like(
 
     kinds, _ = split_flags(argv, _kind_flags(recipe_from()))
     custom = [
-        type(plugins.load_class(name, NetworkConfig)())
-        for name in kinds.values()
-        if plugins.is_reference(name)
+        plugins.load(name, NetworkConfig) for name in kinds.values() if plugins.is_reference(name)
     ]
     cards = [saved.card for saved in read_networks(start, custom).values()]
     model = next((card for card in cards if isinstance(card, ModelCard)), None)

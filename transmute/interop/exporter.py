@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -22,38 +22,46 @@ from transmute.errors import UserError
 from transmute.files import replacing, write_text
 from transmute.interop.checkpoint import CYCLEGAN_ROLES
 from transmute.interop.layouts import JUNYANZ, Layout, State, blur_kernels
-from transmute.run import Run
-from transmute.translation.model import BUILT_IN, ModelCard, Saved, read_networks
-from transmute.weights import load_tensors
+from transmute.translation.model import ModelCard, Saved, read_networks
 
 
 def export(
-    path: Path, out: Path, *, tag: str = "latest", plain: bool = False, overwrite: bool = False
+    model: str | Path,
+    out: str | Path,
+    *,
+    format: Literal["junyanz", "safetensors"] = "junyanz",
+    tag: str = "latest",
+    overwrite: bool = False,
 ) -> list[Path]:
-    """Writes models as files of pytorch-CycleGAN-and-pix2pix, or as copies of the model files.
-
-    CUT reads the same files if the networks are antialiased.
+    """Writes models as files of another tool, like `transmute export`.
 
     Args:
-        path: A run, a folder of model files, or one of them.
-        out: Folder for `<tag>_net_<NAME>.pth` and train_opt.txt, or for the copies. An existing
-            folder is written into.
-        tag: latest, or an epoch.
-        plain: Copy the model files.
+        model: Run folder, folder of model files, or model file.
+        out: Output folder, which may exist.
+        format: `junyanz` for pytorch-CycleGAN-and-pix2pix (`<tag>_net_<NAME>.pth` and
+            train_opt.txt), which CUT also reads if the networks are antialiased, or `safetensors`
+            for copies of the model files.
+        tag: Prefix of the file names of `junyanz`: latest, or an epoch.
         overwrite: Replace existing files.
 
     Returns:
-        The files written.
+        The written files.
 
     Raises:
-        UserError: If those tools have no such network, or files exist. Nothing is written then.
+        UserError: If the other tool does not support a network, or if files exist. In this case,
+            nothing is written.
+
+    >>> [file.name for file in transmute.export("runs/h2z", "checkpoints/h2z")][:2]
+    ['latest_net_G_A.pth', 'latest_net_G_B.pth']
     """
+    out, plain = Path(out), format == "safetensors"
     if not re.fullmatch(r"latest|\d+|iter_\d+", tag):
         raise UserError(
             f"`tag` should be latest, an epoch (for example 20) or iter_5000, but is {tag!r}"
         )
-    _require_built_in(path)
-    networks = read_networks(path)
+    networks = read_networks(
+        Path(model), advice="Such networks cannot be exported. Copy the file itself instead"
+    )
     files = {
         role: out / (f"{role}.safetensors" if plain else f"{tag}_net_{_name(role, networks)}.pth")
         for role in networks
@@ -76,19 +84,6 @@ def export(
         return list(files.values())
     write_text(options_file, _options(cards[0], out.resolve().name))
     return [*files.values(), options_file]
-
-
-def _require_built_in(path: Path) -> None:
-    """Raises a UserError if a network is of a class outside the package."""
-    folder = Run(path).models_at() if Run(path).exists() else path
-    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]:
-        header = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
-        settings = header.get("generator") or header.get("network")
-        if settings and settings["name"] not in BUILT_IN:
-            raise UserError(
-                f"{file} cannot be exported: its network {settings['name']!r} is not part of "
-                "Transmute. Copy the file itself instead"
-            )
 
 
 def exported(saved: Saved, role: str) -> State:
@@ -140,7 +135,7 @@ def _options(card: ModelCard, name: str) -> str:
     """The text of train_opt.txt, as far as a model file determines it."""
     config, is_a_to_b = card.generator, card.direction == "a_to_b"
     assert isinstance(config, (ResNetConfig, UNetConfig))
-    a, b = (card.source, card.target) if is_a_to_b else (card.target, card.source)
+    a, b = card.domains
     return options_text(
         {
             "batch_size": 1 if card.per_image_statistics else 2,

@@ -12,9 +12,9 @@ from transmute.translation.model import ModelCard, PartCard
 from transmute.weights import save_tensors
 
 
-def import_file(
-    path: Path,
-    out: Path | None = None,
+def import_weights(
+    path: str | Path,
+    out: str | Path | None = None,
     *,
     source: str | None = None,
     target: str | None = None,
@@ -23,24 +23,35 @@ def import_file(
     per_image_statistics: bool | None = None,
     swap: bool | None = None,
 ) -> list[str]:
-    """Writes the networks of another tool's checkpoint as model files: all of them, or none.
+    """Converts another tool's checkpoint to model files, like `transmute import`.
 
     Args:
-        path: A file, or the folder of a run.
-        out: A file for one network (.safetensors is appended), or a folder for one or several. An
-            existing folder is written into. By default, it is named after `path` and in the working
-            directory.
-        source, target, epoch, order, swap: See `read_checkpoint`.
-        per_image_statistics: Translate with the batch statistics of each image, as those tools'
-            test scripts do, or with the running ones in the file. By default, the former is done
-            if train_opt.txt says that training had one image per step.
+        path: A .pth file, or the folder of a run.
+        out: A .safetensors file for one network, or a folder for one or several, which may exist.
+            By default, a name like that of `path`, in the working directory.
+        source, target: Names of domains a and b. By default, those in the checkpoint.
+        epoch: Which checkpoint in a folder to use, such as latest, 20 or iter_5000. By default,
+            latest, or else the newest.
+        order: Channel order of the networks. By default, bgr for mmgeneration and rgb for all
+            others.
+        per_image_statistics: Normalize each image with its own batch statistics instead of the
+            running statistics. By default, True if the checkpoint's options say that the batch size
+            was 1.
+        swap: Exchange domains a and b. By default, True if the checkpoint's options say that it
+            translates from B to A.
 
     Returns:
-        Lines that say what was recognized and written.
+        Sentences that describe what was recognized and written.
 
     Raises:
-        UserError: If the checkpoint is damaged, unknown or incomplete, or a file to write exists.
+        UserError: If the checkpoint is damaged, unknown or incomplete, or if `out` exists. In this
+            case, nothing is written.
+
+    >>> transmute.import_weights("latest_net_G_A.pth", "h2z.safetensors")
+    ['pytorch-CycleGAN-and-pix2pix, ... -> h2z.safetensors']
+    >>> transmute.Translator("h2z.safetensors")("horse.jpg").save("zebra.png")
     """
+    path, out = Path(path), Path(out) if out is not None else None
     checkpoint = read_checkpoint(
         path, source=source, target=target, epoch=epoch, order=order, swap=swap
     )

@@ -121,7 +121,7 @@ def _generator_file(options: Options, name: str, say: Callable[[str], None]) -> 
         existing = sorted(path.name for path in folder.glob("*_net_G*.pth"))
         hint = (
             f"Write it with: transmute export {folder} --out {folder}"
-            if Run(folder).exists()
+            if Run(folder).was_started()
             else "Choose another --name, --epoch, --model or --model_suffix"
         )
         raise UserError(

@@ -92,7 +92,7 @@ class Evaluator:
         custom = self.custom.get(name)
         return METRICS.get(name) if custom is None else getattr(custom, "better", "lower")
 
-    def both_directions(
+    def measure_directions(
         self,
         translators: Mapping[str, Translate],
         a: Sequence[Opener],

@@ -154,7 +154,7 @@ def prepare_measuring(
             )
             for direction, network in trainer.generators.items()
         }
-        measured = evaluator.both_directions(translators, *openers, paired=paired)
+        measured = evaluator.measure_directions(translators, *openers, paired=paired)
         metrics = {name: [asdict(metric) for metric in measured[name]] for name in measured}
         best = _deciding_metric(metrics, config.best, evaluator.better(config.best) or "lower")
         return {"step": step, "best": best, "metrics": metrics}

@@ -102,7 +102,9 @@ class Reporter:
         )
         self._warn("numbers", found, step)
         unsaved, self.diagnosis.unsaved = self.diagnosis.unsaved, []
-        self.run.append_metrics(row | speed | ({"symptoms": unsaved} if unsaved else {}))
+        self.run.append(
+            self.run.metrics_file, row | speed | ({"symptoms": unsaved} if unsaved else {})
+        )
         self.loggers.log(step, row | speed)
         if time.perf_counter() - self.page_written > PAGE_SECONDS:
             self.write_page()
@@ -133,7 +135,9 @@ class Reporter:
         """
         if (symptom := not_finite(means)) is not None:
             if self.enabled:
-                self.run.append_metrics({"step": step, "symptoms": [asdict(symptom)]})
+                self.run.append(
+                    self.run.metrics_file, {"step": step, "symptoms": [asdict(symptom)]}
+                )
                 self.write_page(running=False)
             raise UserError(
                 f"{symptom.sentence} by step {step}. Earlier checkpoints are kept. To fix it, "

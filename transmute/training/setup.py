@@ -28,6 +28,7 @@ from transmute.data.scan import require_usable
 from transmute.data.stream import Order, Reader, Stream, fixed_batches, readers
 from transmute.device import require_working, select_precision
 from transmute.errors import UserError
+from transmute.files import write_json
 from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.training import evaluations, loggers
@@ -107,7 +108,7 @@ def prepare(
     state = TrainingState(trainer)
     if is_main:
         stack.enter_context(run.locked())
-    if run.exists():
+    if run.was_started():
         resume(run, processes, state, say)
     if is_main:
         run.rewind(state.step)
@@ -195,7 +196,7 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> None:
     if run.folder.is_file():
         raise UserError(f"`run={run.folder}` is a file. Choose a folder")
     trained = run.checkpoints() or run.models()
-    if not run.exists() and (trained or run.samples() or run.metrics_file.exists()):
+    if not run.was_started() and (trained or run.samples() or run.metrics_file.exists()):
         raise UserError(
             f"{run.folder} contains training files but no recipe.json, so it cannot be resumed. "
             "Choose another `run`"
@@ -415,8 +416,8 @@ def _record_session(
         "fingerprint": fingerprint,
     }
     sessions = [*run.sessions(), facts]
-    run.write_json(run.recipe_file, config.recipe.model_dump(mode="json"))
-    run.write_json(run.environment_file, {"domains": list(data.names), "sessions": sessions})
+    write_json(run.recipe_file, config.recipe.model_dump(mode="json"))
+    write_json(run.environment_file, {"domains": list(data.names), "sessions": sessions})
 
 
 def _commit() -> str | None:

@@ -206,7 +206,7 @@ def _evaluate(training: Training, step: int) -> None:
             if training.measure is not None:
                 row = training.measure(step)
                 history.require_same_metric(config.best, row["best"]["features"])
-                run.append_evaluation(row)
+                run.append(run.evaluations_file, row)
                 numbers = {
                     f"{direction} {metric['name']}": metric["value"]
                     for direction, metrics in row["metrics"].items()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transmute.config.base import Size
 from transmute.errors import UserError, first_line
-from transmute.images import EXTENSIONS, ImageError, require_images, save_image
+from transmute.images import EXTENSIONS, ImageError, images_outside, save_image
 from transmute.translation.translator import Translator
 
 
@@ -46,11 +46,7 @@ def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(name)
     if path.is_dir():
         # Earlier translations in a subfolder are not inputs.
-        skipped = out.resolve() if path.resolve() in out.resolve().parents else None
-        images = [file for file in require_images(path) if skipped not in file.resolve().parents]
-        if not images:
-            raise UserError(f"{path} contains no images outside of {out}")
-        return [(image, out / image.relative_to(path)) for image in images]
+        return [(image, out / image.relative_to(path)) for image in images_outside(path, out)]
     if path.is_file() and path.suffix.lower() not in EXTENSIONS:
         raise UserError(
             f"{path} does not have the file extension of an image, which determines the format of "

@@ -87,6 +87,12 @@ class ModelCard(Card):
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics measured with these weights, by name."""
 
+    @property
+    def domains(self) -> tuple[str, str]:
+        """Names of a and b."""
+        is_a_to_b = self.direction == "a_to_b"
+        return (self.source, self.target) if is_a_to_b else (self.target, self.source)
+
 
 class PartCard(Card):
     """Header of a network that is only needed for training: a discriminator, or CUT's heads."""
@@ -135,8 +141,8 @@ def model_files(
             "folder"
         )
     if not files:
-        inside_run = path.name == "models" and not Run(path).exists()
-        run = Run(path.parent if inside_run else path)
+        is_inside = path.name == "models" and not Run(path).was_started()
+        run = Run(path.parent if is_inside else path)
         if not run.models() and any(path.glob("*.pth")):
             raise UserError(
                 f"{path} contains files of another tool. Convert them with: transmute import {path}"
@@ -154,13 +160,17 @@ def save_network(path: Path, card: ModelCard | PartCard, network: nn.Module) -> 
     save_tensors(path, network.state_dict(), card.model_dump(mode="json"))
 
 
-def read_networks(path: Path, outside: Iterable[type[NetworkConfig]] = ()) -> dict[str, Saved]:
+def read_networks(
+    path: Path, outside: Iterable[type[NetworkConfig]] = (), *, advice: str | None = None
+) -> dict[str, Saved]:
     """Reads all networks at a path.
 
     Args:
         path: A model file, a folder of model files, or a run, whose newest models are read.
         outside: Config classes of networks that are not part of the package. Reading a file never
             imports code.
+        advice: Last sentence of the error about other networks that are not part of the package. By
+            default, it says how to name their config class.
 
     Returns:
         The networks by name.
@@ -168,7 +178,8 @@ def read_networks(path: Path, outside: Iterable[type[NetworkConfig]] = ()) -> di
     Raises:
         UserError: If there are none, or if a file is damaged or uses an unknown network.
     """
-    networks = [_read(file, outside) for file in model_files(path, pattern="*.safetensors")]
+    files = model_files(path, pattern="*.safetensors")
+    networks = [_read(file, outside, advice) for file in files]
     return {
         saved.card.direction if isinstance(saved.card, ModelCard) else saved.card.part: saved
         for saved in networks
@@ -224,7 +235,7 @@ def inference_copy(
     return network
 
 
-def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
+def _read(path: Path, outside: Iterable[type[NetworkConfig]], advice: str | None = None) -> Saved:
     if path.suffix in (".pth", ".pt", ".pkl", ".ckpt") and path.is_file():
         raise WeightsError(
             f"{path} is a file of another tool. Convert it with: transmute import {path}"
@@ -247,8 +258,8 @@ def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
     if name in classes:
         header[kind] = classes[name](**header[kind])
     elif name not in BUILT_IN:
+        advice = advice or "Set `generator=FILE.py:NAME` to the class of its settings"
         raise UserError(
-            f"{path} uses the network {name!r}, which is not part of Transmute. Set "
-            "`generator=FILE.py:NAME` to the class of its settings"
+            f"{path} uses the network {name!r}, which is not part of Transmute. {advice}"
         )
     return Saved(path, ModelCard(**header) if kind == "generator" else PartCard(**header), state)

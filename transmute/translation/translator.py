@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -16,11 +16,14 @@ from transmute.config.base import Size, width_and_height
 from transmute.config.networks import GeneratorConfig
 from transmute.device import select_device, select_precision
 from transmute.errors import UserError
-from transmute.images import to_pil, to_tensor
+from transmute.images import from_array, open_image, to_pil, to_tensor
 from transmute.lab import to_lab, to_rgb
 from transmute.tensors import Images
-from transmute.translation.inputs import ImageInput, tensor_and_alpha
 from transmute.translation.model import ModelCard, load_model, model_files
+
+ImageInput = str | Path | Image.Image | np.ndarray | torch.Tensor
+"""An image: a path, a PIL image, a uint8 array (height, width) or (height, width, 1, 3 or 4), or a
+float tensor (channels, height, width) or (1, channels, height, width) in [-1, 1]."""
 
 
 class Translator:
@@ -47,9 +50,10 @@ class Translator:
     Raises:
         UserError: If there is no such model, or if it cannot be used here.
 
-    Example:
-        >>> translate = Translator("runs/horse2zebra")  # doctest: +SKIP
-        >>> translate("horse.jpg").save("zebra.jpg")  # doctest: +SKIP
+    >>> translate = transmute.Translator("runs/h2z", direction="a_to_b")
+    >>> translate("horse.jpg").save("zebra.jpg")
+    >>> translate("horse.jpg", size="64x48").size
+    (64, 48)
     """
 
     def __init__(
@@ -65,13 +69,13 @@ class Translator:
     ) -> None:
         files = model_files(Path(model), step)
         file = next((file for file in files if file.stem == direction), files[0])
-        if isinstance(generator, str):
-            loaded = plugins.load_class(generator, GeneratorConfig)
-            generator = cast("type[GeneratorConfig]", loaded)
-        card, network = load_model(file, noise=noise, outside=[generator] if generator else [])
+        outside = (
+            plugins.load(generator, GeneratorConfig) if isinstance(generator, str) else generator
+        )
+        card, network = load_model(file, noise=noise, outside=[outside] if outside else [])
         if direction not in (None, card.direction):
             raise UserError(f"{model} has no model for {direction}, only for {card.direction}")
-        if generator is not None and not isinstance(card.generator, generator):
+        if outside is not None and not isinstance(card.generator, outside):
             raise UserError(
                 f"{file} uses the network {card.generator.name!r}, not the one in `generator`. "
                 "Omit `generator`"
@@ -124,7 +128,7 @@ class Translator:
 
         Args:
             images: Paths, PIL images, arrays or tensors, as described for
-                `transmute.translation.inputs.ImageInput`.
+                `transmute.translation.translator.ImageInput`.
             size: Resize images to this size before translation, as N or "WIDTHxHEIGHT" in pixels.
                 By default, each image keeps its size.
             half: `left` or `right` half of images that show a pair side by side; None for all of
@@ -139,17 +143,11 @@ class Translator:
         """
         if isinstance(images, (list, tuple)):
             return [self(image, size=size, half=half) for image in images]
-        lab = self.card.colors == "lab"
-        tensor, alpha = tensor_and_alpha(
-            images,
-            channels=3 if lab else self.card.in_channels,
-            background=self.card.preprocess.background,
-            half=half,
-        )
+        tensor, alpha = self._open(images, half)
         if size is not None:
             resized = to_pil(tensor).resize(width_and_height(size), Image.Resampling.BICUBIC)
             tensor = to_tensor(resized)
-        if lab:
+        if self.card.colors == "lab":
             lightness, _ = to_lab(tensor)
             outputs = to_rgb(lightness, self.translate(lightness).cpu())
         else:
@@ -158,6 +156,45 @@ class Translator:
         if alpha is not None:
             output.putalpha(alpha.resize(output.size, Image.Resampling.BICUBIC))
         return output
+
+    def _open(self, image: object, half: str | None) -> tuple[Images, Image.Image | None]:
+        """Converts an image to a tensor, in color for models of CIE Lab.
+
+        Returns:
+            (1, channels, height, width) in [-1, 1], and the alpha channel (mode L) if there is one.
+
+        Raises:
+            UserError: If it is not an image, or cannot have the channels of the model.
+        """
+        channels = 3 if self.card.colors == "lab" else self.card.in_channels
+        if isinstance(image, torch.Tensor):
+            if half is not None:
+                raise UserError("`half` does not apply to tensors. Crop the tensor instead")
+            images = image[None] if image.ndim == 3 else image
+            shape_fits = images.shape[:-2] == (1, channels) and images.numel() > 0
+            if not shape_fits or not image.is_floating_point():
+                raise UserError(
+                    f"a tensor should be float ({channels}, height, width) in [-1, 1], but is "
+                    f"{tuple(image.shape)} of {image.dtype}. Use Translator.translate for batches"
+                )
+            return images.float(), None
+        if channels not in (1, 3):
+            raise UserError(
+                f"this model expects {channels} channels, and images have 1 or 3. Use a tensor "
+                "with Translator.translate"
+            )
+        if not isinstance(image, (str, Path, Image.Image, np.ndarray)):
+            raise UserError(
+                "an image should be a path, a PIL image, an array or a tensor (or a list or tuple "
+                f"of them), but is of type {type(image).__name__}"
+            )
+        opened, alpha = open_image(
+            from_array(image) if isinstance(image, np.ndarray) else image,
+            channels=channels,
+            background=self.card.preprocess.background,
+            half=half,
+        )
+        return to_tensor(opened), alpha
 
     @torch.inference_mode()
     def translate(self, images: Images) -> Images:
@@ -186,28 +223,6 @@ class Translator:
             outputs = torch.cat([self.network(batch) for batch in batches])
         top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
         return outputs[:, :, top : top + height, left : left + width]
-
-
-def translators(
-    model: str | Path,
-    *,
-    step: int | str = "newest",
-    device: str = "auto",
-    generator: str | type[GeneratorConfig] | None = None,
-) -> dict[str, Translator]:
-    """Loads all translators of a model, in float32, so that metrics do not depend on the device.
-
-    Args:
-        model, step, device, generator: As for `Translator`.
-
-    Returns:
-        The translators by direction.
-    """
-    loaded = [
-        Translator(file, device=device, precision="float32", generator=generator)
-        for file in model_files(Path(model), step)
-    ]
-    return {translator.card.direction: translator for translator in loaded}
 
 
 def reflection_indices(length: int, stride: int, min_size: int) -> torch.Tensor:
