@@ -65,8 +65,9 @@ def mean_metric(
             translation and needs no real image.
     """
     array = np.array(values)
-    value, low, high = bootstrap(lambda indices: array[indices].mean(), [len(array)]).tolist()
-    return Metric(name, value, low, high, features, *(counts or (len(array), 0)))
+    interval = bootstrap(lambda indices: array[indices].mean(), [len(array)]).tolist()
+    fake, real = counts or (len(array), 0)
+    return Metric(name, *interval, features=features, fake=fake, real=real)
 
 
 def distance_metrics(fake: Tensor, real: Tensor, features: str) -> list[Metric]:

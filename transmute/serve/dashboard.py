@@ -65,8 +65,8 @@ class _RequestHandler(BaseHTTPRequestHandler):
         if re.sub(r":\d+$", "", self.headers.get("Host", "")) not in ("127.0.0.1", "localhost"):
             self.send_error(403)
         elif path == "/":
-            html = render_page(runs, title=title, live=True).encode("utf-8", "replace")
-            self._respond(html, "text/html; charset=utf-8")
+            page = render_page(runs, title=title, live=True)
+            self._respond(page.encode("utf-8", "replace"), "text/html; charset=utf-8")
         elif path == "/data.json":
             data = page_data(runs, title=title, live=True)
             self._respond(json.dumps(data).encode(), "application/json")
