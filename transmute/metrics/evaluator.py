@@ -150,7 +150,12 @@ class Evaluator:
         metrics = [
             *distance_metrics(fake, real, self.features.name),
             *(
-                mean_metric(name, each, "" if name in PIXEL_METRICS else lpips, counts.get(name))
+                mean_metric(
+                    name,
+                    each,
+                    "" if name in PIXEL_METRICS else lpips,
+                    counts.get(name, (len(each), 0)),
+                )
                 for name, each in values.items()
                 if each
             ),

@@ -161,8 +161,9 @@ def call_network(
         description=f"{description} failed on images of shape {tuple(images.shape)}",
     )
     actual = tuple(output.shape) if isinstance(output, Tensor) else ()
-    sizes = zip(actual, shape, strict=False)
-    if len(actual) != len(shape) or any(size != (wanted or max(size, 1)) for size, wanted in sizes):
+    if len(actual) != len(shape) or any(
+        size != (wanted or max(size, 1)) for size, wanted in zip(actual, shape, strict=True)
+    ):
         raise UserError(
             f"{description} returns {actual or type(output)} for {len(images)} images. {advice}"
         )

@@ -146,5 +146,5 @@ class LabelComparison:
     def _is_label_map(self, image: Image.Image) -> bool:
         """Whether most pixels have a color of the palette, up to the errors of JPEG compression."""
         images = as_tensor(image, self.device)
-        nearest = normalize(self.palette)[nearest_class(images, self.palette)].permute(0, 3, 1, 2)
+        nearest = normalize(self.palette)[nearest_class(images, self.palette)].movedim(-1, 1)
         return (127.5 * (images - nearest)).abs().amax(1).median().item() < 24

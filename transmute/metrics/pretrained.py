@@ -6,18 +6,21 @@ from pathlib import Path
 
 import torch
 import torchmetrics
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from transmute import plugins
 from transmute.config.metrics import MetricsConfig
 from transmute.download import download
-from transmute.errors import UserError, first_line
+from transmute.errors import UserError
 from transmute.metrics.features import Features, Texture, build_network
 from transmute.metrics.inception import Inception
 from transmute.metrics.perceptual import LPIPS, Backbone, alexnet, squeezenet, vgg16
-from transmute.weights import WeightsError, load_pickled, require_no_placeholder
+from transmute.weights import (
+    WeightsError,
+    load_pickled,
+    read_safetensors,
+    require_no_placeholder,
+)
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,10 @@ def load_network(name: str, device: torch.device) -> Features:
     for kind, (key, shape) in _SIGNATURES.items():
         if key in state and state[key].shape == shape:
             network = _build(kind, state, path).to(device)
-            # Only Inception's weights are the same in all files.
-            known = name in PUBLISHED or kind == "inception"
-            size = 299 if kind == "inception" else 224
-            return Features(kind if known else f"{kind} of {path.name}", network, size, device)
+            if kind == "inception":  # whose weights are the same in all files
+                return Features(kind, network, 299, device)
+            label = kind if name in PUBLISHED else f"{kind} of {path.name}"
+            return Features(label, network, 224, device)
     raise WeightsError(
         f"{path} contains none of the networks {', '.join(PUBLISHED)}. Pass one of them, or "
         "FILE.py:NAME for a custom network"
@@ -187,12 +190,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     require_no_placeholder(path)
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise WeightsError(
-                f"{path} is not a safetensors file, or is damaged ({first_line(error)})"
-            ) from None
+        return read_safetensors(path)[0]
     state = load_pickled(path)
     if not isinstance(state, dict) or not all(
         isinstance(value, Tensor) for value in state.values()

@@ -101,7 +101,5 @@ def as_tensor(
         resample: Filter if the sizes differ.
     """
     if like is not None:
-        image = image.convert(like.mode)
-        if image.size != like.size:
-            image = image.resize(like.size, resample)
+        image = image.convert(like.mode).resize(like.size, resample)
     return to_tensor(image.convert("RGB")).to(device)

@@ -97,7 +97,8 @@ def _run_data(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
         for symptom in row.get("symptoms", [])
         if isinstance(symptom, dict)
     ]
-    data = {
+    records = {"symptoms": symptoms, "evaluations": run.evaluations()}
+    return {
         "name": name,
         "running": running,
         "summary": _summary(run, rows, sessions),
@@ -107,11 +108,9 @@ def _run_data(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
         "recipe": yaml.safe_dump(recipe, sort_keys=False) if recipe else "none",
         "settings": {key: str(value) for key, value in flattened(recipe).items()},
         "environment": _environment(sessions) if sessions else [],
-        "symptoms": symptoms,
-        "evaluations": run.evaluations(),
+        # None instead of NaN and infinity, which JSON lacks.
+        **json.loads(json.dumps(records), parse_constant=lambda _: None),
     }
-    # None instead of NaN and infinity, which JSON lacks.
-    return json.loads(json.dumps(data), parse_constant=lambda _: None)
 
 
 def _summary(run: Run, rows: Sequence[dict[str, Any]], sessions: Sequence[dict[str, Any]]) -> str:
@@ -120,8 +119,10 @@ def _summary(run: Run, rows: Sequence[dict[str, Any]], sessions: Sequence[dict[s
         text += f" of {sessions[-1]['last_step']}"
     newest = next((row for row in reversed(rows) if "images" in row), None)
     if newest:
-        text += f", {newest['images']} images of each domain"
-        text += f", {newest.get('images_per_second', 0):.3g} images/s"
+        text += (
+            f", {newest['images']} images of each domain, "
+            f"{newest.get('images_per_second', 0):.3g} images/s"
+        )
     return text
 
 
@@ -165,9 +166,11 @@ def _load_sheet(path: Path, modified: int, url: str | None) -> dict[str, Any]:
     scale = min(1, _MAX_WIDTH / image.width)
     image.thumbnail((_MAX_WIDTH, image.height), Image.Resampling.LANCZOS)
     if layout:
+        layout |= {
+            key: [round(scale * value) for value in layout[key]]
+            for key in ("lefts", "tops", "heights")
+        }
         layout["width"] = round(scale * layout["width"])
-        for key in ("lefts", "tops", "heights"):
-            layout[key] = [round(scale * value) for value in layout[key]]
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=88, subsampling=0)
     source = f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
