@@ -142,9 +142,10 @@ class Evaluator:
                 previous, smallest = item.fake, min(smallest, *item.fake.size)
         fake, mode = torch.cat(features), previous.mode if previous else "RGB"
         real = self.features_of(tuple(reals), mode)
-        for one, two in pairwise(opener().convert(mode) for opener in reals[: len(fake)]):
-            distance = image_metrics(Translated(two), one, self.lpips, self.device)
-            values["diversity_real"] += distance.values()
+        if self.lpips:
+            for one, two in pairwise(opener().convert(mode) for opener in reals[: len(fake)]):
+                diversity = image_metrics(Translated(two), one, self.lpips, self.device)
+                values["diversity_real"] += diversity.values()
         counts = {"diversity": (len(fake), 0), "diversity_real": (len(fake), len(real))}
         lpips = self.lpips.name if self.lpips else ""
         metrics = [

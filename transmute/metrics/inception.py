@@ -59,8 +59,8 @@ class InceptionBlock(nn.ModuleDict):
         tensors = {"": inputs, "pool": self["pool"](inputs)}
         for key, source in self.inputs.items():
             tensors[key] = self[key](tensors[source])
-        outputs = [key for key in (*self.inputs, "pool") if key not in self.inputs.values()]
-        return torch.cat([tensors[key] for key in outputs], 1)
+        sources = self.inputs.values()
+        return torch.cat([tensors[key] for key in (*self.inputs, "pool") if key not in sources], 1)
 
 
 def _block_5(in_channels: int, pool_channels: int) -> InceptionBlock:

@@ -96,7 +96,9 @@ def load_features(config: MetricsConfig, device: torch.device) -> tuple[Features
     features = load_network(name, device)
     if lpips == "auto":
         cached = (kind for kind in _BACKBONES if PUBLISHED[kind].find())
-        lpips = name if isinstance(features.network, Backbone) else next(cached, "none")
+        # A user-defined network has no linear weights, even if it is a Backbone.
+        usable = isinstance(features.network, Backbone) and not plugins.is_reference(name)
+        lpips = name if usable else next(cached, "none")
     if lpips == "none":
         return features, None
     chosen = features if lpips == name else load_network(lpips, device)
@@ -140,7 +142,6 @@ def load_network(name: str, device: torch.device) -> Features:
 
 def _weights_file(name: str) -> Path:
     """The file of a network, downloaded if it is a published one that is not in the cache."""
-    path = Path(name).expanduser()
     if name in PUBLISHED:
         weights = PUBLISHED[name]
         try:
@@ -149,6 +150,7 @@ def _weights_file(name: str) -> Path:
             raise UserError(
                 f"{error}. Or set `metrics.features=texture`, which needs no weights"
             ) from None
+    path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(
             f"{name!r} is neither a feature network nor a file. Choose one of: "
