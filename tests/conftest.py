@@ -73,3 +73,25 @@ TINY_PIX2PIX = Recipe(
     steps=8,
     preprocess=PreprocessConfig(load_size="18"),
 )
+
+CUSTOM = """
+def brightness(fakes, reals):
+    means = [image.convert("L").resize((1, 1), 4).getpixel((0, 0)) for image in fakes]
+    return sum(means) / len(means)
+brightness.better = "higher"
+
+def count_difference(fakes, reals): return abs(len(fakes) - len(reals))
+def fails(fakes, reals): raise ValueError("no")
+def infinite(fakes, reals): return float("inf")
+def fid(fakes, reals): return 0
+def wrong(fakes, reals): return 0
+wrong.better = "best"
+number = 3
+"""
+
+
+@pytest.fixture
+def custom(tmp_path: Path) -> Path:
+    path = tmp_path / "custom.py"
+    path.write_text(CUSTOM)
+    return path

@@ -41,25 +41,35 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         WeightsError: If the file is missing, damaged, or not written by Transmute.
         UserError: If permission to read it is denied. The file may be intact.
     """
-    try:
-        # safetensors says that there is no file if there is no permission to read it.
-        with path.open("rb"), safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copies: the tensors of safetensors keep the file mapped, so that Windows could neither
-            # replace nor remove it.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
-        raise WeightsError(f"{path} is not a safetensors file, or is damaged ({error})") from None
-    except FileNotFoundError:
-        raise WeightsError(f"there is no file {path}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    tensors, metadata = read_safetensors(path)
     if "transmute" not in metadata:
         raise WeightsError(f"{path} is a safetensors file, but not one that Transmute wrote")
     checksum, _, text = metadata["transmute"].partition(" ")
     if checksum != f"{_checksum(text, tensors):08x}":
         raise WeightsError(f"{path} is damaged: its contents do not match its checksum")
     return tensors, json.loads(text)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Returns the tensors (on the CPU) and the metadata of a safetensors file.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or of another kind.
+        UserError: If permission to read it is denied. The file may be intact.
+    """
+    try:
+        # safetensors says that there is no file if there is no permission to read it.
+        with path.open("rb"), safe_open(path, framework="pt") as file:
+            # Copies: the tensors of safetensors keep the file mapped, so that Windows could neither
+            # replace nor remove it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"{path} is not a safetensors file, or is damaged ({error})") from None
+    except FileNotFoundError:
+        raise WeightsError(f"there is no file {path}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> int:

@@ -81,7 +81,9 @@ def test_the_kernel_distance_equals_that_of_torchmetrics() -> None:
     metric.update(one[:, None, None], real=True)
     metric.update(two[:, None, None], real=False)
     torch.manual_seed(0)
-    (theirs, spread), (ours, our_spread) = metric.compute(), kernel_distance(one, two, subsets=400)
+    theirs, spread = metric.compute()
+    ours, our_spread, size = kernel_distance(one, two, subsets=400)
+    assert size == 20
     # Both use random subsets, so means of 400 agree within four standard errors.
     assert abs(ours - theirs.item()) < 4 * our_spread / 400**0.5 * 2**0.5
     assert our_spread == pytest.approx(spread.item(), rel=0.25)
@@ -91,7 +93,7 @@ def test_the_kernel_distance_in_one_dimension_is_its_closed_form() -> None:
     # (x y + 1)^3 on the points 0 and 1, twice each: there are three kinds of subsets, so the mean
     # over many is known.
     points = torch.tensor([[0.0], [0.0], [1.0], [1.0]], dtype=torch.float64)
-    mean, _ = kernel_distance(points, points + 1, subsets=4000)
+    mean, *_ = kernel_distance(points, points + 1, subsets=4000)
     # E k(x, x') over different points, and E k(x, y) over independent points.
     k = lambda u, v: (u * v + 1) ** 3  # noqa: E731
     within = np.mean(

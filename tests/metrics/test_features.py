@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -8,19 +9,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import SHARED
 from transmute.config.metrics import MetricsConfig
 from transmute.demo.animals import animal
 from transmute.errors import UserError
 from transmute.images import to_tensor
-from transmute.metrics.features import load_features, resize_antialiased
+from transmute.metrics.features import Features, resize_antialiased
 from transmute.metrics.inception import Inception, InceptionBlock
 from transmute.metrics.perceptual import LPIPS, alexnet, squeezenet, structure_distance, vgg16
-from transmute.metrics.pretrained import PUBLISHED
+from transmute.metrics.pretrained import PUBLISHED, load_features
 
+CPU = torch.device("cpu")
 SQUEEZENET = SHARED / "weights" / "squeezenet1_1_imagenet.safetensors"
+
+
+def load(**settings: Any) -> tuple[Features, LPIPS | None]:
+    return load_features(MetricsConfig(**settings), CPU)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +42,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def perceptual() -> LPIPS:
     if not SQUEEZENET.is_file():
         pytest.skip("the SqueezeNet weights for tests are missing")
-    lpips = load_features(MetricsConfig(features=str(SQUEEZENET)))[1]
+    lpips = load(features=str(SQUEEZENET))[1]
     assert lpips is not None
     return lpips
 
@@ -160,8 +166,7 @@ def test_inceptions_pools_do_not_count_the_padding() -> None:
     block = Inception().Mixed_5b
     assert isinstance(block, InceptionBlock)
     block.eval()
-    block["branch_pool"] = torch.nn.Identity()
-    block.branches = []
+    block.inputs = {}  # so that the pool is the only output
     with torch.no_grad():
         assert torch.equal(block(torch.ones(1, 192, 4, 4)), torch.ones(1, 192, 4, 4))
 
@@ -182,7 +187,7 @@ def test_either_published_inception_file_is_found_and_loaded(empty_cache: Path, 
         empty_cache / file,
     )
     for asked in ("inception", "auto", str(empty_cache / file)):
-        features, lpips = load_features(MetricsConfig(features=asked))
+        features, lpips = load(features=asked)
         assert (features.name, features.size, lpips) == ("inception", 299, None)
         assert torch.equal(
             features.network.state_dict()["Mixed_7c.branch1x1.conv.weight"],
@@ -201,21 +206,19 @@ def test_without_weights_the_error_says_what_to_download_and_where_to_save_it(
             UserError,
             match=f"Fetch {weights.url} by hand and put it at {empty_cache / weights.file.name}",
         ):
-            load_features(MetricsConfig(features=name))
+            load(features=name)
 
 
 def test_auto_is_texture_without_weights() -> None:
-    features, lpips = load_features(MetricsConfig())
+    features, lpips = load()
     assert (features.name, lpips) == ("texture", None)
-    assert features.of([image(), image(1)], torch.device("cpu")).shape == (2, 87)
+    assert features.of([image(), image(1)]).shape == (2, 87)
 
 
 def test_texture_separates_striped_animals_from_plain_ones() -> None:
-    features, _ = load_features(MetricsConfig(features="texture"))
+    features, _ = load(features="texture")
     plain, more, striped = (
-        features.of(
-            [image(seed, striped=kind) for seed in range(start, start + 12)], torch.device("cpu")
-        )
+        features.of([image(seed, striped=kind) for seed in range(start, start + 12)])
         for start, kind in ((0, False), (50, False), (99, True))
     )
     spread = torch.cat([plain, more]).std(0)
@@ -268,8 +271,10 @@ def test_lpips_orders_changes_as_people_do(perceptual: LPIPS) -> None:
     noisy = [original + spread * noise(64) for spread in (0.05, 0.3)]
     another, striped = to_tensor(image(7)), to_tensor(image(7, striped=True))
 
-    def distance(other: torch.Tensor) -> float:
-        return perceptual(original, other).item()
+    def distance(other: torch.Tensor, one: torch.Tensor = original) -> float:
+        value = perceptual(one, other)
+        assert value is not None
+        return value
 
     assert distance(original) == 0
     assert distance(noisy[0]) < distance(noisy[1])
@@ -277,16 +282,17 @@ def test_lpips_orders_changes_as_people_do(perceptual: LPIPS) -> None:
     assert distance(original.roll(1, 3)) < distance(another)
     assert distance(0.9 * original) < distance(-original)
     assert distance(original.flip(3)) < distance(striped)
-    assert distance(another) == pytest.approx(perceptual(another, original).item(), rel=1e-5)
+    assert distance(another) == pytest.approx(distance(original, another), rel=1e-5)
 
 
 def test_lpips_is_its_formula() -> None:
     torch.manual_seed(0)
     network = alexnet().double().eval().requires_grad_(False)
-    weights = [torch.rand(1, channels, 1, 1).double() for channels in (64, 192, 384, 256, 256)]
+    for weight in network.linear:
+        weight.uniform_()
     one, two = noise(64).double(), noise(64, seed=1).double()
     expected = 0.0
-    for u, v, weight in zip(network.layers(one), network.layers(two), weights, strict=True):
+    for u, v, weight in zip(network.layers(one), network.layers(two), network.linear, strict=True):
         for y in range(u.shape[2]):
             for x in range(u.shape[3]):
                 p, q = u[0, :, y, x], v[0, :, y, x]
@@ -295,7 +301,7 @@ def test_lpips_is_its_formula() -> None:
                         weight[0, :, 0, 0] * (p / (p.norm() + 1e-10) - q / (q.norm() + 1e-10)) ** 2
                     ).sum()
                 ) / (u.shape[2] * u.shape[3])
-    assert LPIPS("alexnet", network, weights)(one, two).item() == pytest.approx(expected, rel=1e-9)
+    assert LPIPS("alexnet", network)(one, two) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_structure_distance_depends_on_shapes_more_than_on_colors(perceptual: LPIPS) -> None:
@@ -308,26 +314,43 @@ def test_the_structure_distance_depends_on_shapes_more_than_on_colors(perceptual
     assert lost[0] == 0 < lost[1] < lost[2] < 4
 
 
-def test_linear_weights_next_to_torchvisions_file_are_found(empty_cache: Path) -> None:
+def test_lpips_uses_a_network_in_the_cache(empty_cache: Path) -> None:
     save = {f"features.{key}": value for key, value in alexnet().features.state_dict().items()}
+    assert load(features="texture")[1] is None
     torch.save(
         save | {"classifier.1.weight": torch.zeros(3)}, empty_cache / "alexnet-owt-7be5be79.pth"
     )
-    assert load_features(MetricsConfig(features="texture"))[1] is None
-    with pytest.raises(UserError, match=r"Download .*alex\.pth and save it as"):
-        load_features(MetricsConfig(lpips="alexnet"))
-    torch.save(
-        {
-            f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1)
-            for i, c in enumerate((64, 192, 384, 256, 256))
-        },
-        empty_cache / "alex.pth",
-    )
-    features, lpips = load_features(MetricsConfig(features="texture"))
+    features, lpips = load(features="texture")
     assert features.name == "texture"
     assert lpips is not None
     assert lpips.name == "alexnet"
-    assert load_features(MetricsConfig(features="texture", lpips="none"))[1] is None
+    assert not torch.equal(lpips.backbone.linear[0], torch.ones(1, 64, 1, 1))
+    features, lpips = load(features="alexnet")
+    assert lpips is not None
+    assert lpips.backbone is features.network
+    assert load(features="texture", lpips="none")[1] is None
+    with pytest.raises(UserError, match="LPIPS is not defined on texture"):
+        load(lpips="texture")
+
+
+def test_the_linear_weights_of_torchmetrics_are_those_of_a_converted_file(
+    perceptual: LPIPS, tmp_path: Path
+) -> None:
+    state = {key: tensor for key, tensor in load_file(SQUEEZENET).items() if "lpips" not in key}
+    save_file(state, tmp_path / "features_only.safetensors")
+    _, lpips = load(features=str(tmp_path / "features_only.safetensors"))
+    assert lpips is not None
+    for ours, theirs in zip(lpips.backbone.linear, perceptual.backbone.linear, strict=True):
+        assert torch.equal(ours, theirs)
+    assert (perceptual.backbone.caffe, lpips.backbone.caffe) == (True, False)
+
+
+def test_linear_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    state = {f"features.{key}": value for key, value in alexnet().features.state_dict().items()}
+    few = {f"lpips.lin{i}.model.1.weight": torch.ones(1, 64, 1, 1) for i in range(4)}
+    save_file(state | few, tmp_path / "few.safetensors")
+    with pytest.raises(UserError, match=r"does not fit its network: .*linear\.4"):
+        load(lpips=str(tmp_path / "few.safetensors"))
 
 
 def test_the_resize_is_that_of_clean_fid() -> None:
@@ -355,9 +378,9 @@ def test_the_users_own_module_can_compute_features(tmp_path: Path) -> None:
         "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
         "number, Name = 3, str\n"
     )
-    features, _ = load_features(MetricsConfig(features=f"{tmp_path}/mine.py:mean_color"))
+    features, _ = load(features=f"{tmp_path}/mine.py:mean_color")
     red = Image.new("RGB", (20, 20), (255, 0, 0))
-    assert features.of([red], torch.device("cpu")).tolist() == [[1, -1, -1]]
+    assert features.of([red]).tolist() == [[1, -1, -1]]
     for wrong, problem in (
         ("mine.py:other", "does not define other"),
         ("mine.py:number", "number failed: TypeError: 'int' object is not callable"),
@@ -365,7 +388,7 @@ def test_the_users_own_module_can_compute_features(tmp_path: Path) -> None:
         ("none.py:x", "no file"),
     ):
         with pytest.raises(UserError, match=problem):
-            load_features(MetricsConfig(features=f"{tmp_path}/{wrong}"))
+            load(features=f"{tmp_path}/{wrong}")
 
 
 def test_the_error_about_a_wrong_weights_file_says_what_is_wrong(tmp_path: Path) -> None:
@@ -391,4 +414,4 @@ def test_the_error_about_a_wrong_weights_file_says_what_is_wrong(tmp_path: Path)
         }
     ).items():
         with pytest.raises(UserError, match=problem):
-            load_features(MetricsConfig(features=str(tmp_path / file)))
+            load(features=str(tmp_path / file))

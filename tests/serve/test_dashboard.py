@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -85,6 +87,18 @@ def test_only_reading_from_this_machine_is_allowed(served: tuple[Path, int]) -> 
         assert get(port, "/", method)[0] == 501
     assert get(port, "/", host=f"evil.example:{port}")[0] == 403
     assert get(port, "/", host=f"localhost:{port}")[0] == 200
+
+
+def test_a_closed_connection_prints_no_traceback(
+    served: tuple[Path, int], capfd: pytest.CaptureFixture
+) -> None:
+    for request in (b"", b"GET /", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", served[1]), timeout=10) as browser:
+            browser.sendall(request)
+            # Closing resets the connection instead of ending it.
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert get(served[1], "/")[0] == 200  # by then, the requests before it have failed
+    assert capfd.readouterr().err == ""
 
 
 def test_runs_are_found_and_unusable_arguments_refused(tmp_path: Path) -> None:

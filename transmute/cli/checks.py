@@ -17,7 +17,7 @@ from transmute.config.networks import PatchGANConfig, ResNetConfig
 from transmute.config.training import AdamConfig
 from transmute.device import Check, check_kernels, check_numbers, select_precision
 from transmute.errors import first_line
-from transmute.metrics.pretrained import available
+from transmute.metrics.pretrained import PUBLISHED
 from transmute.training.trainer import Trainer
 
 GIGABYTE = 1024**3
@@ -43,7 +43,7 @@ def all_checks(folder: Path) -> Iterator[Check]:
             yield Check(name, f"{importlib.metadata.version(name)}: {use}")
         except importlib.metadata.PackageNotFoundError:
             yield Check(name, "not installed", None, f"pip install {name} for {use}")
-    names = [f"{name}{' with LPIPS' if lpips else ''}" for name, lpips in available().items()]
+    names = [name for name, weights in PUBLISHED.items() if weights.find()]
     yield Check(
         "feature networks",
         ", ".join(names) or "none",

@@ -185,21 +185,14 @@ def inverted(inputs: Images, outputs: Images, where: str) -> Symptom | None:
 
 def collapsed(outputs: Images, reals: Images, where: str) -> Symptom | None:
     """Translations are nearly equal, although real images of their domain differ."""
-    if len(outputs) < 2 or len(reals) < 2:
-        return None
     # Without fine detail, such as noise.
     diversity, expected = (
         _mean_difference(nn.functional.adaptive_avg_pool2d(images, 16))
         for images in (outputs, reals)
     )
-    if expected < 0.05 or diversity > 0.15 * expected:
-        return None
-    return _symptom(
-        "collapse",
-        where,
-        {"diversity": diversity, "diversity_real": expected},
-        share=diversity / expected,
-    )
+    evidence = {"diversity": diversity, "diversity_real": expected}
+    detected = expected >= 0.05 and diversity <= 0.15 * expected
+    return _symptom("collapse", where, evidence, share=diversity / expected) if detected else None
 
 
 def checkerboard(outputs: Images, reals: Images, where: str) -> Symptom | None:
@@ -207,25 +200,19 @@ def checkerboard(outputs: Images, reals: Images, where: str) -> Symptom | None:
     if min(*outputs.shape[2:], *reals.shape[2:]) < 16:
         return None
     fineness, expected = _fineness(outputs), _fineness(reals)
-    if fineness < 0.8 or fineness < 2.5 * expected:
+    if fineness < max(0.8, 2.5 * expected):
         return None
-    return _symptom(
-        "checkerboard",
-        where,
-        {"fineness": fineness, "fineness_real": expected},
-        times=fineness / max(expected, 1e-6),
-    )
+    evidence = {"fineness": fineness, "fineness_real": expected}
+    return _symptom("checkerboard", where, evidence, times=fineness / max(expected, 1e-6))
 
 
 def cycle_ignored(inputs: Images, backs: Images, where: str) -> Symptom | None:
     """Images translated there and back differ from their inputs."""
-    if len(inputs) < 2:
-        return None
     error, of_another = (inputs - backs).abs().mean().item(), _mean_difference(inputs)
-    if of_another < 0.05 or error < 0.75 * of_another:
-        return None
-    return _symptom(
-        "cycle ignored", where, {"error": error, "of_another": of_another}, share=error / of_another
+    evidence = {"error": error, "of_another": of_another}
+    detected = of_another >= 0.05 and error >= 0.75 * of_another
+    return (
+        _symptom("cycle ignored", where, evidence, share=error / of_another) if detected else None
     )
 
 
@@ -299,7 +286,7 @@ def overfitting(seen: Tensor, held_out: Tensor, fake: Tensor, where: str) -> Sym
 
 
 def _mean_difference(images: Images) -> float:
-    """Mean absolute difference between two images of a batch."""
+    """Mean absolute difference between two images of a batch; NaN if there is only one."""
     return torch.pdist(images.flatten(1), p=1).mean().item() / images[0].numel()
 
 

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice, pairwise, zip_longest
 from typing import Any, TypeVar
 
@@ -14,11 +15,12 @@ from torch import Tensor
 from transmute import plugins
 from transmute.config.metrics import METRICS, Better, MetricsConfig
 from transmute.errors import UserError
-from transmute.metrics.features import call, load_features
+from transmute.metrics.features import call
 from transmute.metrics.labels import LabelComparison, label_metrics
 from transmute.metrics.metric import DESCRIPTIONS, Metric, distance_metrics, mean_metric
 from transmute.metrics.perceptual import MIN_SIZE
-from transmute.metrics.translated import Translated, as_tensor, image_metrics
+from transmute.metrics.pretrained import load_features
+from transmute.metrics.translated import Translated, image_metrics
 
 T = TypeVar("T")
 Opener = Callable[[], Image.Image]
@@ -51,20 +53,18 @@ class Evaluator:
                 "`metrics.segmenter` needs the colors of its classes. Set `metrics.palette` too"
             )
         self.config, self.device = config, device
-        self.features, lpips = load_features(config)
-        self.features.network.to(device)
-        self.lpips = None if lpips is None else lpips.to(device)
+        self.features, self.lpips = load_features(config, device)
         self.labels = (
             LabelComparison(config.palette, config.segmenter, device) if config.palette else None
         )
         self.custom = load_custom_metrics(config.custom)
         self.notes: dict[str, None] = {}
-        self._real_features: dict[tuple[str, tuple[Opener, ...]], Tensor] = {}
+        self.features_of = cache(self._features_of)
 
     def measurable(
         self, *, paired: bool, both_directions: bool, counts: tuple[int, int]
-    ) -> set[str]:
-        """The metrics by which models can be compared.
+    ) -> dict[str, Better]:
+        """The metrics by which models can be compared, and which of their values are better.
 
         Args:
             paired: Whether images come in pairs.
@@ -83,14 +83,11 @@ class Evaluator:
                 ("pixel_accuracy", "class_accuracy", "iou"),
                 self.labels is not None and (paired or self.labels.segmenter is not None),
             ),
-            **dict.fromkeys(self.custom, True),
         }
-        return {name for name in possible if possible[name]}
-
-    def better(self, name: str) -> Better | None:
-        """Whether lower or higher values are better; None for metrics that only describe."""
-        custom = self.custom.get(name)
-        return METRICS.get(name) if custom is None else getattr(custom, "better", "lower")
+        return {
+            **{name: METRICS[name] for name in METRICS if possible[name]},
+            **{name: better for name, (_, better) in self.custom.items()},
+        }
 
     def measure_directions(
         self,
@@ -116,8 +113,9 @@ class Evaluator:
         metrics = {}
         for direction, translate in translators.items():
             sources, targets, reverse = domains[direction]
-            translations = _translated(
-                translate, translators.get(reverse), sources, targets if paired else ()
+            translations = (
+                _translated(translate, translators.get(reverse), *pair)
+                for pair in zip_longest(sources, targets if paired else ())
             )
             metrics[direction] = self.measure(translations, targets)
         return metrics
@@ -131,41 +129,49 @@ class Evaluator:
             reals: Real images of the translations' domain.
         """
         values: dict[str, list[float]] = defaultdict(list)
-        features, confusions, kept, previous = [], [], [], []
+        features, confusions, kept = [], [], []
+        previous, smallest = None, math.inf
         for items in _chunks(translations):
-            fakes = [item.fake for item in items]
-            features.append(self.features.of(fakes, self.device))
+            features.append(self.features.of([item.fake for item in items]))
             for item in items:
-                for name, value in image_metrics(item, self.lpips, self.device).items():
+                metrics = image_metrics(item, previous, self.lpips, self.device)
+                for name, value in metrics.items():
                     values[name].append(value)
-                if self.labels and (confusion := self.labels.confusion(item)) is not None:
-                    confusions.append(confusion)
-            values["diversity"] += self._neighbor_distances([*previous, *fakes])
-            previous = fakes[-1:]
-            kept += fakes if self.custom else []
-        mode, fake = previous[0].mode, torch.cat(features)
-        real = self._features_of(reals, mode)
-        values["diversity_real"] = self._neighbor_distances(
-            opener().convert(mode) for opener in reals[: len(fake)]
-        )
-        metrics = distance_metrics(fake, real, self.features.name)
+                confusions += self.labels.confusions(item) if self.labels else []
+                kept += [item.fake] if self.custom else []
+                previous, smallest = item.fake, min(smallest, *item.fake.size)
+        fake, mode = torch.cat(features), previous.mode if previous else "RGB"
+        real = self.features_of(tuple(reals), mode)
+        if self.lpips:
+            for one, two in pairwise(opener().convert(mode) for opener in reals[: len(fake)]):
+                diversity = image_metrics(Translated(two), one, self.lpips, self.device)
+                values["diversity_real"] += diversity.values()
         counts = {"diversity": (len(fake), 0), "diversity_real": (len(fake), len(real))}
-        lpips = "" if self.lpips is None else self.lpips.name
-        metrics += [
-            mean_metric(name, each, "" if name in PIXEL_METRICS else lpips, counts.get(name))
-            for name, each in values.items()
-            if each
+        lpips = self.lpips.name if self.lpips else ""
+        metrics = [
+            *distance_metrics(fake, real, self.features.name),
+            *(
+                mean_metric(
+                    name,
+                    each,
+                    "" if name in PIXEL_METRICS else lpips,
+                    counts.get(name, (len(each), 0)),
+                )
+                for name, each in values.items()
+                if each
+            ),
+            *(label_metrics(torch.stack(confusions)) if confusions else ()),
         ]
-        metrics += label_metrics(torch.stack(confusions)) if confusions else []
         metrics.sort(key=lambda metric: list(DESCRIPTIONS).index(metric.name))
-        self._note_missing(len(fake), len(real), labels=bool(confusions))
+        self._note_missing(len(fake), len(real), smallest, labels=bool(confusions))
         images = [opener().convert(mode) for opener in reals] if self.custom else []
         return metrics + [
-            measure_custom(name, function, kept, images) for name, function in self.custom.items()
+            measure_custom(name, function, kept, images)
+            for name, (function, _) in self.custom.items()
         ]
 
-    def _note_missing(self, fake: int, real: int, *, labels: bool) -> None:
-        """Notes which metrics of sets of images could not be measured."""
+    def _note_missing(self, fake: int, real: int, smallest: float, *, labels: bool) -> None:
+        """Notes which metrics could not be measured, or not of all images."""
         notes = (
             (
                 min(fake, real) < 4,
@@ -176,34 +182,17 @@ class Evaluator:
                 "no label map was compared, because the palette fits neither the inputs nor the "
                 "true images of pairs. Photos need `metrics.segmenter`",
             ),
+            (
+                self.lpips is not None and smallest < MIN_SIZE,
+                f"LPIPS is omitted for images with a side below {MIN_SIZE} pixels",
+            ),
         )
         self.notes |= {note: None for applies, note in notes if applies}
 
-    def _features_of(self, images: Sequence[Opener], mode: str) -> Tensor:
-        """Features of real images, computed once."""
-        key = mode, tuple(images)
-        if key not in self._real_features:
-            chunks = _chunks(opener().convert(mode) for opener in images)
-            self._real_features[key] = torch.cat(
-                [self.features.of(chunk, self.device) for chunk in chunks]
-            )
-        return self._real_features[key]
-
-    @torch.inference_mode()
-    def _neighbor_distances(self, images: Iterable[Image.Image]) -> list[float]:
-        """LPIPS between neighbors in a sequence of images."""
-        if self.lpips is None:
-            return []
-        distances = []
-        for one, two in pairwise(images):
-            if min(*one.size, *two.size) < MIN_SIZE:
-                self.notes |= {
-                    f"LPIPS is omitted for images with a side below {MIN_SIZE} pixels": None
-                }
-            else:
-                pair = as_tensor(one, self.device), as_tensor(two, self.device, like=one)
-                distances.append(self.lpips(*pair).item())
-        return distances
+    def _features_of(self, openers: tuple[Opener, ...], mode: str) -> Tensor:
+        """Features of real images. `features_of` computes them once."""
+        images = (opener().convert(mode) for opener in openers)
+        return torch.cat([self.features.of(chunk) for chunk in _chunks(images)])
 
 
 def evenly_spaced(images: Sequence[T], count: int | None) -> Sequence[T]:
@@ -212,7 +201,7 @@ def evenly_spaced(images: Sequence[T], count: int | None) -> Sequence[T]:
     return [images[round(index)] for index in np.linspace(0, len(images) - 1, count)]
 
 
-def load_custom_metrics(references: Sequence[str]) -> dict[str, CustomMetric]:
+def load_custom_metrics(references: Sequence[str]) -> dict[str, tuple[CustomMetric, Better]]:
     """Loads custom metrics.
 
     Args:
@@ -220,16 +209,16 @@ def load_custom_metrics(references: Sequence[str]) -> dict[str, CustomMetric]:
             that higher values are better.
 
     Returns:
-        The functions by name.
+        The functions by name, and which of their values are better.
 
     Raises:
         UserError: If one cannot be loaded or is not a function, or a name is taken.
     """
-    metrics: dict[str, CustomMetric] = {}
+    metrics: dict[str, tuple[CustomMetric, Better]] = {}
     for reference in references:
         name = reference.rpartition(":")[2]
         function: Any = plugins.load(reference)
-        better = getattr(function, "better", "lower")
+        better: Any = getattr(function, "better", "lower")
         for wrong, problem in (
             (
                 not callable(function),
@@ -246,7 +235,7 @@ def load_custom_metrics(references: Sequence[str]) -> dict[str, CustomMetric]:
         ):
             if wrong:
                 raise UserError(problem)
-        metrics[name] = function
+        metrics[name] = function, better
     return metrics
 
 
@@ -265,21 +254,12 @@ def measure_custom(
 
 
 def _translated(
-    translate: Translate,
-    back: Translate | None,
-    sources: Sequence[Opener],
-    targets: Sequence[Opener],
-) -> Iterator[Translated]:
-    """Translates images one by one. Targets are empty in unpaired data."""
-    for source_opener, target_opener in zip_longest(sources, targets):
-        source = source_opener()
-        fake = translate(source)
-        yield Translated(
-            fake,
-            source,
-            target=target_opener() if target_opener else None,
-            back=back(fake) if back else None,
-        )
+    translate: Translate, back: Translate | None, source: Opener, target: Opener | None
+) -> Translated:
+    """Translates an image. Unpaired data has no target."""
+    image = source()
+    fake = translate(image)
+    return Translated(fake, image, target() if target else None, back(fake) if back else None)
 
 
 def _chunks(items: Iterable[T], size: int = 16) -> Iterator[list[T]]:

@@ -1,6 +1,6 @@
-"""Feature networks by name, and the resize before them, which is part of FID's definition."""
+"""Features of images: the resize before a network, which is part of FID's definition, and networks
+that need no published weights."""
 
-import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from transmute import plugins
-from transmute.config.metrics import MetricsConfig
 from transmute.errors import UserError, first_line
 from transmute.images import normalize
-from transmute.metrics.perceptual import LPIPS
-from transmute.metrics.pretrained import PUBLISHED, available, read_pretrained
 from transmute.tensors import Images
-from transmute.weights import WeightsError
 
 LIGHT_AND_OPPONENTS = [[1 / 3, 1 / 3, 1 / 3], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]]
 """Light, red minus green, and yellow minus blue, from RGB."""
@@ -64,19 +60,20 @@ class Features:
         name: Name that metrics are labeled with.
         network: From (batch, 3, size, size) in [-1, 1] to (batch, features).
         size: Side in pixels to which images are resized first.
+        device: Device of the network.
     """
 
     name: str
     network: nn.Module
     size: int
+    device: torch.device
 
     @torch.inference_mode()
-    def of(self, images: Iterable[Image.Image], device: torch.device) -> Tensor:
+    def of(self, images: Iterable[Image.Image]) -> Tensor:
         """Computes features.
 
         Args:
             images: Images of any size.
-            device: The network's device.
 
         Returns:
             (images, features), float64, on the CPU.
@@ -84,7 +81,9 @@ class Features:
         Raises:
             UserError: If the network fails, or its output has another shape or is not finite.
         """
-        batch = torch.cat([resize_antialiased(image, self.size) for image in images]).to(device)
+        batch = torch.cat([resize_antialiased(image, self.size) for image in images]).to(
+            self.device
+        )
         description = f"the feature network {self.name}"
         features = call_network(
             self.network,
@@ -115,38 +114,6 @@ def resize_antialiased(image: Image.Image, size: int) -> Images:
         for channel in np.moveaxis(np.asarray(image.convert("RGB"), dtype=np.float32), 2, 0)
     ]
     return normalize(torch.from_numpy(np.stack(channels)).clamp(0, 255))[None]
-
-
-def load_features(config: MetricsConfig) -> tuple[Features, LPIPS | None]:
-    """Loads the networks of a config.
-
-    Returns:
-        The features for FID and KID, and LPIPS. `metrics.lpips=auto` is LPIPS on the features'
-        network, else on a network in torch's cache, else None.
-
-    Raises:
-        UserError: If a network is unknown, damaged, or can neither be found nor downloaded.
-    """
-    name, lpips, pretrained = config.features, None, None
-    if name == "auto":
-        name = "inception" if PUBLISHED["inception"].find() else "texture"
-    if name == "texture":
-        features = Features(name, Texture(), 96)
-    elif plugins.is_reference(name):
-        features = Features(name, build_network(name), 299)
-    else:
-        pretrained = read_pretrained(name)
-        size = 299 if pretrained.kind == "inception" else 224
-        features = Features(pretrained.name, pretrained.network(), size)
-    if config.lpips not in ("auto", "none"):
-        lpips = read_pretrained(config.lpips).lpips()
-    if config.lpips == "auto" and pretrained is not None:
-        with contextlib.suppress(WeightsError):  # not defined on it, or no linear weights
-            lpips = pretrained.lpips()
-    if config.lpips == "auto" and lpips is None:
-        cached = [name for name, with_lpips in available().items() if with_lpips]
-        lpips = read_pretrained(cached[0]).lpips() if cached else None
-    return features, lpips
 
 
 def build_network(reference: str) -> nn.Module:
@@ -194,8 +161,9 @@ def call_network(
         description=f"{description} failed on images of shape {tuple(images.shape)}",
     )
     actual = tuple(output.shape) if isinstance(output, Tensor) else ()
-    sizes = zip(actual, shape, strict=False)
-    if len(actual) != len(shape) or any(size != (wanted or max(size, 1)) for size, wanted in sizes):
+    if len(actual) != len(shape) or any(
+        size != (wanted or max(size, 1)) for size, wanted in zip(actual, shape, strict=True)
+    ):
         raise UserError(
             f"{description} returns {actual or type(output)} for {len(images)} images. {advice}"
         )

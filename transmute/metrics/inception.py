@@ -7,7 +7,7 @@ the last block has a max pool, and there are 1008 classes.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from transmute.tensors import Images
 
-Branch = Sequence[Mapping[str, tuple[Any, ...]]]
-"""Steps of convolutions by their keys: output channels, kernel, stride and padding. By default,
-height and width are kept. Outputs of convolutions of one step are concatenated."""
+Layers = Mapping[str, tuple[Any, ...]]
+"""Convolutions by their keys: the key of the input ("" or "pool" for the block's), output channels,
+kernel, stride and padding. By default, height and width are kept."""
 ROW, COLUMN = (1, 7), (7, 1)
 
 
@@ -41,100 +41,60 @@ def _convolution(
 class InceptionBlock(nn.ModuleDict):
     """Branches in parallel, whose outputs are concatenated.
 
-    The last branch is a pool, followed by a convolution unless the block downsamples.
-
     Args:
         in_channels: Input channels.
-        branches: All branches but the last.
-        pool: The last branch's pool.
-        pool_channels: Output channels of the last branch's convolution. 0 means none.
+        layers: The convolutions of all branches.
+        pool: Pool of the block's input, which is the last output unless a convolution follows.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        branches: Sequence[Branch],
-        pool: nn.Module,
-        pool_channels: int = 0,
-    ) -> None:
-        super().__init__(
-            {
-                "pool": pool,
-                "branch_pool": _convolution(in_channels, pool_channels, 1)
-                if pool_channels
-                else nn.Identity(),
-            }
-        )
-        self.branches = branches
-        for branch in branches:
-            channels = in_channels
-            for step in branch:
-                self.update({key: _convolution(channels, *layer) for key, layer in step.items()})
-                channels = next(iter(step.values()))[0]
+    def __init__(self, in_channels: int, layers: Layers, pool: nn.Module) -> None:
+        super().__init__({"pool": pool})
+        self.inputs = {key: source for key, (source, *_) in layers.items()}
+        channels = {"": in_channels, "pool": in_channels}
+        for key, (source, *layer) in layers.items():
+            self[key] = _convolution(channels[source], *layer)
+            channels[key] = layer[0]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs = []
-        for branch in self.branches:
-            tensor = inputs
-            for step in branch:
-                tensor = torch.cat([self[key](tensor) for key in step], 1)
-            outputs.append(tensor)
-        return torch.cat([*outputs, self["branch_pool"](self["pool"](inputs))], 1)
+        tensors = {"": inputs, "pool": self["pool"](inputs)}
+        for key, source in self.inputs.items():
+            tensors[key] = self[key](tensors[source])
+        sources = self.inputs.values()
+        return torch.cat([tensors[key] for key in (*self.inputs, "pool") if key not in sources], 1)
 
 
 def _block_5(in_channels: int, pool_channels: int) -> InceptionBlock:
     return InceptionBlock(
         in_channels,
-        [
-            [{"branch1x1": (64, 1)}],
-            [{"branch5x5_1": (48, 1)}, {"branch5x5_2": (64, 5)}],
-            [{"branch3x3dbl_1": (64, 1)}, {"branch3x3dbl_2": (96, 3)}, {"branch3x3dbl_3": (96, 3)}],
-        ],
+        {
+            "branch1x1": ("", 64, 1),
+            "branch5x5_1": ("", 48, 1),
+            "branch5x5_2": ("branch5x5_1", 64, 5),
+            "branch3x3dbl_1": ("", 64, 1),
+            "branch3x3dbl_2": ("branch3x3dbl_1", 96, 3),
+            "branch3x3dbl_3": ("branch3x3dbl_2", 96, 3),
+            "branch_pool": ("pool", pool_channels, 1),
+        },
         _mean_pool(),
-        pool_channels,
     )
 
 
 def _block_6(width: int) -> InceptionBlock:
     return InceptionBlock(
         768,
-        [
-            [{"branch1x1": (192, 1)}],
-            [
-                {"branch7x7_1": (width, 1)},
-                {"branch7x7_2": (width, ROW)},
-                {"branch7x7_3": (192, COLUMN)},
-            ],
-            [
-                {"branch7x7dbl_1": (width, 1)},
-                {"branch7x7dbl_2": (width, COLUMN)},
-                {"branch7x7dbl_3": (width, ROW)},
-                {"branch7x7dbl_4": (width, COLUMN)},
-                {"branch7x7dbl_5": (192, ROW)},
-            ],
-        ],
+        {
+            "branch1x1": ("", 192, 1),
+            "branch7x7_1": ("", width, 1),
+            "branch7x7_2": ("branch7x7_1", width, ROW),
+            "branch7x7_3": ("branch7x7_2", 192, COLUMN),
+            "branch7x7dbl_1": ("", width, 1),
+            "branch7x7dbl_2": ("branch7x7dbl_1", width, COLUMN),
+            "branch7x7dbl_3": ("branch7x7dbl_2", width, ROW),
+            "branch7x7dbl_4": ("branch7x7dbl_3", width, COLUMN),
+            "branch7x7dbl_5": ("branch7x7dbl_4", 192, ROW),
+            "branch_pool": ("pool", 192, 1),
+        },
         _mean_pool(),
-        192,
-    )
-
-
-def _block_7(in_channels: int, pool: nn.Module) -> InceptionBlock:
-    return InceptionBlock(
-        in_channels,
-        [
-            [{"branch1x1": (320, 1)}],
-            [
-                {"branch3x3_1": (384, 1)},
-                {"branch3x3_2a": (384, (1, 3)), "branch3x3_2b": (384, (3, 1))},
-            ],
-            [
-                {"branch3x3dbl_1": (448, 1)},
-                {"branch3x3dbl_2": (384, 3)},
-                {"branch3x3dbl_3a": (384, (1, 3)), "branch3x3dbl_3b": (384, (3, 1))},
-            ],
-        ],
-        pool,
-        192,
     )
 
 
@@ -142,20 +102,33 @@ def _mean_pool() -> nn.Module:
     return nn.AvgPool2d(3, 1, 1, count_include_pad=False)
 
 
-DOWNSAMPLING_6 = (
-    [{"branch3x3": (384, 3, 2, 0)}],
-    [{"branch3x3dbl_1": (64, 1)}, {"branch3x3dbl_2": (96, 3)}, {"branch3x3dbl_3": (96, 3, 2, 0)}],
-)
-DOWNSAMPLING_7 = (
-    [{"branch3x3_1": (192, 1)}, {"branch3x3_2": (320, 3, 2, 0)}],
-    [
-        {"branch7x7x3_1": (192, 1)},
-        {"branch7x7x3_2": (192, ROW)},
-        {"branch7x7x3_3": (192, COLUMN)},
-        {"branch7x7x3_4": (192, 3, 2, 0)},
-    ],
-)
-"""Branches of the blocks that halve height and width."""
+DOWNSAMPLING_6 = {
+    "branch3x3": ("", 384, 3, 2, 0),
+    "branch3x3dbl_1": ("", 64, 1),
+    "branch3x3dbl_2": ("branch3x3dbl_1", 96, 3),
+    "branch3x3dbl_3": ("branch3x3dbl_2", 96, 3, 2, 0),
+}
+DOWNSAMPLING_7 = {
+    "branch3x3_1": ("", 192, 1),
+    "branch3x3_2": ("branch3x3_1", 320, 3, 2, 0),
+    "branch7x7x3_1": ("", 192, 1),
+    "branch7x7x3_2": ("branch7x7x3_1", 192, ROW),
+    "branch7x7x3_3": ("branch7x7x3_2", 192, COLUMN),
+    "branch7x7x3_4": ("branch7x7x3_3", 192, 3, 2, 0),
+}
+"""Layers of the blocks that halve height and width."""
+BLOCK_7 = {
+    "branch1x1": ("", 320, 1),
+    "branch3x3_1": ("", 384, 1),
+    "branch3x3_2a": ("branch3x3_1", 384, (1, 3)),
+    "branch3x3_2b": ("branch3x3_1", 384, (3, 1)),
+    "branch3x3dbl_1": ("", 448, 1),
+    "branch3x3dbl_2": ("branch3x3dbl_1", 384, 3),
+    "branch3x3dbl_3a": ("branch3x3dbl_2", 384, (1, 3)),
+    "branch3x3dbl_3b": ("branch3x3dbl_2", 384, (3, 1)),
+    "branch_pool": ("pool", 192, 1),
+}
+"""Layers of the two last blocks."""
 
 
 class Inception(nn.Sequential):
@@ -180,8 +153,8 @@ class Inception(nn.Sequential):
                 Mixed_6d=_block_6(160),
                 Mixed_6e=_block_6(192),
                 Mixed_7a=InceptionBlock(768, DOWNSAMPLING_7, nn.MaxPool2d(3, 2)),
-                Mixed_7b=_block_7(1280, _mean_pool()),
-                Mixed_7c=_block_7(2048, nn.MaxPool2d(3, 1, 1)),
+                Mixed_7b=InceptionBlock(1280, BLOCK_7, _mean_pool()),
+                Mixed_7c=InceptionBlock(2048, BLOCK_7, nn.MaxPool2d(3, 1, 1)),
             )
         )
 

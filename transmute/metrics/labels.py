@@ -58,9 +58,9 @@ def nearest_class(images: Images, palette: Tensor) -> Tensor:
     Returns:
         Indices of classes, (batch, height, width).
     """
-    colors = normalize(palette)
-    distances = [(images - color[:, None, None]).square().sum(1) for color in colors]
-    return torch.stack(distances, 1).argmin(1)
+    # The default mode of cdist multiplies matrices, which rounds small distances.
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(images.movedim(1, -1), normalize(palette), compute_mode=exact).argmin(-1)
 
 
 def scores(confusion: Tensor) -> tuple[float, float, float]:
@@ -71,12 +71,11 @@ def scores(confusion: Tensor) -> tuple[float, float, float]:
     """
     matrix = confusion.double()
     correct, actual, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
-    occurring, either = actual > 0, actual + predicted > 0
-    ious = correct[either] / (actual + predicted - correct)[either]
+    # The ratios of classes that do not occur are 0 / 0, which is NaN.
     return (
         float(correct.sum() / matrix.sum()),
-        float((correct[occurring] / actual[occurring]).mean()),
-        float(ious.mean()),
+        float((correct / actual).nanmean()),
+        float((correct / (actual + predicted - correct)).nanmean()),
     )
 
 
@@ -90,11 +89,11 @@ def label_metrics(confusions: Tensor) -> list[Metric]:
     def score(images: np.ndarray) -> tuple[float, float, float]:
         return scores(confusions[torch.from_numpy(images)].sum(0))
 
-    names, count = ("pixel_accuracy", "class_accuracy", "iou"), len(confusions)
-    intervals = bootstrap(score, [count]).T.tolist()
+    names = ("pixel_accuracy", "class_accuracy", "iou")
+    intervals = bootstrap(score, [len(confusions)]).T.tolist()
     return [
-        Metric(name, value, low, high, "", count)
-        for name, (value, low, high) in zip(names, intervals, strict=True)
+        Metric(name, *interval, features="", fake=len(confusions))
+        for name, interval in zip(names, intervals, strict=True)
     ]
 
 
@@ -117,8 +116,8 @@ class LabelComparison:
         self.segmenter = build_network(segmenter).to(device) if segmenter else None
 
     @torch.inference_mode()
-    def confusion(self, item: Translated) -> Tensor | None:
-        """Confusion matrix of a translation; None if neither target nor source is a label map.
+    def confusions(self, item: Translated) -> list[Tensor]:
+        """Confusion matrix of a translation; empty if neither target nor source is a label map.
 
         Raises:
             UserError: If the segmenter fails, or its output has another shape.
@@ -137,15 +136,15 @@ class LabelComparison:
             resized = nn.functional.interpolate(output.float(), fake.shape[2:], mode="bilinear")
             truth, predicted = item.source, resized.argmax(1)
         else:
-            return None
+            return []
         labels = nearest_class(
             as_tensor(truth, self.device, like=item.fake, resample=Image.Resampling.NEAREST),
             self.palette,
         )
-        return multiclass_confusion_matrix(predicted.cpu(), labels.cpu(), num_classes=classes)
+        return [multiclass_confusion_matrix(predicted.cpu(), labels.cpu(), num_classes=classes)]
 
     def _is_label_map(self, image: Image.Image) -> bool:
         """Whether most pixels have a color of the palette, up to the errors of JPEG compression."""
         images = as_tensor(image, self.device)
-        nearest = normalize(self.palette)[nearest_class(images, self.palette)].permute(0, 3, 1, 2)
+        nearest = normalize(self.palette)[nearest_class(images, self.palette)].movedim(-1, 1)
         return (127.5 * (images - nearest)).abs().amax(1).median().item() < 24

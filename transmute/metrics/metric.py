@@ -54,19 +54,18 @@ class Metric:
 
 
 def mean_metric(
-    name: str, values: Sequence[float], features: str, counts: tuple[int, int] | None
+    name: str, values: Sequence[float], features: str, counts: tuple[int, int]
 ) -> Metric:
     """A metric that is a mean over images, or over pairs of them.
 
     Args:
         name, features: See `Metric`.
         values: The value of each image.
-        counts: Number of translations and of real images, or None if each value is that of one
-            translation and needs no real image.
+        counts: Number of translations and of real images.
     """
     array = np.array(values)
-    value, low, high = bootstrap(lambda indices: array[indices].mean(), [len(array)]).tolist()
-    return Metric(name, value, low, high, features, *(counts or (len(array), 0)))
+    interval = bootstrap(lambda indices: array[indices].mean(), [len(array)]).tolist()
+    return Metric(name, *interval, features=features, fake=counts[0], real=counts[1])
 
 
 def distance_metrics(fake: Tensor, real: Tensor, features: str) -> list[Metric]:
@@ -86,9 +85,8 @@ def distance_metrics(fake: Tensor, real: Tensor, features: str) -> list[Metric]:
         ).tolist()
         metrics.append(Metric("fid", value, max(0.0, low), high, features, *counts))
     if fewest > 3:
-        mean, std = kernel_distance(fake, real)
+        mean, std, size = kernel_distance(fake, real)
         # The standard deviation is that of subsets, which vary more than the whole sets.
-        size = min(1000, fewest // 2)
         error = 1.96 * std * (size / (fewest - size)) ** 0.5
         metrics.append(Metric("kid", mean, mean - error, mean + error, features, *counts))
     return metrics
@@ -122,7 +120,7 @@ def frechet_distance(one: Tensor, two: Tensor) -> float:
 
 def kernel_distance(
     one: Tensor, two: Tensor, *, subsets: int = 100, max_subset_size: int = 1000, seed: int = 0
-) -> tuple[float, float]:
+) -> tuple[float, float, int]:
     """Unbiased squared MMD with the kernel (x . y / features + 1)^3, averaged over random subsets.
 
     With Inception's features it is KID (Binkowski et al. 2018, "Demystifying MMD GANs").
@@ -135,7 +133,7 @@ def kernel_distance(
         seed: Seed of the subsets.
 
     Returns:
-        Mean and standard deviation over the subsets.
+        Mean and standard deviation over the subsets, and the number of images in each.
     """
     random = np.random.default_rng(seed)
     size = min(max_subset_size, min(len(one), len(two)) // 2)
@@ -144,7 +142,7 @@ def kernel_distance(
         return features[torch.from_numpy(random.permutation(len(features))[:size])].double()
 
     distances = [float(poly_mmd(subset(one), subset(two))) for _ in range(subsets)]
-    return float(np.mean(distances)), float(np.std(distances))
+    return float(np.mean(distances)), float(np.std(distances)), size
 
 
 def bootstrap(

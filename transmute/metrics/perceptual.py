@@ -5,7 +5,8 @@ The classifiers are AlexNet, VGG16 and SqueezeNet 1.1. Layers and keys are those
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,39 +25,45 @@ class Backbone(nn.Module):
 
     Args:
         layers: The layers, in order.
-        taps: Numbers of layers after which an output is taken, as in LPIPS (Zhang et al. 2018).
-            Each is a ReLU or ends with one.
+        taps: Numbers of layers after which an output is taken, and its channels, as in LPIPS (Zhang
+            et al. 2018). Each of these layers is a ReLU or ends with one.
         caffe: Whether the weights expect Caffe's inputs (blue, green, red in 0..255, minus the
             means) instead of torchvision's (red, green, blue in [0, 1], normalized).
+
+    Attributes:
+        linear: LPIPS's weights of each output, (1, channels, 1, 1).
     """
 
     def __init__(
-        self, layers: Iterable[nn.Module], taps: tuple[int, ...], *, caffe: bool = False
+        self, layers: Iterable[nn.Module], taps: Mapping[int, int], *, caffe: bool = False
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(*layers)
+        self.linear = nn.ParameterList(torch.ones(1, size, 1, 1) for size in taps.values())
         self.taps, self.caffe = taps, caffe
         self.moments = nn.Buffer(
             torch.tensor(_CAFFE if caffe else _TORCHVISION)[:, :, None, None], persistent=False
         )
 
     def layers(self, images: Images) -> list[Tensor]:
-        """The outputs at all taps, from (batch, 3, height, width) in [-1, 1]."""
+        """The outputs at all taps, from (batch, 3, height, width) in [-1, 1].
+
+        At each position, the features are normalized to length 1.
+        """
         mean, std = self.moments
         tensor = (127.5 * (images + 1) - mean) / std
         tensor = tensor.flip(1) if self.caffe else tensor
         outputs = []
         for start, end in itertools.pairwise((0, *self.taps)):
             tensor = self.features[start:end](tensor)
-            outputs.append(tensor)
+            outputs.append(nn.functional.normalize(tensor))
         return outputs
 
     def forward(self, images: Images) -> Tensor:
-        """Features for FID and KID: means of the last tap's normalized feature maps.
+        """Features for FID and KID: means of the last tap's feature maps.
 
-        At each position, the features are normalized to length 1 and multiplied by the square root
-        of their number. So metrics with different weights have one scale, and a few strong
-        activations do not outweigh all others.
+        They are multiplied by the square root of their number. So metrics with different weights
+        have one scale, and a few strong activations do not outweigh all others.
 
         Args:
             images: (batch, 3, height, width) in [-1, 1].
@@ -65,7 +72,7 @@ class Backbone(nn.Module):
             (batch, features).
         """
         last = self.layers(images)[-1]
-        return nn.functional.normalize(last, dim=1).mean((2, 3)) * last.shape[1] ** 0.5
+        return last.mean((2, 3)) * last.shape[1] ** 0.5
 
 
 class Fire(nn.ModuleDict):
@@ -111,7 +118,7 @@ def squeezenet(*, caffe: bool = False) -> Backbone:
             Fire(384, 64, 256),
             Fire(512, 64, 256),
         ],
-        (2, 5, 8, 10, 11, 12, 13),
+        {2: 64, 5: 128, 8: 256, 10: 384, 11: 384, 12: 512, 13: 512},
         caffe=caffe,
     )
 
@@ -138,7 +145,7 @@ def vgg16(*, caffe: bool = False) -> Backbone:
             *_convolution(512, 512),
             *_convolution(512, 512),
         ],
-        (4, 9, 16, 23, 30),
+        {4: 64, 9: 128, 16: 256, 23: 512, 30: 512},
         caffe=caffe,
     )
 
@@ -155,47 +162,40 @@ def alexnet(*, caffe: bool = False) -> Backbone:
             *_convolution(384, 256),
             *_convolution(256, 256),
         ],
-        (2, 5, 8, 10, 12),
+        {2: 64, 5: 192, 8: 384, 10: 256, 12: 256},
         caffe=caffe,
     )
 
 
-class LPIPS(nn.Module):
+@dataclass(frozen=True)
+class LPIPS:
     """LPIPS, version 0.1.
 
     The distance is the sum over layers of the mean over positions of w . (u - v)^2, where u and v
     are the two images' features at a position, normalized to length 1. From Zhang et al. (2018),
     "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric".
 
-    Args:
+    Attributes:
         name: Name that metrics are labeled with.
-        backbone: Network whose layers are compared.
-        weights: The weights w of each layer, (1, channels, 1, 1).
+        backbone: Network whose layers are compared, with the weights w.
     """
 
-    def __init__(self, name: str, backbone: Backbone, weights: list[Tensor]) -> None:
-        super().__init__()
-        self.name = name
-        self.backbone = backbone
-        self.weights = nn.ParameterList(weights)
+    name: str
+    backbone: Backbone
 
-    def forward(self, one: Images, two: Images) -> Tensor:
-        """Distances of image pairs.
+    @torch.inference_mode()
+    def __call__(self, one: Images, two: Images) -> float | None:
+        """Distance of two images: 0 for equal ones, None if a side is below `MIN_SIZE`.
 
         Args:
-            one, two: (batch, 3, height, width) in [-1, 1], of equal shapes.
-
-        Returns:
-            (batch,); 0 for equal images.
+            one, two: (1, 3, height, width) in [-1, 1], of equal shapes.
         """
+        if min(one.shape[2:]) < MIN_SIZE:
+            return None
         layers = zip(
-            self.backbone.layers(one), self.backbone.layers(two), self.weights, strict=True
+            self.backbone.layers(one), self.backbone.layers(two), self.backbone.linear, strict=True
         )
-        distances = [
-            (weight * (_normalized(u) - _normalized(v)).square()).sum(1).mean((1, 2))
-            for u, v, weight in layers
-        ]
-        return torch.stack(distances).sum(0)
+        return sum((w * (u - v).square()).sum(1).mean().item() for u, v, w in layers)
 
 
 def structure_distance(backbone: Backbone, one: Images, two: Images) -> Tensor:
@@ -212,10 +212,6 @@ def structure_distance(backbone: Backbone, one: Images, two: Images) -> Tensor:
     Returns:
         (batch,) in [0, 4]; 0 for equal images.
     """
-    features = [_normalized(backbone.layers(images)[-1]).flatten(2) for images in (one, two)]
+    features = [backbone.layers(images)[-1].flatten(2) for images in (one, two)]
     cosines = [each.transpose(1, 2) @ each for each in features]
     return (cosines[0] - cosines[1]).square().mean((1, 2))
-
-
-def _normalized(layer: Tensor) -> Tensor:
-    return layer / (layer.norm(dim=1, keepdim=True) + 1e-10)

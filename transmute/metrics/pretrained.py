@@ -1,19 +1,26 @@
-"""Published weights of feature networks: where they are, and how to load them."""
+"""Feature networks by name: published weights, other weights files and user-defined networks."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torchmetrics
 from torch import Tensor
 
+from transmute import plugins
+from transmute.config.metrics import MetricsConfig
 from transmute.download import download
-from transmute.errors import UserError, first_line
+from transmute.errors import UserError
+from transmute.metrics.features import Features, Texture, build_network
 from transmute.metrics.inception import Inception
 from transmute.metrics.perceptual import LPIPS, Backbone, alexnet, squeezenet, vgg16
-from transmute.weights import WeightsError, load_pickled, require_no_placeholder
+from transmute.weights import (
+    WeightsError,
+    load_pickled,
+    read_safetensors,
+    require_no_placeholder,
+)
 
 
 @dataclass(frozen=True)
@@ -22,12 +29,12 @@ class Weights:
 
     Attributes:
         url: Its address.
-        sha256: SHA-256 in hexadecimal or its first digits. None if it is not published.
+        sha256: SHA-256 in hexadecimal or its first digits.
         alias: Another name under which a tool stores the same file.
     """
 
     url: str
-    sha256: str | None = None
+    sha256: str
     alias: str = ""
 
     @property
@@ -42,146 +49,139 @@ class Weights:
 
 
 _TORCHVISION = "https://download.pytorch.org/models"
-_LPIPS = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1"
 
 PUBLISHED = {
+    "alexnet": Weights(f"{_TORCHVISION}/alexnet-owt-7be5be79.pth", "7be5be79"),
+    "vgg16": Weights(f"{_TORCHVISION}/vgg16-397923af.pth", "397923af"),
+    "squeezenet": Weights(f"{_TORCHVISION}/squeezenet1_1-b8a52dc0.pth", "b8a52dc0"),
     "inception": Weights(
         "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
         "pt_inception-2015-12-05-6726825d.pth",
         "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         alias="weights-inception-2015-12-05-6726825d.pth",
     ),
-    "squeezenet": Weights(f"{_TORCHVISION}/squeezenet1_1-b8a52dc0.pth", "b8a52dc0"),
-    "vgg16": Weights(f"{_TORCHVISION}/vgg16-397923af.pth", "397923af"),
-    "alexnet": Weights(f"{_TORCHVISION}/alexnet-owt-7be5be79.pth", "7be5be79"),
 }
 """Feature networks that are downloaded by name."""
-LINEAR = {
-    "alexnet": Weights(f"{_LPIPS}/alex.pth"),
-    "vgg16": Weights(f"{_LPIPS}/vgg.pth"),
-    "squeezenet": Weights(f"{_LPIPS}/squeeze.pth"),
+_LINEAR = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models"
+"""Folder of LPIPS's published linear weights, which are part of torchmetrics."""
+_BACKBONES = {
+    "alexnet": (alexnet, "alex.pth"),
+    "vgg16": (vgg16, "vgg.pth"),
+    "squeezenet": (squeezenet, "squeeze.pth"),
 }
-"""LPIPS's linear weights for each backbone, the preferred one first. Not downloaded: without a
-published hash, a file cannot be verified."""
-_BACKBONES = {"squeezenet": squeezenet, "vgg16": vgg16, "alexnet": alexnet}
+"""Networks on which LPIPS is defined, the preferred one first, and the files in `_LINEAR`."""
 _SIGNATURES = {
-    ("Mixed_7c.branch_pool.conv.weight", (192, 2048, 1, 1)): "inception",
-    ("features.3.squeeze.weight", (16, 64, 1, 1)): "squeezenet",
-    ("features.28.weight", (512, 512, 3, 3)): "vgg16",
-    ("features.0.weight", (64, 3, 11, 11)): "alexnet",
+    "inception": ("Mixed_7c.branch_pool.conv.weight", (192, 2048, 1, 1)),
+    "squeezenet": ("features.3.squeeze.weight", (16, 64, 1, 1)),
+    "vgg16": ("features.28.weight", (512, 512, 3, 3)),
+    "alexnet": ("features.0.weight", (64, 3, 11, 11)),
 }
-"""Networks by a tensor, and its shape, by which a file is recognized."""
+"""A tensor of each network, and its shape, by which a file is recognized."""
 
 
-@dataclass(frozen=True)
-class Pretrained:
-    """A weights file that has been read.
+def load_features(config: MetricsConfig, device: torch.device) -> tuple[Features, LPIPS | None]:
+    """Loads the networks of a config.
 
-    Attributes:
-        kind: Name of the network in `PUBLISHED` that the weights fit.
-        name: Name that metrics are labeled with.
-        path: The file.
-        state: Its tensors.
+    Returns:
+        The features for FID and KID, and LPIPS. `metrics.lpips=auto` is LPIPS on the features'
+        network, else on a network in torch's cache, else None.
+
+    Raises:
+        UserError: If a network is unknown, damaged, or can neither be found nor downloaded, or
+            LPIPS is not defined on it.
     """
-
-    kind: str
-    name: str
-    path: Path
-    state: dict[str, Tensor]
-
-    def network(self) -> Backbone | Inception:
-        """Builds the network, without gradients and in evaluation mode.
-
-        Raises:
-            WeightsError: If the weights do not fit.
-        """
-        # Files that also contain LPIPS's weights were converted from Caffe.
-        caffe = any(key.startswith("lpips.") for key in self.state)
-        network = _BACKBONES[self.kind](caffe=caffe) if self.kind in _BACKBONES else Inception()
-        kept = ("features.", "Conv2d_", "Mixed_")  # not classifiers
-        try:
-            network.load_state_dict({k: v for k, v in self.state.items() if k.startswith(kept)})
-        except RuntimeError as error:
-            raise WeightsError(
-                f"{self.path} does not fit its network: {' '.join(str(error).split())[:300]}"
-            ) from None
-        return network.requires_grad_(False).eval()
-
-    def lpips(self) -> LPIPS:
-        """Builds LPIPS on the network, with linear weights from the same file or from the cache.
-
-        Raises:
-            WeightsError: If LPIPS is not defined on this network, or its linear weights are
-                missing or do not fit.
-        """
-        backbone = self.network()
-        if not isinstance(backbone, Backbone):
-            raise WeightsError(
-                f"{self.path} is Inception, on which LPIPS is not defined. Set `metrics.lpips` to "
-                "alexnet, vgg16 or squeezenet"
-            )
-        weights = LINEAR[self.kind]
-        path = weights.find()
-        linear = _linear_weights(self.state) or (_linear_weights(read_state(path)) if path else [])
-        if not linear:
-            raise WeightsError(
-                f"LPIPS with {self.kind} also needs its linear weights. Download "
-                f"{weights.url} and save it as {weights.file}, or set `metrics.lpips=none`"
-            )
-        if len(linear) != len(backbone.taps):
-            raise WeightsError(
-                f"{self.path} has {len(linear)} linear weights for LPIPS, but LPIPS with "
-                f"{self.kind} has {len(backbone.taps)}"
-            )
-        return LPIPS(self.name, backbone, linear).requires_grad_(False).eval()
+    name, lpips = config.features, config.lpips
+    if name == "auto":
+        name = "inception" if PUBLISHED["inception"].find() else "texture"
+    features = load_network(name, device)
+    if lpips == "auto":
+        cached = (kind for kind in _BACKBONES if PUBLISHED[kind].find())
+        # A user-defined network has no linear weights, even if it is a Backbone.
+        usable = isinstance(features.network, Backbone) and not plugins.is_reference(name)
+        lpips = name if usable else next(cached, "none")
+    if lpips == "none":
+        return features, None
+    chosen = features if lpips == name else load_network(lpips, device)
+    if not isinstance(chosen.network, Backbone):
+        raise WeightsError(
+            f"LPIPS is not defined on {chosen.name}. Set `metrics.lpips` to alexnet, vgg16 or "
+            "squeezenet"
+        )
+    return features, LPIPS(chosen.name, chosen.network)
 
 
-def read_pretrained(name: str) -> Pretrained:
-    """Reads a network's weights.
+def load_network(name: str, device: torch.device) -> Features:
+    """Loads a network, without gradients and in evaluation mode.
 
     Args:
-        name: A name in `PUBLISHED`, downloaded if it is not in the cache, or a weights file.
+        name: texture, FILE.py:NAME, a name in `PUBLISHED`, or a weights file.
+        device: Device of the network.
 
     Raises:
         UserError: If there is no such network or file, the download fails, or the file is damaged
             or contains another network.
     """
-    path = Path(name).expanduser()
-    if name in PUBLISHED:
-        weights = PUBLISHED[name]
-        try:
-            path = weights.find() or download(weights.url, weights.file, sha256=weights.sha256)
-        except UserError as error:
-            raise UserError(
-                f"{error}. Or set `metrics.features=texture`, which needs no weights"
-            ) from None
-    if not path.is_file():
-        raise UserError(
-            f"{name!r} is neither a feature network nor a file. Choose one of: "
-            f"{', '.join(PUBLISHED)}, texture, a weights file, FILE.py:NAME"
-        )
+    if name == "texture":
+        return Features(name, Texture().to(device), 96, device)
+    if plugins.is_reference(name):
+        return Features(name, build_network(name).to(device), 299, device)
+    path = _weights_file(name)
     state = read_state(path)
-    for (key, shape), kind in _SIGNATURES.items():
+    for kind, (key, shape) in _SIGNATURES.items():
         if key in state and state[key].shape == shape:
-            # Only Inception's weights are the same in all files.
-            known = name in PUBLISHED or kind == "inception"
-            return Pretrained(kind, kind if known else f"{kind} of {path.name}", path, state)
+            network = _build(kind, state, path).to(device)
+            if kind == "inception":  # whose weights are the same in all files
+                return Features(kind, network, 299, device)
+            label = kind if name in PUBLISHED else f"{kind} of {path.name}"
+            return Features(label, network, 224, device)
     raise WeightsError(
         f"{path} contains none of the networks {', '.join(PUBLISHED)}. Pass one of them, or "
         "FILE.py:NAME for a custom network"
     )
 
 
-def available() -> dict[str, bool]:
-    """The published networks in torch's cache, and whether LPIPS's linear weights are there too.
+def _weights_file(name: str) -> Path:
+    """The file of a network, downloaded if it is a published one that is not in the cache."""
+    if name in PUBLISHED:
+        weights = PUBLISHED[name]
+        try:
+            return weights.find() or download(weights.url, weights.file, sha256=weights.sha256)
+        except UserError as error:
+            raise UserError(
+                f"{error}. Or set `metrics.features=texture`, which needs no weights"
+            ) from None
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"{name!r} is neither a feature network nor a file. Choose one of: "
+            f"{', '.join(PUBLISHED)}, texture, a weights file, FILE.py:NAME"
+        )
+    return path
 
-    The networks for LPIPS are in the order of preference.
+
+def _build(kind: str, state: dict[str, Tensor], path: Path) -> Backbone | Inception:
+    """Builds a network with the tensors of a file, and with LPIPS's linear weights.
+
+    Raises:
+        WeightsError: If the tensors do not fit.
     """
-    return {
-        name: name in LINEAR and LINEAR[name].find() is not None
-        for name in (*LINEAR, "inception")
-        if PUBLISHED[name].find()
-    }
+    if kind == "inception":
+        network = Inception()
+    else:
+        build, linear = _BACKBONES[kind]
+        # Files that also contain linear weights were converted from Caffe.
+        caffe = any(key.startswith("lpips.") for key in state)
+        network = build(caffe=caffe)
+        state = state if caffe else load_pickled(_LINEAR / linear) | state
+    renamed = {re.sub(r".*\blin(\d+)\b.*", r"linear.\1", key): state[key] for key in state}
+    kept = ("features.", "linear.", "Conv2d_", "Mixed_")  # not classifiers
+    try:
+        network.load_state_dict({k: v for k, v in renamed.items() if k.startswith(kept)})
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path} does not fit its network: {' '.join(str(error).split())[:300]}"
+        ) from None
+    return network.requires_grad_(False).eval()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -192,12 +192,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     require_no_placeholder(path)
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise WeightsError(
-                f"{path} is not a safetensors file, or is damaged ({first_line(error)})"
-            ) from None
+        return read_safetensors(path)[0]
     state = load_pickled(path)
     if not isinstance(state, dict) or not all(
         isinstance(value, Tensor) for value in state.values()
@@ -206,9 +201,3 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} does not contain named tensors. Save the state_dict() of a network"
         )
     return state
-
-
-def _linear_weights(state: dict[str, Tensor]) -> list[Tensor]:
-    """LPIPS's weights among tensors, in the order of the layers."""
-    found = {int(match[1]): key for key in state if (match := re.search(r"lin(\d+)", key))}
-    return [state[found[layer]].float() for layer in sorted(found)]

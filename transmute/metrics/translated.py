@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from torch import Tensor
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
@@ -12,7 +11,7 @@ from torchmetrics.functional.image import (
 
 from transmute.images import to_tensor
 from transmute.metrics.features import resize_antialiased
-from transmute.metrics.perceptual import LPIPS, MIN_SIZE, structure_distance
+from transmute.metrics.perceptual import LPIPS, structure_distance
 from transmute.tensors import Images
 
 
@@ -34,30 +33,31 @@ class Translated:
 
 
 @torch.inference_mode()
-def image_metrics(item: Translated, lpips: LPIPS | None, device: torch.device) -> dict[str, float]:
+def image_metrics(
+    item: Translated, previous: Image.Image | None, lpips: LPIPS | None, device: torch.device
+) -> dict[str, float]:
     """The metrics of one translation.
 
     Args:
         item: The translation.
+        previous: The translation before it, if there is one.
         lpips: LPIPS on the device. Without it, metrics that need it are omitted.
         device: Device to compute on.
 
     Returns:
-        The values by name. `cycle` and `l1` are in levels of 255.
+        The values by name, without those for which the images are too small. `cycle` and `l1` are
+        in levels of 255.
     """
-
-    def perceptual(one: Images, two: Images) -> float | None:
-        return None if lpips is None or min(one.shape[2:]) < MIN_SIZE else lpips(one, two).item()
-
     values: dict[str, float | None] = {}
     for image, other, metrics in (
-        (item.fake, item.source, {"change": perceptual}),
+        (previous, item.fake, {"diversity": lpips}),
+        (item.fake, item.source, {"change": lpips}),
         (item.back, item.source, {"cycle": l1}),
-        (item.fake, item.target, {"l1": l1, "psnr": psnr, "ssim": ssim, "lpips": perceptual}),
+        (item.fake, item.target, {"l1": l1, "psnr": psnr, "ssim": ssim, "lpips": lpips}),
     ):
         if image is not None and other is not None:
             pair = as_tensor(image, device), as_tensor(other, device, like=image)
-            values |= {name: metric(*pair) for name, metric in metrics.items()}
+            values |= {name: metric(*pair) for name, metric in metrics.items() if metric}
     if item.source is not None and lpips is not None:
         pair = [resize_antialiased(image, 224).to(device) for image in (item.source, item.fake)]
         values["structure"] = structure_distance(lpips.backbone, *pair).item()
@@ -71,19 +71,18 @@ def l1(one: Images, two: Images) -> float:
 
 def psnr(one: Images, two: Images) -> float:
     """PSNR in dB, at most 100, which equal images have."""
-    pair = ((127.5 * images).double() for images in (one, two))
-    return peak_signal_noise_ratio(*pair, data_range=255.0).clamp(max=100).item()
+    ratio = peak_signal_noise_ratio(one.double(), two.double(), data_range=2.0)
+    return ratio.clamp(max=100).item()
 
 
 def ssim(one: Images, two: Images) -> float | None:
     """SSIM, whose window has 11 pixels. None for smaller images."""
-    if min(one.shape[2:]) <= 10:
+    if min(one.shape[2:]) < 11:
         return None
     # SSIM's constants assume values in [0, data_range].
     pair = [(images.double() + 1) / 2 for images in (one, two)]
     similarity = structural_similarity_index_measure(pair[0], pair[1], data_range=1.0)
-    assert isinstance(similarity, Tensor)
-    return similarity.item()
+    return torch.as_tensor(similarity).item()
 
 
 def as_tensor(
@@ -102,7 +101,5 @@ def as_tensor(
         resample: Filter if the sizes differ.
     """
     if like is not None:
-        image = image.convert(like.mode)
-        if image.size != like.size:
-            image = image.resize(like.size, resample)
+        image = image.convert(like.mode).resize(like.size, resample)
     return to_tensor(image.convert("RGB")).to(device)

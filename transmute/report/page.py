@@ -88,7 +88,7 @@ def _unique_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _run_data(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
-    rows, sessions, best, recipe = run.metrics(), run.sessions(), run.best(), {}
+    rows, sessions, recipe = run.metrics(), run.sessions(), {}
     with contextlib.suppress(UserError):
         recipe = run.read_json(run.recipe_file)
     symptoms = [
@@ -103,7 +103,7 @@ def _run_data(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
         "running": running,
         "summary": _summary(run, rows, sessions),
         "curves": _curves(rows),
-        "best": best["step"] if best else None,
+        "best": (run.best() or {}).get("step"),
         "samples": _samples(run, live),
         "recipe": yaml.safe_dump(recipe, sort_keys=False) if recipe else "none",
         "settings": {key: str(value) for key, value in flattened(recipe).items()},
@@ -119,8 +119,10 @@ def _summary(run: Run, rows: Sequence[dict[str, Any]], sessions: Sequence[dict[s
         text += f" of {sessions[-1]['last_step']}"
     newest = next((row for row in reversed(rows) if "images" in row), None)
     if newest:
-        speed = newest.get("images_per_second", 0)
-        text += f", {newest['images']} images of each domain, {speed:.3g} images/s"
+        text += (
+            f", {newest['images']} images of each domain, "
+            f"{newest.get('images_per_second', 0):.3g} images/s"
+        )
     return text
 
 
@@ -164,8 +166,10 @@ def _load_sheet(path: Path, modified: int, url: str | None) -> dict[str, Any]:
     scale = min(1, _MAX_WIDTH / image.width)
     image.thumbnail((_MAX_WIDTH, image.height), Image.Resampling.LANCZOS)
     if layout:
-        for key in ("lefts", "tops", "heights"):
-            layout[key] = [round(scale * value) for value in layout[key]]
+        layout |= {
+            key: [round(scale * value) for value in layout[key]]
+            for key in ("lefts", "tops", "heights")
+        }
         layout["width"] = round(scale * layout["width"])
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=88, subsampling=0)

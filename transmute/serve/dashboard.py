@@ -1,8 +1,8 @@
 """A local, read-only web server that shows the page of all runs in a folder."""
 
+import contextlib
 import json
 import re
-import sys
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,18 +32,11 @@ def make_server(folder: Path, *, port: int = 8765) -> ThreadingHTTPServer:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder. Pass a run folder, or a folder of run folders")
     try:
-        return _DashboardServer(("127.0.0.1", port), partial(_RequestHandler, folder))
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(_RequestHandler, folder))
     except OSError as error:
         raise UserError(
             f"port {port} of 127.0.0.1 cannot be used ({error.strerror}). Choose another `port`"
         ) from None
-
-
-class _DashboardServer(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Prints the traceback of an error, unless the browser closed the connection."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
 
 
 class _RequestHandler(BaseHTTPRequestHandler):
@@ -52,6 +45,10 @@ class _RequestHandler(BaseHTTPRequestHandler):
     def __init__(self, folder: Path, *arguments: Any) -> None:
         self.folder = folder
         super().__init__(*arguments)  # handles the request
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the browser closed the connection
+            super().handle()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -65,17 +62,20 @@ class _RequestHandler(BaseHTTPRequestHandler):
         if re.sub(r":\d+$", "", self.headers.get("Host", "")) not in ("127.0.0.1", "localhost"):
             self.send_error(403)
         elif path == "/":
-            html = render_page(runs, title=title, live=True).encode("utf-8", "replace")
-            self._respond(html, "text/html; charset=utf-8")
+            self._respond(
+                "text/html; charset=utf-8",
+                render_page(runs, title=title, live=True).encode("utf-8", "replace"),
+            )
         elif path == "/data.json":
-            data = page_data(runs, title=title, live=True)
-            self._respond(json.dumps(data).encode(), "application/json")
+            self._respond(
+                "application/json", json.dumps(page_data(runs, title=title, live=True)).encode()
+            )
         elif path in sheets and sheets[path].is_file():
-            self._respond(sheets[path].read_bytes(), "image/png")
+            self._respond("image/png", sheets[path].read_bytes())
         else:
             self.send_error(404)
 
-    def _respond(self, body: bytes, content_type: str) -> None:
+    def _respond(self, content_type: str, body: bytes) -> None:
         self.send_response(200)
         headers = {
             "Content-Type": content_type,

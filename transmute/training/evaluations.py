@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from transmute.config.metrics import METRICS, MetricsConfig
+from transmute.config.metrics import MetricsConfig
 from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
@@ -122,8 +122,7 @@ def prepare_measuring(
         paired=paired, both_directions=len(trainer.generators) == 2, counts=(len(a), len(b))
     )
     if config.best not in measurable:
-        names = [name for name in METRICS if name in measurable]
-        known = ", ".join([*names, *sorted(measurable - METRICS.keys())])
+        known = ", ".join(measurable)
         hint = (
             f"Choose one of: {known}. Or provide what {config.best} needs"
             if known
@@ -156,7 +155,7 @@ def prepare_measuring(
         }
         measured = evaluator.measure_directions(translators, *openers, paired=paired)
         metrics = {name: [asdict(metric) for metric in measured[name]] for name in measured}
-        best = _deciding_metric(metrics, config.best, evaluator.better(config.best) or "lower")
+        best = _deciding_metric(metrics, config.best, measurable[config.best])
         return {"step": step, "best": best, "metrics": metrics}
 
     return measure
