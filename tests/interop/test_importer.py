@@ -16,7 +16,7 @@ from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.importer import import_file
 from transmute.interop.recognition import recognize_network
 from transmute.translation.model import ModelCard, PartCard, load_model
-from transmute.weights import load_tensors
+from transmute.weights import WeightsError, load_tensors
 
 JUNYANZ = [
     "resnet_9blocks_instance_3to3/latest_net_G",
@@ -327,7 +327,8 @@ def test_a_file_that_is_not_a_checkpoint_is_refused_in_one_sentence(
     ],
 )
 def test_a_part_of_a_network_is_unknown(state: dict[str, torch.Tensor]) -> None:
-    assert recognize_network(state) is None
+    with pytest.raises(WeightsError, match=r"it\.pth contains no network that Transmute knows"):
+        recognize_network(state, Path("it.pth"))
 
 
 def test_several_networks_need_a_folder(tmp_path: Path) -> None:

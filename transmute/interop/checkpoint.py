@@ -12,7 +12,6 @@ from transmute.data.layout import domain_names
 from transmute.errors import UserError
 from transmute.interop.layouts import (
     CUT,
-    JUNYANZ,
     MMGENERATION,
     PYTORCH_GAN,
     Layout,
@@ -40,7 +39,7 @@ _FILE_NAMES = (
 )
 """junyanz and CUT; PyTorch-GAN; mmgeneration, with all networks in one file."""
 _NO_GENERATOR = "a discriminator or heads"
-_SWAPPED = {"a_to_b": "b_to_a", "b_to_a": "a_to_b", "score_a": "score_b", "score_b": "score_a"}
+_EXCHANGED = {"a_to_b": "b_to_a", "b_to_a": "a_to_b", "score_a": "score_b", "score_b": "score_a"}
 
 
 class Network(NamedTuple):
@@ -124,9 +123,9 @@ def read_checkpoint(
     swap = options.get("direction") == "BtoA" if swap is None else swap
     networks: dict[str, Network] = {}
     for name, file, state in states:
-        layout = _layout(state, file)
+        layout = recognize_network(state, file)
         role = _role(name, layout, domains[0])
-        role = _SWAPPED.get(role, role) if swap else role
+        role = _EXCHANGED.get(role, role) if swap else role
         if role in networks:
             raise WeightsError(
                 f"{path} contains {role} twice, the second time in {file}. Pass one file"
@@ -175,18 +174,6 @@ def _checkpoint_files(path: Path, tag: str | None) -> list[Path]:
     return [file for file, known in tags.items() if known == tag]
 
 
-def _layout(state: State, file: Path) -> Layout:
-    layout = recognize_network(state)
-    if layout is None:
-        keys = ", ".join(repr(key[:60])[1:-1] for key in list(state)[:3])
-        raise WeightsError(
-            f"{file} contains no network that Transmute knows (its first weights are {keys}). "
-            f"Expected a checkpoint of CycleGAN, pix2pix or CUT by {JUNYANZ}, {CUT}, "
-            f"{PYTORCH_GAN} or {MMGENERATION}"
-        )
-    return layout
-
-
 def _weights(state: State, layout: Layout, file: Path, order: str | None) -> State:
     """The weights in float32, for RGB and for pairs of (input, output)."""
     weights = {
@@ -209,15 +196,12 @@ def _role(name: str, layout: Layout, domain_a: str) -> str:
         return f"score_{end}" if kind == "discriminators" else f"{other}_to_{end}"
     roles = CYCLEGAN_ROLES | {"F": "heads"}
     roles = roles | _PYTORCH_GAN_ROLES if layout.tool == PYTORCH_GAN else _PYTORCH_GAN_ROLES | roles
-    if name in roles:
-        return roles[name]
-    if isinstance(layout.config, HeadsConfig):
-        return "heads"
+    if name in roles or isinstance(layout.config, HeadsConfig):
+        return roles.get(name, "heads")
+    role = "a_to_b" if layout.out_channels else "score_b"
     # PyTorch-GAN's pix2pix translates from the right half to the left.
     is_reversed = layout.reversed_pairs or isinstance(layout.config, PyTorchGANUNetConfig)
-    if layout.out_channels:
-        return "b_to_a" if is_reversed else "a_to_b"
-    return "score_a" if is_reversed else "score_b"
+    return _EXCHANGED[role] if is_reversed else role
 
 
 def _mmgeneration_domains(

@@ -1,5 +1,6 @@
 """Recognition of networks in other tools' files."""
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,20 +66,28 @@ def _require_plain(key: str, value: Tensor, file: Path) -> None:
         )
 
 
-def recognize_network(state: State) -> Layout | None:
+def recognize_network(state: State, file: Path) -> Layout:
     """Recognizes a network by the names and shapes of its weights.
 
-    Returns:
-        Its layout, or None if it is unknown.
+    Args:
+        state: The weights.
+        file: The file, for error messages.
+
+    Raises:
+        WeightsError: If it is unknown.
     """
     for (first, kernel), recognize in _RECOGNIZERS.items():
         shape = tuple(state[first].shape) if first in state else ()
         if len(shape) == 2 + len(kernel) and shape[2:] == kernel:
-            try:
+            # Weights that determine the architecture may be missing.
+            with contextlib.suppress(LookupError, UserError):
                 return recognize(state, *shape[:2])
-            except (LookupError, UserError):  # weights that determine the architecture are missing
-                return None
-    return None
+    keys = ", ".join(repr(key[:60])[1:-1] for key in list(state)[:3])
+    raise WeightsError(
+        f"{file} contains no network that Transmute knows (its first weights are {keys}). "
+        f"Expected a checkpoint of CycleGAN, pix2pix or CUT by {JUNYANZ}, {CUT}, {PYTORCH_GAN} or "
+        f"{MMGENERATION}"
+    )
 
 
 def _numbers(state: State, pattern: str) -> list[int]:
@@ -86,66 +95,60 @@ def _numbers(state: State, pattern: str) -> list[int]:
     return sorted({int(match[1]) for key in state if (match := re.match(pattern, key))})
 
 
+def _tool(state: State) -> str:
+    """The tool that names weights like this; the default if no name is typical of another."""
+    markers = {".conv.weight": MMGENERATION, ".block.": PYTORCH_GAN, ".filt": CUT}
+    tools = (tool for marker, tool in markers.items() if any(marker in key for key in state))
+    return next(tools, JUNYANZ)
+
+
 def _norm(state: State, prefix: str, number: int) -> Any:
     """The kind of norm after a numbered convolution, which is in the same module in mmgeneration.
 
     Batch norm has weights, instance norm a bias in the convolution.
     """
-    for norm in (f"{prefix}.{number + 1}.weight", f"{prefix}.{number}.bn.weight"):
-        if norm in state and state[norm].ndim == 1:
-            return "batch"
+    norms = (f"{prefix}.{number + 1}.weight", f"{prefix}.{number}.bn.weight")
+    if any(norm in state and state[norm].ndim == 1 for norm in norms):
+        return "batch"
     biases = {f"{prefix}.{number}.bias", f"{prefix}.{number}.conv.bias"}
     return "none" if biases.isdisjoint(state) else "instance"
 
 
 def _resnet(state: State, width: int, in_channels: int) -> Layout:
+    tool = _tool(state)
+    is_mmgeneration = tool == MMGENERATION
     blocks = _numbers(state, r"model\.(\d+)\.(?:conv_)?block\.")
     blurs = _numbers(state, r"model\.(\d+)\.filt")
     blurs_down = any(position < blocks[0] for position in blurs)
     blurs_up = any(position > blocks[0] for position in blurs)
-    has_block = any(".block." in key for key in state)
-    tool = PYTORCH_GAN if has_block else CUT if blurs else JUNYANZ
-    # With dropout, a block's second convolution is the seventh layer instead of a norm.
-    block = "block" if has_block else "conv_block"
-    seventh = state.get(f"model.{blocks[0]}.{block}.6.weight")
+    # With dropout, a block's second convolution is one layer later, where a norm would be.
+    second = r"model\.\d+\.(conv_block\.6|block\.6|block\.2\.conv)\.weight"
     config = ResNetConfig(
         width=width,
-        levels=(blocks[0] - 4) // (4 if blurs_down else 3),
+        levels=blocks[0] - 1 if is_mmgeneration else (blocks[0] - 4) // (4 if blurs_down else 3),
         blocks=len(blocks),
-        norm=_norm(state, "model", 1),
-        dropout=seventh is not None and seventh.ndim == 4,
+        norm=_norm(state, "model", 0 if is_mmgeneration else 1),
+        dropout=any(re.fullmatch(second, key) and state[key].ndim == 4 for key in state),
         downsampling="antialiased" if blurs_down else "strided",
-        upsampling="antialiased" if blurs_up else "nearest" if has_block else "transposed",
+        upsampling=(
+            "antialiased" if blurs_up else "nearest" if tool == PYTORCH_GAN else "transposed"
+        ),
     )
-    last = _numbers(state, r"model\.(\d+)\.weight")[-1]
-    return Layout(tool, config, in_channels, state[f"model.{last}.weight"].shape[0])
-
-
-def _mmgeneration_resnet(state: State, width: int, in_channels: int) -> Layout:
-    blocks = _numbers(state, r"model\.(\d+)\.block\.")
-    last = _numbers(state, r"model\.(\d+)\.conv\.weight")[-1]
-    config = ResNetConfig(
-        width=width,
-        levels=blocks[0] - 1,
-        blocks=len(blocks),
-        norm=_norm(state, "model", 0),
-        dropout=f"model.{blocks[0]}.block.2.conv.weight" in state,
-    )
-    return Layout(MMGENERATION, config, in_channels, state[f"model.{last}.conv.weight"].shape[0])
+    convolution = "conv.weight" if is_mmgeneration else "weight"
+    last = _numbers(state, rf"model\.(\d+)\.{convolution}")[-1]
+    return Layout(tool, config, in_channels, state[f"model.{last}.{convolution}"].shape[0])
 
 
 def _unet(state: State, width: int, in_channels: int) -> Layout:
-    is_mmgeneration = "model.model.0.conv.weight" in state
+    tool = _tool(state)
     inner = r"model\.model\.1(\.model\.[13])*\.model\.(1|0\.conv)\.weight"
     config = UNetConfig(
         width=width,
         depth=1 + sum(bool(re.fullmatch(inner, key)) for key in state),
-        norm=_norm(state, "model.model.1.model", 0 if is_mmgeneration else 1),
+        norm=_norm(state, "model.model.1.model", 0 if tool == MMGENERATION else 1),
     )
-    if is_mmgeneration:
-        channels = state["model.model.2.conv.weight"].shape[1]
-        return Layout(MMGENERATION, config, in_channels, channels)
-    return Layout(JUNYANZ, config, in_channels, state["model.model.3.weight"].shape[1])
+    last = "model.model.2.conv.weight" if tool == MMGENERATION else "model.model.3.weight"
+    return Layout(tool, config, in_channels, state[last].shape[1])
 
 
 def _pytorch_gan_unet(state: State, width: int, in_channels: int) -> Layout:
@@ -184,7 +187,7 @@ def _heads(state: State, width: int, in_channels: int) -> Layout:
 
 _RECOGNIZERS: dict[tuple[str, tuple[int, ...]], Callable[[State, int, int], Layout]] = {
     ("model.1.weight", (7, 7)): _resnet,
-    ("model.0.conv.weight", (7, 7)): _mmgeneration_resnet,
+    ("model.0.conv.weight", (7, 7)): _resnet,
     ("model.model.0.weight", (4, 4)): _unet,
     ("model.model.0.conv.weight", (4, 4)): _unet,
     ("down1.model.0.weight", (4, 4)): _pytorch_gan_unet,
