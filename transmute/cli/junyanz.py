@@ -3,18 +3,16 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from transmute.cli.parsing import as_flags, flags_of, run_and_exit
 from transmute.cli.train import train
-from transmute.config.base import Settings, flattened
-from transmute.config.data import SourceConfig
-from transmute.config.training import TrainConfig
+from transmute.config.base import Kind
+from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
 from transmute.interop.options import Options, parse
-from transmute.interop.settings import recipe_changes, recipe_name, train_settings
+from transmute.interop.settings import data_source, recipe_changes, recipe_name, train_settings
 from transmute.recipes import RECIPES, with_kinds
 from transmute.run import Run
 
@@ -42,13 +40,13 @@ def run_train_py(arguments: list[str]) -> int:
     """
     options = _options(arguments, "train")
 
-    from transmute.interop.mirror import Mirror
+    from transmute.interop.mirror import write_files
 
     first_epoch, start = _starting_point(options)
     num_images = _images_per_epoch(options)
     argv = _train_arguments(options, first_epoch, start, num_images)
     print(f"the same as: transmute train {shlex.join(argv)}")
-    status = train(argv, after_save=Mirror(options, num_images, first_epoch))
+    status = train(argv, after_save=partial(write_files, options, num_images, first_epoch))
     if status:
         print("transmute-train with the same flags and --continue_train resumes this run")
     return status
@@ -123,12 +121,9 @@ def _images_per_epoch(options: Options) -> int:
     from transmute.data.layout import recognize
 
     method = RECIPES[recipe_name(options)].method
-    root, phase = Path(options["dataroot"]), options["phase"]
-    folder, source = root, SourceConfig()
-    if phase != "train":
-        folder, source = None, SourceConfig(a=root / f"{phase}A", b=root / f"{phase}B")
+    folder, source = data_source(options)
     data = recognize(folder, source, paired=method.paired, one_domain=method.one_domain)
-    return int(min(max(map(len, data.train)), options["max_dataset_size"]))
+    return max(map(len, data.train))
 
 
 def _train_arguments(
@@ -136,29 +131,25 @@ def _train_arguments(
 ) -> list[str]:
     """The equivalent arguments of `transmute train`."""
     name, run = recipe_name(options), Run(options.folder)
-    base, words = RECIPES[name], ["--method", name]
-    recipe = base.updated(recipe_changes(options, from_epoch=first_epoch))
-    wanted = flattened(recipe.model_dump()) | train_settings(options, num_images=num_images)
+    recipe = RECIPES[name].updated(recipe_changes(options, from_epoch=first_epoch))
     changed = run.exists() and run.read_json(run.recipe_file) != recipe.model_dump(mode="json")
-    wanted |= {"start": start, "extend": changed}
-    old = flattened(base.model_dump())
-    kinds = {
-        setting.removesuffix(".name"): kind
-        for setting, kind in wanted.items()
-        if setting.endswith(".name") and kind != old.get(setting)
-    }
+    settings = train_settings(options, num_images=num_images)
+    config = TrainConfig(recipe=recipe, start=start, extend=changed, **settings)
+    kinds = dict(sorted(_kinds(recipe).items() - _kinds(RECIPES[name]).items()))
+    base = TrainConfig(recipe=with_kinds(RECIPES[name], kinds))
+    words = []
+    for before, flag in zip(flags_of(base), flags_of(config), strict=True):
+        if flag.value != before.value and not isinstance(flag.value, Kind):
+            words += [before.name] if before.name.startswith("--") else []
+            values = flag.value if isinstance(flag.value, tuple) else [flag.value]
+            words += [] if isinstance(flag.value, bool) else map(str, values)
+    words += ["--method", name]
     for setting, kind in kinds.items():
         words += [f"--{setting}", kind]
-    return _changing(wanted, TrainConfig(recipe=with_kinds(base, kinds))) + words
-
-
-def _changing(wanted: Mapping[str, Any], base: Settings) -> list[str]:
-    """The arguments that change settings to other values, by full name."""
-    words = []
-    for flag in flags_of(base):
-        value = wanted.get(flag.setting.removeprefix("recipe."), flag.value)
-        if value != flag.value:
-            words += [flag.name] if flag.name.startswith("--") else []
-            values = value if isinstance(value, (list, tuple)) else [value]
-            words += [] if isinstance(value, bool) else map(str, values)
     return words
+
+
+def _kinds(recipe: Recipe) -> dict[str, str]:
+    """The kinds that a recipe chooses, by setting."""
+    flags = flags_of(recipe)
+    return {flag.setting: flag.value.name for flag in flags if isinstance(flag.value, Kind)}

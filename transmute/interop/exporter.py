@@ -22,8 +22,7 @@ from transmute.errors import UserError
 from transmute.files import replacing, write_text
 from transmute.interop.checkpoint import CYCLEGAN_ROLES
 from transmute.interop.layouts import JUNYANZ, Layout, State, blur_kernels
-from transmute.run import Run
-from transmute.translation.model import BUILT_IN, ModelCard, Saved, read_networks
+from transmute.translation.model import BUILT_IN, ModelCard, Saved, model_files, read_networks
 from transmute.weights import load_tensors
 
 
@@ -80,8 +79,7 @@ def export(
 
 def _require_built_in(path: Path) -> None:
     """Raises a UserError if a network is of a class outside the package."""
-    folder = Run(path).models_at() if Run(path).exists() else path
-    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]:
+    for file in model_files(path, pattern="*.safetensors"):
         header = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
         settings = header.get("generator") or header.get("network")
         if settings and settings["name"] not in BUILT_IN:
