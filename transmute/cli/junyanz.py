@@ -112,8 +112,10 @@ def _imported_networks(options: Options) -> Path:
     imported.mkdir(parents=True)
     # With BtoA, CycleGAN exchanges the domains of its data, so its networks are not exchanged.
     swap = False if options["model"] == "cycle_gan" else None
-    for line in import_file(options.folder, imported, epoch=options.tag, swap=swap):
-        print(as_flags(line))
+    print(
+        *map(as_flags, import_file(options.folder, imported, epoch=options.tag, swap=swap)),
+        sep="\n",
+    )
     return imported
 
 

@@ -17,15 +17,6 @@ MAX_RATIO = 100
 MIN_LIMIT = 100_000_000
 """Unpacked bytes that are always allowed."""
 
-_DAMAGED = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-)
-
 
 def unpack(archive: Path, folder: Path) -> int:
     """Unpacks a zip or tar.gz file into a new folder, which is complete or absent.
@@ -58,7 +49,14 @@ def unpack(archive: Path, folder: Path) -> int:
         inner = content[0] if len(content) == 1 and content[0].is_dir() else staging
         has_folders = any(path.is_dir() for path in inner.iterdir())
         (inner if has_folders else staging).rename(folder)
-    except _DAMAGED as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+    ) as error:
         raise UserError(
             f"{archive} is damaged, or not a zip or tar.gz file ({error}). Remove it, then run the "
             "same command again"

@@ -22,7 +22,13 @@ from transmute.interop.layouts import (
 from transmute.interop.recognition import recognize_network, split_networks
 from transmute.weights import WeightsError, load_pickled
 
-CYCLEGAN_ROLES = {"G_A": "a_to_b", "G_B": "b_to_a", "D_A": "score_b", "D_B": "score_a"}
+CYCLEGAN_ROLES = {
+    "G_A": "a_to_b",
+    "G_B": "b_to_a",
+    "D_A": "score_b",
+    "D_B": "score_a",
+    "F": "heads",
+}
 """Roles of junyanz's networks by name. Note that D_A scores domain b."""
 _PYTORCH_GAN_ROLES = {
     "G_AB": "a_to_b",
@@ -194,8 +200,7 @@ def _role(name: str, layout: Layout, domain_a: str) -> str:
     if domain:
         end, other = "ab" if domain == domain_a else "ba"
         return f"score_{end}" if kind == "discriminators" else f"{other}_to_{end}"
-    roles = CYCLEGAN_ROLES | {"F": "heads"}
-    roles = roles | _PYTORCH_GAN_ROLES if layout.tool == PYTORCH_GAN else _PYTORCH_GAN_ROLES | roles
+    roles = _PYTORCH_GAN_ROLES | ({} if layout.tool == PYTORCH_GAN else CYCLEGAN_ROLES)
     if name in roles or isinstance(layout.config, HeadsConfig):
         return roles.get(name, "heads")
     role = "a_to_b" if layout.out_channels else "score_b"

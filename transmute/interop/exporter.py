@@ -22,8 +22,7 @@ from transmute.errors import UserError
 from transmute.files import replacing, write_text
 from transmute.interop.checkpoint import CYCLEGAN_ROLES
 from transmute.interop.layouts import JUNYANZ, Layout, State, blur_kernels
-from transmute.translation.model import BUILT_IN, ModelCard, Saved, model_files, read_networks
-from transmute.weights import load_tensors
+from transmute.translation.model import ModelCard, Saved, read_networks
 
 
 def export(
@@ -51,7 +50,6 @@ def export(
         raise UserError(
             f"`tag` should be latest, an epoch (for example 20) or iter_5000, but is {tag!r}"
         )
-    _require_built_in(path)
     networks = read_networks(path)
     files = {
         role: out / (f"{role}.safetensors" if plain else f"{tag}_net_{_name(role, networks)}.pth")
@@ -77,18 +75,6 @@ def export(
     return [*files.values(), options_file]
 
 
-def _require_built_in(path: Path) -> None:
-    """Raises a UserError if a network is of a class outside the package."""
-    for file in model_files(path, pattern="*.safetensors"):
-        header = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
-        settings = header.get("generator") or header.get("network")
-        if settings and settings["name"] not in BUILT_IN:
-            raise UserError(
-                f"{file} cannot be exported: its network {settings['name']!r} is not part of "
-                "Transmute. Copy the file itself instead"
-            )
-
-
 def exported(saved: Saved, role: str) -> State:
     """A network's weights, keyed by those tools' names.
 
@@ -112,18 +98,23 @@ def exported(saved: Saved, role: str) -> State:
 
 def _unsupported(config: NetworkConfig) -> str | None:
     """The first property of a network for which those tools have no option."""
-    supported = (UNetConfig, PatchGANConfig, PixelGANConfig, HeadsConfig)
-    properties = {f"network of the kind {config.name}": not isinstance(config, supported)}
-    if isinstance(config, ResNetConfig):
-        properties = {
-            f"{config.levels} levels (it has 2)": config.levels != 2,
-            f"{config.blocks} residual blocks (it has 6 and 9)": config.blocks not in (6, 9),
-            f"padding by {config.padding} (it reflects)": config.padding != "reflect",
-            "nearest upsampling": config.upsampling == "nearest",
-            "residual generator": config.residual,
-        }
-    elif isinstance(config, UNetConfig):
-        properties = {f"U-Net of depth {config.depth} (it has 7 and 8)": config.depth not in (7, 8)}
+    match config:
+        case ResNetConfig():
+            properties = {
+                f"{config.levels} levels (it has 2)": config.levels != 2,
+                f"{config.blocks} residual blocks (it has 6 and 9)": config.blocks not in (6, 9),
+                f"padding by {config.padding} (it reflects)": config.padding != "reflect",
+                "nearest upsampling": config.upsampling == "nearest",
+                "residual generator": config.residual,
+            }
+        case UNetConfig():
+            properties = {
+                f"U-Net of depth {config.depth} (it has 7 and 8)": config.depth not in (7, 8)
+            }
+        case PatchGANConfig() | PixelGANConfig() | HeadsConfig():
+            properties = {}
+        case _:
+            properties = {f"network of the kind {config.name}": True}
     return next((name for name, is_present in properties.items() if is_present), None)
 
 

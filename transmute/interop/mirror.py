@@ -55,8 +55,8 @@ def write_files(options: Options, num_images: int, first_epoch: int, run: Run, s
     tag = f"iter_{num_seen}" if options["save_by_iter"] else f"{epochs + first_epoch - 1}"
     if (epochs or options["save_by_iter"]) and not list(folder.glob(f"{tag}_net_G*.pth")):
         export(folder, folder, tag=tag)
-    text = options_text(options.values | {"epoch_count": first_epoch})
-    write_text(folder / "train_opt.txt", text)
+    values = options.values | {"epoch_count": first_epoch}
+    write_text(folder / "train_opt.txt", options_text(values))
     log, page = folder / "loss_log.txt", folder / "web" / "index.html"
     earlier = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = "".join(_line(row, options, num_images, first_epoch) for row in run.metrics())

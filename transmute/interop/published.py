@@ -47,8 +47,7 @@ class Published(NamedTuple):
     @property
     def digest(self) -> str | None:
         """The beginning of the SHA-256 that OpenMMLab and torch.hub put in file names, or None."""
-        in_name = re.search(r"-([0-9a-f]{8,64})\.pth$", self.path.name)
-        return in_name[1] if in_name else None
+        return next(iter(re.findall(r"-([0-9a-f]{8,64})\.pth$", self.path.name)), None)
 
     @property
     def terms(self) -> str:

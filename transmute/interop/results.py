@@ -18,7 +18,6 @@ from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.importer import card_of
 from transmute.interop.options import Options
 from transmute.lab import to_lab, to_rgb
-from transmute.run import Run
 from transmute.tensors import Images
 from transmute.translation.model import ModelCard, inference_copy
 from transmute.translation.translator import Translator
@@ -85,13 +84,10 @@ def _generator_file(options: Options, name: str, say: Callable[[str], None]) -> 
         return file_a
     if not file.exists():
         existing = sorted(path.name for path in folder.glob("*_net_G*.pth"))
-        hint = (
-            "Export the run to its own folder first"
-            if Run(folder).exists()
-            else "Choose another --name, --epoch, --model or --model_suffix"
-        )
         raise UserError(
-            f"there is no {file}: {folder} contains {', '.join(existing) or 'no generator'}. {hint}"
+            f"there is no {file}: {folder} contains {', '.join(existing) or 'no generator'}. "
+            "Choose another --name, --epoch, --model or --model_suffix, or export a run to this "
+            "folder"
         )
     return file
 
@@ -121,7 +117,10 @@ def _results(
     options: Options, translators: list[Translator]
 ) -> Iterator[tuple[Path, dict[str, Image.Image]]]:
     """For each image, its path and the images to show by that tool's labels."""
-    forward, backward, model = translators[0], translators[-1], options["model"]
+    forward, backward = translators[0], translators[-1]
+    is_color = options["model"] == "colorization"
+    in_channels = 3 if is_color else forward.card.in_channels
+    out_channels = 3 if is_color else forward.card.out_channels
     generators = [translator.card.generator for translator in translators]
     geometry = _geometry(options, stride=max(generator.stride for generator in generators))
     smallest = max(generator.min_size for generator in generators)
@@ -139,21 +138,26 @@ def _results(
 
     for index in range(int(count)):
         first, second = (side[index % len(side)] for side in sides)
-        if model == "colorization":
-            color = read(first, 3)
-            gray, _ = to_lab(color)
-            color_b = to_rgb(gray, forward.translate(gray).cpu())
-            images = {"real_A": gray, "real_B_rgb": color, "fake_B_rgb": color_b}
-        else:
-            a, b = read(first, forward.card.in_channels), read(second, forward.card.out_channels)
-            fake_b = forward.translate(a)
-            images = {"real_A": a, "fake_B": fake_b, "real_B": b}
-            if model == "test":
-                images = {"real": a, "fake": fake_b}
-            if model == "cycle_gan":
-                fake_a, rec_a = backward.translate(b), backward.translate(fake_b)
-                images = {"real_A": a, "fake_B": fake_b, "rec_A": rec_a}
-                images |= {"real_B": b, "fake_A": fake_a, "rec_B": forward.translate(fake_a)}
+        a, b = read(first, in_channels), read(second, out_channels)
+        match options["model"]:
+            case "colorization":
+                gray, _ = to_lab(a)
+                color_b = to_rgb(gray, forward.translate(gray).cpu())
+                images = {"real_A": gray, "real_B_rgb": a, "fake_B_rgb": color_b}
+            case "cycle_gan":
+                fake_b, fake_a = forward.translate(a), backward.translate(b)
+                images = {
+                    "real_A": a,
+                    "fake_B": fake_b,
+                    "rec_A": backward.translate(fake_b),
+                    "real_B": b,
+                    "fake_A": fake_a,
+                    "rec_B": forward.translate(fake_a),
+                }
+            case "test":
+                images = {"real": a, "fake": forward.translate(a)}
+            case _:
+                images = {"real_A": a, "fake_B": forward.translate(a), "real_B": b}
         yield first.path, {label: to_pil(image) for label, image in images.items()}
 
 

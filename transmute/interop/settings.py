@@ -113,20 +113,17 @@ def _image_settings(options: Options) -> dict[str, Any]:
 
 def _schedule(options: Options, epochs: int, from_epoch: int) -> dict[str, Any]:
     """The learning rate by the tool's formulas, from an epoch on."""
-    n_epochs = options["n_epochs"]
-    match options["lr_policy"]:
-        case "linear":
-            constant = max(0, n_epochs - from_epoch + 1)
-            ahead = 1 if from_epoch <= n_epochs + 1 else from_epoch - n_epochs
-            return {"name": "linear", "decay": (epochs - constant) / epochs, "ahead": ahead}
-        case "cosine":
-            return {"name": "cosine", "down": n_epochs / epochs}
-        case "step":
-            every = min(1.0, options["lr_decay_iters"] / epochs)
-            return {"name": "step", "every": every, "factor": 0.1}
-    # Its plateau watches a value that is always 0. After 5 epochs of patience, the rate falls to a
-    # fifth every 6 epochs.
-    return {"name": "step", "every": min(1.0, 6 / epochs), "factor": 0.2}
+    n_epochs, decay_every = options["n_epochs"], min(1.0, options["lr_decay_iters"] / epochs)
+    decay = (epochs - max(0, n_epochs - from_epoch + 1)) / epochs
+    schedules = {
+        "linear": {"name": "linear", "decay": decay, "ahead": max(1, from_epoch - n_epochs)},
+        "cosine": {"name": "cosine", "down": n_epochs / epochs},
+        "step": {"name": "step", "every": decay_every, "factor": 0.1},
+        # Its plateau watches a value that is always 0. After 5 epochs of patience, the rate falls
+        # to a fifth every 6 epochs.
+        "plateau": {"name": "step", "every": min(1.0, 6 / epochs), "factor": 0.2},
+    }
+    return schedules[options["lr_policy"]]
 
 
 def data_source(options: Options) -> tuple[Path | None, SourceConfig]:

@@ -248,7 +248,8 @@ def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
         header[kind] = classes[name](**header[kind])
     elif name not in BUILT_IN:
         raise UserError(
-            f"{path} uses the network {name!r}, which is not part of Transmute. Set "
-            "`generator=FILE.py:NAME` to the class of its settings"
+            f"{path} uses the network {name!r}, which is not part of Transmute. To translate or "
+            "evaluate with it, set `generator=FILE.py:NAME` to the class of its settings. To move "
+            "it, copy the file: it cannot be exported"
         )
     return Saved(path, ModelCard(**header) if kind == "generator" else PartCard(**header), state)
