@@ -16,11 +16,6 @@ from transmute.interop.settings import data_source, recipe_changes, recipe_name,
 from transmute.recipes import RECIPES, with_kinds
 from transmute.run import Run
 
-USAGE = (
-    "usage: transmute-{command} --dataroot DIR [flags of {command}.py of "
-    "pytorch-CycleGAN-and-pix2pix; docs/moving.md lists them]"
-)
-
 
 def train_main() -> None:
     """Runs `transmute-train` with the flags of train.py, and exits."""
@@ -40,10 +35,14 @@ def run_train_py(arguments: list[str]) -> int:
     """
     options = _options(arguments, "train")
 
+    from transmute.data.layout import recognize
     from transmute.interop.mirror import write_files
 
     first_epoch, start = _starting_point(options)
-    num_images = _images_per_epoch(options)
+    folder, source = data_source(options)
+    method = RECIPES[recipe_name(options)].method
+    data = recognize(folder, source, paired=method.paired, one_domain=method.one_domain)
+    num_images = max(map(len, data.train))
     argv = _train_arguments(options, first_epoch, start, num_images)
     print(f"the same as: transmute train {shlex.join(argv)}")
     status = train(argv, after_save=partial(write_files, options, num_images, first_epoch))
@@ -65,7 +64,10 @@ def run_test_py(arguments: list[str]) -> int:
 def _options(arguments: list[str], command: str) -> Options:
     """Parses the flags of train.py or test.py, and prints those without effect."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(USAGE.format(command=command))
+        print(
+            f"usage: transmute-{command} --dataroot DIR [flags of {command}.py of "
+            "pytorch-CycleGAN-and-pix2pix; docs/moving.md lists them]"
+        )
         sys.exit(0)
     options = parse(arguments, test=command == "test")
     if idle := options.without_effect(f"{command}ing"):
@@ -117,15 +119,6 @@ def _imported_networks(options: Options) -> Path:
         sep="\n",
     )
     return imported
-
-
-def _images_per_epoch(options: Options) -> int:
-    from transmute.data.layout import recognize
-
-    method = RECIPES[recipe_name(options)].method
-    folder, source = data_source(options)
-    data = recognize(folder, source, paired=method.paired, one_domain=method.one_domain)
-    return max(map(len, data.train))
 
 
 def _train_arguments(

@@ -200,7 +200,11 @@ def _role(name: str, layout: Layout, domain_a: str) -> str:
     if domain:
         end, other = "ab" if domain == domain_a else "ba"
         return f"score_{end}" if kind == "discriminators" else f"{other}_to_{end}"
-    roles = _PYTORCH_GAN_ROLES | ({} if layout.tool == PYTORCH_GAN else CYCLEGAN_ROLES)
+    roles = (
+        CYCLEGAN_ROLES | _PYTORCH_GAN_ROLES
+        if layout.tool == PYTORCH_GAN
+        else _PYTORCH_GAN_ROLES | CYCLEGAN_ROLES
+    )
     if name in roles or isinstance(layout.config, HeadsConfig):
         return roles.get(name, "heads")
     role = "a_to_b" if layout.out_channels else "score_b"

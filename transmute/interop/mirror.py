@@ -55,8 +55,9 @@ def write_files(options: Options, num_images: int, first_epoch: int, run: Run, s
     tag = f"iter_{num_seen}" if options["save_by_iter"] else f"{epochs + first_epoch - 1}"
     if (epochs or options["save_by_iter"]) and not list(folder.glob(f"{tag}_net_G*.pth")):
         export(folder, folder, tag=tag)
-    values = options.values | {"epoch_count": first_epoch}
-    write_text(folder / "train_opt.txt", options_text(values))
+    write_text(
+        folder / "train_opt.txt", options_text(options.values | {"epoch_count": first_epoch})
+    )
     log, page = folder / "loss_log.txt", folder / "web" / "index.html"
     earlier = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = "".join(_line(row, options, num_images, first_epoch) for row in run.metrics())
@@ -77,5 +78,7 @@ def _line(row: dict[str, Any], options: Options, num_images: int, first_epoch: i
         for theirs, ours in _LOSSES[options["model"]].items()
         if ours in row
     )
-    position = f"epoch: {epoch + first_epoch}, iters: {image + 1}"
-    return f"({position}, time: {seconds:.3f}, data: {data:.3f}) , {losses}\n"
+    return (
+        f"(epoch: {epoch + first_epoch}, iters: {image + 1}, time: {seconds:.3f}, "
+        f"data: {data:.3f}) , {losses}\n"
+    )

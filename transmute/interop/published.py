@@ -59,8 +59,8 @@ class Published(NamedTuple):
         """Path of the downloaded file, which keeps its publisher's file name."""
         last = unquote(re.split("[?#]", self.url)[0]).rsplit("/", 1)[-1]
         file = re.sub(r"[^\w.-]", "_", last).lstrip(".") or "file"
-        home = Path(os.environ.get("TRANSMUTE_HOME") or "~/.cache/transmute").expanduser()
-        return home / self.name.split("/")[0] / file
+        home = os.environ.get("TRANSMUTE_HOME") or "~/.cache/transmute"
+        return Path(home, self.name.split("/")[0], file).expanduser()
 
 
 with Path(__file__).with_name("published.csv").open(encoding="utf-8", newline="") as csv_file:

@@ -106,8 +106,9 @@ def _convolutional(state: State) -> Layout:
     kernels.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
     (width, channels, size, _), last = state[kernels[0]].shape, state[kernels[-1]].shape
     markers = {".conv.weight": MMGENERATION, ".block.": PYTORCH_GAN, ".filt": CUT}
-    tools = (tool for marker, tool in markers.items() if any(marker in name for name in state))
-    tool = next(tools, JUNYANZ)
+    tool = next(
+        (tool for marker, tool in markers.items() if any(marker in name for name in state)), JUNYANZ
+    )
     match size, kernels[0]:
         case 7, "model.1.weight" | "model.0.conv.weight":
             return Layout(tool, _resnet(state, kernels[0], tool), channels, last[0])

@@ -107,8 +107,9 @@ def _translator(file: Path, options: Options, say: Callable[[str], None]) -> Tra
     say(f"{file}: {layout}")
     network = layout.build()
     network.load_state_dict(state)
-    noise = training and not options["no_dropout"]
-    network = inference_copy(network, per_image_statistics=training, noise=noise)
+    network = inference_copy(
+        network, per_image_statistics=training, noise=training and not options["no_dropout"]
+    )
     device = select_device("cpu" if "-1" in options["gpu_ids"] else "auto")
     return Translator.of(card, network, torch.device(device))
 
@@ -118,9 +119,8 @@ def _results(
 ) -> Iterator[tuple[Path, dict[str, Image.Image]]]:
     """For each image, its path and the images to show by that tool's labels."""
     forward, backward = translators[0], translators[-1]
-    is_color = options["model"] == "colorization"
-    in_channels = 3 if is_color else forward.card.in_channels
-    out_channels = 3 if is_color else forward.card.out_channels
+    is_color, card = options["model"] == "colorization", forward.card
+    channels = (3, 3) if is_color else (card.in_channels, card.out_channels)
     generators = [translator.card.generator for translator in translators]
     geometry = _geometry(options, stride=max(generator.stride for generator in generators))
     smallest = max(generator.min_size for generator in generators)
@@ -137,8 +137,8 @@ def _results(
         return to_tensor(image)
 
     for index in range(int(count)):
-        first, second = (side[index % len(side)] for side in sides)
-        a, b = read(first, in_channels), read(second, out_channels)
+        sources = [side[index % len(side)] for side in sides]
+        a, b = map(read, sources, channels)
         match options["model"]:
             case "colorization":
                 gray, _ = to_lab(a)
@@ -158,7 +158,7 @@ def _results(
                 images = {"real": a, "fake": forward.translate(a)}
             case _:
                 images = {"real_A": a, "fake_B": forward.translate(a), "real_B": b}
-        yield first.path, {label: to_pil(image) for label, image in images.items()}
+        yield sources[0].path, {label: to_pil(image) for label, image in images.items()}
 
 
 def _geometry(options: Options, stride: int) -> Geometry:
