@@ -39,9 +39,8 @@ def run_train_py(arguments: list[str]) -> int:
     from transmute.interop.mirror import write_files
 
     first_epoch, start = _starting_point(options)
-    folder, source = data_source(options)
     method = RECIPES[recipe_name(options)].method
-    data = recognize(folder, source, paired=method.paired, one_domain=method.one_domain)
+    data = recognize(*data_source(options), paired=method.paired, one_domain=method.one_domain)
     num_images = max(map(len, data.train))
     argv = _train_arguments(options, first_epoch, start, num_images)
     print(f"the same as: transmute train {shlex.join(argv)}")
@@ -138,8 +137,7 @@ def _train_arguments(
             words += [before.name] if before.name.startswith("--") else []
             values = flag.value if isinstance(flag.value, tuple) else [flag.value]
             words += [] if isinstance(flag.value, bool) else map(str, values)
-    words += ["--method", name]
-    for setting, kind in kinds.items():
+    for setting, kind in {"method": name, **kinds}.items():
         words += [f"--{setting}", kind]
     return words
 

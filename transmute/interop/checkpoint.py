@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
-
 from transmute.config.networks import HeadsConfig, PyTorchGANUNetConfig, UNetConfig
 from transmute.data.layout import domain_names
 from transmute.errors import UserError
@@ -44,7 +42,6 @@ _FILE_NAMES = (
     r"(?P<tag>iter_\d+|latest)(?P<network>)\.pth",
 )
 """junyanz and CUT; PyTorch-GAN; mmgeneration, with all networks in one file."""
-_NO_GENERATOR = "a discriminator or heads"
 _EXCHANGED = {"a_to_b": "b_to_a", "b_to_a": "a_to_b", "score_a": "score_b", "score_b": "score_a"}
 
 
@@ -137,13 +134,14 @@ def read_checkpoint(
                 f"{path} contains {role} twice, the second time in {file}. Pass one file"
             )
         if ("_to_" in role) != bool(layout.out_channels):
-            raise WeightsError(
-                f"{file} should contain {'a generator' if '_to_' in role else _NO_GENERATOR} by "
-                f"its name, but contains a {layout}"
-            )
+            kind = "a generator" if "_to_" in role else "a discriminator or heads"
+            raise WeightsError(f"{file} should contain {kind} by its name, but contains a {layout}")
         networks[role] = Network(layout, _weights(state, layout, file, order))
-    ordered = sorted(networks.items(), key=lambda item: ("to" not in item[0], item[0]))
-    return Checkpoint(dict(ordered), (source or domains[0], target or domains[1]), options)
+    return Checkpoint(
+        dict(sorted(networks.items(), key=lambda item: ("to" not in item[0], item[0]))),
+        (source or domains[0], target or domains[1]),
+        options,
+    )
 
 
 def read_options(folder: Path) -> dict[str, str]:
@@ -189,8 +187,7 @@ def _weights(state: State, layout: Layout, file: Path, order: str | None) -> Sta
     if order == "bgr" or (order is None and layout.tool == MMGENERATION):
         weights = swap_color_order(weights, layout)
     if layout.reversed_pairs:
-        first = next(iter(weights))
-        weights[first] = torch.cat(weights[first].chunk(2, dim=1)[::-1], dim=1)
+        weights["layers.0.weight"] = weights["layers.0.weight"].roll(layout.in_channels // 2, 1)
     return weights
 
 
@@ -232,7 +229,11 @@ def _mmgeneration_domains(
         return next((name for name in names if name and name != targets[0]), "source"), targets[0]
     first, second = targets[:2]
     other = {first: second, second: first}
-    by_file_name = second if f"{second}2{first}" in path.name else first
-    candidates = (source, other.get(target or ""), configured.get("domain_a"), by_file_name)
+    candidates = (
+        source,
+        other.get(target or ""),
+        configured.get("domain_a"),
+        second if f"{second}2{first}" in path.name else first,
+    )
     a = next(name for name in candidates if name in other)
     return a, other[a]

@@ -75,8 +75,8 @@ def _output_files(path: Path, out: Path | None, roles: list[str]) -> dict[str, P
     if len(roles) > 1 or (out is not None and out.is_dir()):
         files = {role: folder / f"{role}.safetensors" for role in roles}
     else:
-        name = folder.name.removesuffix(".safetensors")
-        files = {roles[0]: folder.with_name(f"{name}.safetensors")}
+        name = folder.name.removesuffix(".safetensors") + ".safetensors"
+        files = {roles[0]: folder.with_name(name)}
     forbidden = [folder] if len(roles) > 1 and (out is None or folder.is_file()) else []
     for file in [*forbidden, *files.values()]:
         if file.exists():

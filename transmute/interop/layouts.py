@@ -217,7 +217,7 @@ def swap_color_order(state: State, layout: Layout) -> State:
     if channels == 3 or (channels % 3 == 0 and not isinstance(layout.config, HeadsConfig)):
         swapped[first] = state[first].unflatten(1, (-1, 3)).flip(2).flatten(1, 2)
     if layout.out_channels == 3:
-        is_transposed = isinstance(layout.config, UNetConfig)
-        swapped[last] = state[last].flip(1 if is_transposed else 0)
+        # The weights of a transposed convolution have their outputs second.
+        swapped[last] = state[last].flip(1 if isinstance(layout.config, UNetConfig) else 0)
         swapped[last_bias] = state[last_bias].flip(0)
     return swapped

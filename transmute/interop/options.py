@@ -168,10 +168,9 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
     if not test and "model" not in given and any(OPTIONS[name].model == "cut" for name in given):
         given["model"] = "cut"
     values = {name: KINDS[option.kind](option.default) for name, option in known.items()}
-    values |= TEST_DEFAULTS if test else {}
-    model = given.get("model", values["model"])
-    is_fastcut = model == "cut" and given.get("CUT_mode") == "FastCUT"
-    values |= MODEL_DEFAULTS[model] | (FASTCUT_DEFAULTS if is_fastcut else {}) | given
+    values |= (TEST_DEFAULTS if test else {}) | given
+    is_fastcut = values["model"] == "cut" and values["CUT_mode"] == "FastCUT"
+    values |= MODEL_DEFAULTS[values["model"]] | (FASTCUT_DEFAULTS if is_fastcut else {}) | given
     _require_consistent(values)
     if values["suffix"]:
         try:
@@ -188,9 +187,8 @@ def _parser(options: Mapping[str, Option]) -> argparse.ArgumentParser:
     parser = _Parser(argument_default=argparse.SUPPRESS, add_help=False)
     for name, option in options.items():
         names = [f"--{known}" for known in (name, option.old_name) if known]
-        is_flag = option.kind == "flag"
         value: dict[str, Any] = (
-            {"action": "store_true"} if is_flag else {"type": KINDS[option.kind]}
+            {"action": "store_true"} if option.kind == "flag" else {"type": KINDS[option.kind]}
         )
         parser.add_argument(*names, dest=name, **value)
     for flag, (name, value) in OLD_FLAGS.items():

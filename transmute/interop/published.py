@@ -86,8 +86,8 @@ def find(name: str, published: dict[str, Published]) -> Published:
             f"{name} is ambiguous. Choose one of: {', '.join(file.name for file in matches)}"
         )
     if not matches:
-        names = [*published, *(file.title for file in published.values())]
-        close = difflib.get_close_matches(name, names, n=1)
+        titles = (file.title for file in published.values())
+        close = difflib.get_close_matches(name, [*published, *titles], n=1)
         hint = f"Did you mean {close[0]}?" if close else "Omit the name to list all"
         raise UserError(f"no published model or data set named {name!r}. {hint}")
     mirror = os.environ.get("TRANSMUTE_MIRROR", "").rstrip("/")

@@ -53,8 +53,12 @@ def split_networks(content: Any, file: Path) -> dict[str, State]:
 
 
 def _require_plain(key: str, value: Tensor, file: Path) -> None:
-    is_dense = value.layout == torch.strided and value.device.type == "cpu"
-    if not is_dense or value.is_quantized or value.is_complex():
+    if (
+        value.layout != torch.strided
+        or value.device.type != "cpu"
+        or value.is_quantized
+        or value.is_complex()
+    ):
         raise WeightsError(
             f"{file} is not a plain checkpoint: {key!r} is sparse, quantized, complex or "
             "without data"

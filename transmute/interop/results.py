@@ -22,7 +22,8 @@ from transmute.tensors import Images
 from transmute.translation.model import ModelCard, inference_copy
 from transmute.translation.translator import Translator
 
-_PAGE = """\
+_PAGE = jinja2.Template(
+    """\
 <!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{{ title }}</title><style>
 :root { color-scheme: light dark } body { font: 15px/1.5 system-ui, sans-serif; margin: 24px }
@@ -35,7 +36,9 @@ figcaption { font-size: 13px; opacity: .7 } img { display: block; max-width: 100
 <figure><a href="images/{{ file }}"><img loading="lazy" width="{{ width }}"
 src="images/{{ file }}" alt=""></a><figcaption>{{ label }}</figcaption></figure>
 {% endfor %}</div>{% endfor %}</body></html>
-"""
+""",
+    autoescape=True,
+)
 
 
 def write_results(options: Options, say: Callable[[str], None]) -> Path:
@@ -71,8 +74,7 @@ def write_results(options: Options, say: Callable[[str], None]) -> Path:
         if len(rows) % 5 == 1:
             say(f"processing ({len(rows):04d})-th image... {path}")
     title = f"Experiment = {options['name']}, Phase = {options['phase']}, Epoch = {tag}"
-    template = jinja2.Template(_PAGE, autoescape=True)
-    write_text(folder / "index.html", template.render(title=title, rows=rows, width=width))
+    write_text(folder / "index.html", _PAGE.render(title=title, rows=rows, width=width))
     return folder / "index.html"
 
 
