@@ -102,6 +102,6 @@ def _properties(member: zipfile.ZipInfo | tarfile.TarInfo) -> tuple[str, int, bo
         name = member.name.replace("\\", "/")
         return name, member.size, member.isdir(), member.isfile() or member.isdir()
     member.filename = member.filename.replace("\\", "/")  # some are packed on Windows
-    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive is from Windows
-    is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR) and not member.flag_bits & 1  # encrypted
-    return member.filename, member.file_size, member.is_dir(), is_plain
+    # The type is 0 if the archive is from Windows. Bit 0 of the flags means encrypted.
+    is_plain = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
+    return member.filename, member.file_size, member.is_dir(), is_plain and not member.flag_bits & 1
