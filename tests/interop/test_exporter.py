@@ -208,7 +208,7 @@ def test_an_existing_folder_is_exported_into(golden: Path, tmp_path: Path) -> No
 def test_a_network_of_a_class_outside_the_package_is_refused(tmp_path: Path) -> None:
     header = {"format": 2, "direction": "a_to_b", "generator": {"name": "mine"}}
     save_tensors(tmp_path / "models" / "a_to_b.safetensors", {"weight": torch.zeros(1)}, header)
-    with pytest.raises(UserError, match=r"'mine', which is not part .* Copy the file itself"):
+    with pytest.raises(UserError, match=r"the network 'mine', .*: it cannot be exported"):
         export(tmp_path / "models", tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 

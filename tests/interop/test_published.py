@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.interop.test_importer import tiny_resnet
+from tests.interop.test_checkpoint import tiny_resnet
 from tests.site import Site
 from transmute.cli import run_command
 from transmute.cli.models import pull, pull_data

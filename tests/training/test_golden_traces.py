@@ -16,13 +16,14 @@ from transmute.config.losses import LeastSquaresConfig, VanillaConfig
 from transmute.config.methods import CycleGANConfig, Pix2PixConfig
 from transmute.config.networks import PatchGANConfig, ResNetConfig, UNetConfig
 from transmute.config.training import AdamConfig
-from transmute.interop.layouts import Layout, convert
+from transmute.interop.layouts import convert
 from transmute.interop.recognition import recognize_network
 from transmute.methods.base import Method
 from transmute.methods.cyclegan import CycleGAN
 from transmute.methods.pix2pix import Pix2Pix
 from transmute.training.trainer import Trainer
 
+PATH = Path("trace")
 # In pytorch-CycleGAN-and-pix2pix, D_A scores b, and idt_A is computed from b.
 CYCLEGAN_LOSSES = {
     "D_A": "discriminator_b",
@@ -46,12 +47,6 @@ def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
-
-
-def recognized(state: dict[str, Tensor]) -> Layout:
-    found = recognize_network(state)
-    assert found is not None
-    return found
 
 
 def cyclegan(options: dict) -> tuple[Method, dict[str, nn.Module]]:
@@ -100,7 +95,7 @@ def require_reference_steps(
     names = CYCLEGAN_LOSSES if name.startswith("cyclegan") else PIX2PIX_LOSSES
     for network_name, network in networks.items():
         initial = below(f"initial.{network_name}.", trace)
-        network.load_state_dict(convert(initial, recognized(initial), Path("trace")))
+        network.load_state_dict(convert(initial, recognize_network(initial, PATH), PATH))
     run = step_of(method)
     for step in range(facts["steps"]):
         losses = run(Batch(trace[f"batch.{step}.A"].double(), trace[f"batch.{step}.B"].double()))
@@ -113,7 +108,7 @@ def require_reference_steps(
             assert shown == pytest.approx(expected, rel=1e-9), (step, theirs)
     for network_name, network in networks.items():
         final = below(f"final.{network_name}.", trace)
-        names_there = recognized(below(f"initial.{network_name}.", trace)).names
+        names_there = recognize_network(below(f"initial.{network_name}.", trace), PATH).names
         compared = [
             (value - final[names_there[name]]).abs().max() <= 1e-8
             for name, value in network.state_dict().items()

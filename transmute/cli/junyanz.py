@@ -3,25 +3,18 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from transmute.cli.parsing import as_flags, flags_of, run_and_exit
 from transmute.cli.train import train
-from transmute.config.base import Settings, flattened
-from transmute.config.data import SourceConfig
-from transmute.config.training import TrainConfig
+from transmute.config.base import Kind
+from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
 from transmute.interop.options import Options, parse
-from transmute.interop.settings import recipe_changes, recipe_name, train_settings
+from transmute.interop.settings import data_source, recipe_changes, recipe_name, train_settings
 from transmute.recipes import RECIPES, with_kinds
 from transmute.run import Run
-
-USAGE = (
-    "usage: transmute-{command} --dataroot DIR [flags of {command}.py of "
-    "pytorch-CycleGAN-and-pix2pix; docs/moving.md lists them]"
-)
 
 
 def train_main() -> None:
@@ -42,13 +35,16 @@ def run_train_py(arguments: list[str]) -> int:
     """
     options = _options(arguments, "train")
 
-    from transmute.interop.mirror import Mirror
+    from transmute.data.layout import recognize
+    from transmute.interop.mirror import write_files
 
     first_epoch, start = _starting_point(options)
-    num_images = _images_per_epoch(options)
+    method = RECIPES[recipe_name(options)].method
+    data = recognize(*data_source(options), paired=method.paired, one_domain=method.one_domain)
+    num_images = max(map(len, data.train))
     argv = _train_arguments(options, first_epoch, start, num_images)
     print(f"the same as: transmute train {shlex.join(argv)}")
-    status = train(argv, after_save=Mirror(options, num_images, first_epoch))
+    status = train(argv, after_save=partial(write_files, options, num_images, first_epoch))
     if status:
         print("transmute-train with the same flags and --continue_train resumes this run")
     return status
@@ -67,7 +63,10 @@ def run_test_py(arguments: list[str]) -> int:
 def _options(arguments: list[str], command: str) -> Options:
     """Parses the flags of train.py or test.py, and prints those without effect."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(USAGE.format(command=command))
+        print(
+            f"usage: transmute-{command} --dataroot DIR [flags of {command}.py of "
+            "pytorch-CycleGAN-and-pix2pix; docs/moving.md lists them]"
+        )
         sys.exit(0)
     options = parse(arguments, test=command == "test")
     if idle := options.without_effect(f"{command}ing"):
@@ -114,21 +113,11 @@ def _imported_networks(options: Options) -> Path:
     imported.mkdir(parents=True)
     # With BtoA, CycleGAN exchanges the domains of its data, so its networks are not exchanged.
     swap = False if options["model"] == "cycle_gan" else None
-    for line in import_weights(options.folder, imported, epoch=options.tag, swap=swap):
-        print(as_flags(line))
+    print(
+        *map(as_flags, import_weights(options.folder, imported, epoch=options.tag, swap=swap)),
+        sep="\n",
+    )
     return imported
-
-
-def _images_per_epoch(options: Options) -> int:
-    from transmute.data.layout import recognize
-
-    method = RECIPES[recipe_name(options)].method
-    root, phase = Path(options["dataroot"]), options["phase"]
-    folder, source = root, SourceConfig()
-    if phase != "train":
-        folder, source = None, SourceConfig(a=root / f"{phase}A", b=root / f"{phase}B")
-    data = recognize(folder, source, paired=method.paired, one_domain=method.one_domain)
-    return int(min(max(map(len, data.train)), options["max_dataset_size"]))
 
 
 def _train_arguments(
@@ -136,29 +125,24 @@ def _train_arguments(
 ) -> list[str]:
     """The equivalent arguments of `transmute train`."""
     name, run = recipe_name(options), Run(options.folder)
-    base, words = RECIPES[name], ["--method", name]
-    recipe = base.updated(recipe_changes(options, from_epoch=first_epoch))
-    wanted = flattened(recipe.model_dump()) | train_settings(options, num_images=num_images)
+    recipe = RECIPES[name].updated(recipe_changes(options, from_epoch=first_epoch))
     changed = run.was_started() and run.read_json(run.recipe_file) != recipe.model_dump(mode="json")
-    wanted |= {"start": start, "extend": changed}
-    old = flattened(base.model_dump())
-    kinds = {
-        setting.removesuffix(".name"): kind
-        for setting, kind in wanted.items()
-        if setting.endswith(".name") and kind != old.get(setting)
-    }
-    for setting, kind in kinds.items():
-        words += [f"--{setting}", kind]
-    return _changing(wanted, TrainConfig(recipe=with_kinds(base, kinds))) + words
-
-
-def _changing(wanted: Mapping[str, Any], base: Settings) -> list[str]:
-    """The arguments that change settings to other values, by full name."""
+    settings = train_settings(options, num_images=num_images)
+    config = TrainConfig(recipe=recipe, start=start, extend=changed, **settings)
+    kinds = dict(sorted(_kinds(recipe).items() - _kinds(RECIPES[name]).items()))
+    base = TrainConfig(recipe=with_kinds(RECIPES[name], kinds))
     words = []
-    for flag in flags_of(base):
-        value = wanted.get(flag.setting.removeprefix("recipe."), flag.value)
-        if value != flag.value:
-            words += [flag.name] if flag.name.startswith("--") else []
-            values = value if isinstance(value, (list, tuple)) else [value]
-            words += [] if isinstance(value, bool) else map(str, values)
+    for before, flag in zip(flags_of(base), flags_of(config), strict=True):
+        if flag.value != before.value and not isinstance(flag.value, Kind):
+            words += [before.name] if before.name.startswith("--") else []
+            values = flag.value if isinstance(flag.value, tuple) else [flag.value]
+            words += [] if isinstance(flag.value, bool) else map(str, values)
+    for setting, kind in {"method": name, **kinds}.items():
+        words += [f"--{setting}", kind]
     return words
+
+
+def _kinds(recipe: Recipe) -> dict[str, str]:
+    """The kinds that a recipe chooses, by setting."""
+    flags = flags_of(recipe)
+    return {flag.setting: flag.value.name for flag in flags if isinstance(flag.value, Kind)}

@@ -17,15 +17,6 @@ MAX_RATIO = 100
 MIN_LIMIT = 100_000_000
 """Unpacked bytes that are always allowed."""
 
-_DAMAGED = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-)
-
 
 def unpack(archive: Path, folder: Path) -> int:
     """Unpacks a zip or tar.gz file into a new folder, which is complete or absent.
@@ -58,7 +49,14 @@ def unpack(archive: Path, folder: Path) -> int:
         inner = content[0] if len(content) == 1 and content[0].is_dir() else staging
         has_folders = any(path.is_dir() for path in inner.iterdir())
         (inner if has_folders else staging).rename(folder)
-    except _DAMAGED as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+    ) as error:
         raise UserError(
             f"{archive} is damaged, or not a zip or tar.gz file ({error}). Remove it, then run the "
             "same command again"
@@ -104,6 +102,6 @@ def _properties(member: zipfile.ZipInfo | tarfile.TarInfo) -> tuple[str, int, bo
         name = member.name.replace("\\", "/")
         return name, member.size, member.isdir(), member.isfile() or member.isdir()
     member.filename = member.filename.replace("\\", "/")  # some are packed on Windows
-    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive is from Windows
-    is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR) and not member.flag_bits & 1  # encrypted
-    return member.filename, member.file_size, member.is_dir(), is_plain
+    # The type is 0 if the archive is from Windows. Bit 0 of the flags means encrypted.
+    is_plain = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
+    return member.filename, member.file_size, member.is_dir(), is_plain and not member.flag_bits & 1

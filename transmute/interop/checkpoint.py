@@ -5,14 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
-
 from transmute.config.networks import HeadsConfig, PyTorchGANUNetConfig, UNetConfig
 from transmute.data.layout import domain_names
 from transmute.errors import UserError
 from transmute.interop.layouts import (
     CUT,
-    JUNYANZ,
     MMGENERATION,
     PYTORCH_GAN,
     Layout,
@@ -23,7 +20,13 @@ from transmute.interop.layouts import (
 from transmute.interop.recognition import recognize_network, split_networks
 from transmute.weights import WeightsError, load_pickled
 
-CYCLEGAN_ROLES = {"G_A": "a_to_b", "G_B": "b_to_a", "D_A": "score_b", "D_B": "score_a"}
+CYCLEGAN_ROLES = {
+    "G_A": "a_to_b",
+    "G_B": "b_to_a",
+    "D_A": "score_b",
+    "D_B": "score_a",
+    "F": "heads",
+}
 """Roles of junyanz's networks by name. Note that D_A scores domain b."""
 _PYTORCH_GAN_ROLES = {
     "G_AB": "a_to_b",
@@ -39,8 +42,7 @@ _FILE_NAMES = (
     r"(?P<tag>iter_\d+|latest)(?P<network>)\.pth",
 )
 """junyanz and CUT; PyTorch-GAN; mmgeneration, with all networks in one file."""
-_NO_GENERATOR = "a discriminator or heads"
-_SWAPPED = {"a_to_b": "b_to_a", "b_to_a": "a_to_b", "score_a": "score_b", "score_b": "score_a"}
+_EXCHANGED = {"a_to_b": "b_to_a", "b_to_a": "a_to_b", "score_a": "score_b", "score_b": "score_a"}
 
 
 class Network(NamedTuple):
@@ -124,21 +126,22 @@ def read_checkpoint(
     swap = options.get("direction") == "BtoA" if swap is None else swap
     networks: dict[str, Network] = {}
     for name, file, state in states:
-        layout = _layout(state, file)
+        layout = recognize_network(state, file)
         role = _role(name, layout, domains[0])
-        role = _SWAPPED.get(role, role) if swap else role
+        role = _EXCHANGED.get(role, role) if swap else role
         if role in networks:
             raise WeightsError(
                 f"{path} contains {role} twice, the second time in {file}. Pass one file"
             )
         if ("_to_" in role) != bool(layout.out_channels):
-            raise WeightsError(
-                f"{file} should contain {'a generator' if '_to_' in role else _NO_GENERATOR} by "
-                f"its name, but contains a {layout}"
-            )
+            kind = "a generator" if "_to_" in role else "a discriminator or heads"
+            raise WeightsError(f"{file} should contain {kind} by its name, but contains a {layout}")
         networks[role] = Network(layout, _weights(state, layout, file, order))
-    ordered = sorted(networks.items(), key=lambda item: ("to" not in item[0], item[0]))
-    return Checkpoint(dict(ordered), (source or domains[0], target or domains[1]), options)
+    return Checkpoint(
+        dict(sorted(networks.items(), key=lambda item: ("to" not in item[0], item[0]))),
+        (source or domains[0], target or domains[1]),
+        options,
+    )
 
 
 def read_options(folder: Path) -> dict[str, str]:
@@ -175,18 +178,6 @@ def _checkpoint_files(path: Path, tag: str | None) -> list[Path]:
     return [file for file, known in tags.items() if known == tag]
 
 
-def _layout(state: State, file: Path) -> Layout:
-    layout = recognize_network(state)
-    if layout is None:
-        keys = ", ".join(repr(key[:60])[1:-1] for key in list(state)[:3])
-        raise WeightsError(
-            f"{file} contains no network that Transmute knows (its first weights are {keys}). "
-            f"Expected a checkpoint of CycleGAN, pix2pix or CUT by {JUNYANZ}, {CUT}, "
-            f"{PYTORCH_GAN} or {MMGENERATION}"
-        )
-    return layout
-
-
 def _weights(state: State, layout: Layout, file: Path, order: str | None) -> State:
     """The weights in float32, for RGB and for pairs of (input, output)."""
     weights = {
@@ -196,8 +187,7 @@ def _weights(state: State, layout: Layout, file: Path, order: str | None) -> Sta
     if order == "bgr" or (order is None and layout.tool == MMGENERATION):
         weights = swap_color_order(weights, layout)
     if layout.reversed_pairs:
-        first = next(iter(weights))
-        weights[first] = torch.cat(weights[first].chunk(2, dim=1)[::-1], dim=1)
+        weights["layers.0.weight"] = weights["layers.0.weight"].roll(layout.in_channels // 2, 1)
     return weights
 
 
@@ -207,17 +197,17 @@ def _role(name: str, layout: Layout, domain_a: str) -> str:
     if domain:
         end, other = "ab" if domain == domain_a else "ba"
         return f"score_{end}" if kind == "discriminators" else f"{other}_to_{end}"
-    roles = CYCLEGAN_ROLES | {"F": "heads"}
-    roles = roles | _PYTORCH_GAN_ROLES if layout.tool == PYTORCH_GAN else _PYTORCH_GAN_ROLES | roles
-    if name in roles:
-        return roles[name]
-    if isinstance(layout.config, HeadsConfig):
-        return "heads"
+    roles = (
+        CYCLEGAN_ROLES | _PYTORCH_GAN_ROLES
+        if layout.tool == PYTORCH_GAN
+        else _PYTORCH_GAN_ROLES | CYCLEGAN_ROLES
+    )
+    if name in roles or isinstance(layout.config, HeadsConfig):
+        return roles.get(name, "heads")
+    role = "a_to_b" if layout.out_channels else "score_b"
     # PyTorch-GAN's pix2pix translates from the right half to the left.
     is_reversed = layout.reversed_pairs or isinstance(layout.config, PyTorchGANUNetConfig)
-    if layout.out_channels:
-        return "b_to_a" if is_reversed else "a_to_b"
-    return "score_a" if is_reversed else "score_b"
+    return _EXCHANGED[role] if is_reversed else role
 
 
 def _mmgeneration_domains(
@@ -239,7 +229,11 @@ def _mmgeneration_domains(
         return next((name for name in names if name and name != targets[0]), "source"), targets[0]
     first, second = targets[:2]
     other = {first: second, second: first}
-    by_file_name = second if f"{second}2{first}" in path.name else first
-    candidates = (source, other.get(target or ""), configured.get("domain_a"), by_file_name)
+    candidates = (
+        source,
+        other.get(target or ""),
+        configured.get("domain_a"),
+        second if f"{second}2{first}" in path.name else first,
+    )
     a = next(name for name in candidates if name in other)
     return a, other[a]

@@ -59,9 +59,7 @@ def export(
         raise UserError(
             f"`tag` should be latest, an epoch (for example 20) or iter_5000, but is {tag!r}"
         )
-    networks = read_networks(
-        Path(model), advice="Such networks cannot be exported. Copy the file itself instead"
-    )
+    networks = read_networks(Path(model))
     files = {
         role: out / (f"{role}.safetensors" if plain else f"{tag}_net_{_name(role, networks)}.pth")
         for role in networks
@@ -109,18 +107,23 @@ def exported(saved: Saved, role: str) -> State:
 
 def _unsupported(config: NetworkConfig) -> str | None:
     """The first property of a network for which those tools have no option."""
-    supported = (UNetConfig, PatchGANConfig, PixelGANConfig, HeadsConfig)
-    properties = {f"network of the kind {config.name}": not isinstance(config, supported)}
-    if isinstance(config, ResNetConfig):
-        properties = {
-            f"{config.levels} levels (it has 2)": config.levels != 2,
-            f"{config.blocks} residual blocks (it has 6 and 9)": config.blocks not in (6, 9),
-            f"padding by {config.padding} (it reflects)": config.padding != "reflect",
-            "nearest upsampling": config.upsampling == "nearest",
-            "residual generator": config.residual,
-        }
-    elif isinstance(config, UNetConfig):
-        properties = {f"U-Net of depth {config.depth} (it has 7 and 8)": config.depth not in (7, 8)}
+    match config:
+        case ResNetConfig():
+            properties = {
+                f"{config.levels} levels (it has 2)": config.levels != 2,
+                f"{config.blocks} residual blocks (it has 6 and 9)": config.blocks not in (6, 9),
+                f"padding by {config.padding} (it reflects)": config.padding != "reflect",
+                "nearest upsampling": config.upsampling == "nearest",
+                "residual generator": config.residual,
+            }
+        case UNetConfig():
+            properties = {
+                f"U-Net of depth {config.depth} (it has 7 and 8)": config.depth not in (7, 8)
+            }
+        case PatchGANConfig() | PixelGANConfig() | HeadsConfig():
+            properties = {}
+        case _:
+            properties = {f"network of the kind {config.name}": True}
     return next((name for name, is_present in properties.items() if is_present), None)
 
 

@@ -56,7 +56,7 @@ def import_weights(
         path, source=source, target=target, epoch=epoch, order=order, swap=swap
     )
     files = _output_files(path, out, list(checkpoint.networks))
-    cards = {role: _card(checkpoint, role, per_image_statistics) for role in files}
+    cards = {role: card_of(checkpoint, role, per_image_statistics) for role in files}
     try:
         for role, network in checkpoint.networks.items():
             save_tensors(files[role], network.state, cards[role].model_dump(mode="json"))
@@ -65,7 +65,9 @@ def import_weights(
             file.unlink(missing_ok=True)
         raise
     return [
-        line for role, card in cards.items() for line in _description(checkpoint, card, files[role])
+        line
+        for role, card in cards.items()
+        for line in _description(checkpoint, role, card, files[role])
     ]
 
 
@@ -81,27 +83,32 @@ def _output_files(path: Path, out: Path | None, roles: list[str]) -> dict[str, P
             f"{path} contains {len(roles)} networks ({', '.join(roles)}), but {folder} is the name "
             "of one file. Set `out` to a folder"
         )
-    files, forbidden = {role: folder / f"{role}.safetensors" for role in roles}, []
-    if len(roles) > 1:
-        forbidden = [folder] if out is None or folder.is_file() else []
-    elif out is None or not out.is_dir():
-        name = folder.name.removesuffix(".safetensors")
-        files = {roles[0]: folder.with_name(f"{name}.safetensors")}
+    if len(roles) > 1 or (out is not None and out.is_dir()):
+        files = {role: folder / f"{role}.safetensors" for role in roles}
+    else:
+        name = folder.name.removesuffix(".safetensors") + ".safetensors"
+        files = {roles[0]: folder.with_name(name)}
+    forbidden = [folder] if len(roles) > 1 and (out is None or folder.is_file()) else []
     for file in [*forbidden, *files.values()]:
         if file.exists():
             raise UserError(f"{file} exists. Set `out` to another place, or remove it")
     return files
 
 
-def _card(
+def card_of(
     checkpoint: Checkpoint, role: str, per_image_statistics: bool | None
 ) -> ModelCard | PartCard:
+    """The header of the model file of a network.
+
+    Args:
+        checkpoint: The checkpoint.
+        role: The role of the network in it.
+        per_image_statistics: See `import_weights`.
+    """
     layout, options = checkpoint.networks[role].layout, checkpoint.options
-    config, version = layout.config, transmute.__version__
+    config, version, channels = layout.config, transmute.__version__, layout.in_channels
     if not isinstance(config, GeneratorConfig):
-        return PartCard(
-            transmute=version, part=role, network=config, in_channels=layout.in_channels
-        )
+        return PartCard(transmute=version, part=role, network=config, in_channels=channels)
     if isinstance(config, UNetConfig) and options.get("no_dropout") == "True":
         config = config.replace(dropout=False)
     names = dict(zip("ab", checkpoint.domains, strict=True))
@@ -135,15 +142,19 @@ def _card(
     )
 
 
-def _description(checkpoint: Checkpoint, card: ModelCard | PartCard, file: Path) -> list[str]:
+def _description(
+    checkpoint: Checkpoint, role: str, card: ModelCard | PartCard, file: Path
+) -> list[str]:
     """Lines on a network that was imported."""
-    if isinstance(card, ModelCard):
-        role, purpose = card.direction, f"{card.source} to {card.target}"
-    else:
-        role, names = card.part, dict(zip("ab", checkpoint.domains, strict=True))
-        purpose = "heads" if role == "heads" else f"scores {names[role[-1]]}"
-    layout = checkpoint.networks[role].layout
-    lines = [f"{layout.tool}, {purpose}: {layout} -> {file}"]
+    layout, (a, b) = checkpoint.networks[role].layout, checkpoint.domains
+    purposes = {
+        "a_to_b": f"{a} to {b}",
+        "b_to_a": f"{b} to {a}",
+        "score_a": f"scores {a}",
+        "score_b": f"scores {b}",
+        "heads": "heads",
+    }
+    lines = [f"{layout.tool}, {purposes[role]}: {layout} -> {file}"]
     uses_batch_norm = layout.config.arguments().get("norm") == "batch"
     if isinstance(card, ModelCard) and uses_batch_norm and not card.per_image_statistics:
         lines.append(

@@ -215,10 +215,9 @@ def swap_color_order(state: State, layout: Layout) -> State:
     first, *_, last, last_bias = state
     swapped, channels = dict(state), layout.in_channels
     if channels == 3 or (channels % 3 == 0 and not isinstance(layout.config, HeadsConfig)):
-        images = state[first].split(3, dim=1)
-        swapped[first] = torch.cat([image.flip(1) for image in images], dim=1)
+        swapped[first] = state[first].unflatten(1, (-1, 3)).flip(2).flatten(1, 2)
     if layout.out_channels == 3:
-        is_transposed = isinstance(layout.config, UNetConfig)
-        swapped[last] = state[last].flip(1 if is_transposed else 0)
+        # The weights of a transposed convolution have their outputs second.
+        swapped[last] = state[last].flip(1 if isinstance(layout.config, UNetConfig) else 0)
         swapped[last_bias] = state[last_bias].flip(0)
     return swapped

@@ -17,8 +17,7 @@ class Option:
 
     Attributes:
         kind: text, int, float, truth (True or False follows) or flag (nothing follows).
-        default, test_default: Default in train.py, and in test.py if it differs there ("none" if
-            there is none, or if it follows from other options).
+        default: Default in both scripts, unless `TEST_DEFAULTS` has another for test.py.
         command: test if train.py does not have it.
         old_name: Its earlier name.
         model: The models that read it, if not all do.
@@ -31,7 +30,6 @@ class Option:
     name: str
     kind: str
     default: str
-    test_default: str
     command: str
     old_name: str
     model: str
@@ -39,11 +37,6 @@ class Option:
     choices: str
     minimum: str
     settings: str
-
-    def default_value(self, *, test: bool) -> Any:
-        """The default of a command, parsed."""
-        text = (self.test_default if test else "") or self.default
-        return None if text == "none" else KINDS[self.kind](text)
 
     def read_by(self, model: str) -> bool:
         """Whether a model reads it."""
@@ -66,6 +59,8 @@ KINDS: dict[str, Callable[[str], Any]] = {
 with Path(__file__).with_name("options.csv").open(encoding="utf-8", newline="") as file:
     OPTIONS = {row["name"]: Option(**row) for row in csv.DictReader(file)}
 
+TEST_DEFAULTS = {"model": "test", "phase": "test", "load_size": None}
+"""Defaults of test.py that differ from options.csv. Without `load_size`, it is `crop_size`."""
 _PIX2PIX_DEFAULTS = {
     "norm": "batch",
     "netG": "unet_256",
@@ -172,11 +167,10 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
     # In CUT's train.py, cut is the default model.
     if not test and "model" not in given and any(OPTIONS[name].model == "cut" for name in given):
         given["model"] = "cut"
-    defaults = {name: option.default_value(test=test) for name, option in known.items()}
-    model = given.get("model", defaults["model"])
-    is_fastcut = model == "cut" and given.get("CUT_mode") == "FastCUT"
-    defaults |= MODEL_DEFAULTS[model] | (FASTCUT_DEFAULTS if is_fastcut else {})
-    values: dict[str, Any] = defaults | given
+    values = {name: KINDS[option.kind](option.default) for name, option in known.items()}
+    values |= (TEST_DEFAULTS if test else {}) | given
+    is_fastcut = values["model"] == "cut" and values["CUT_mode"] == "FastCUT"
+    values |= MODEL_DEFAULTS[values["model"]] | (FASTCUT_DEFAULTS if is_fastcut else {}) | given
     _require_consistent(values)
     if values["suffix"]:
         try:
@@ -193,10 +187,10 @@ def _parser(options: Mapping[str, Option]) -> argparse.ArgumentParser:
     parser = _Parser(argument_default=argparse.SUPPRESS, add_help=False)
     for name, option in options.items():
         names = [f"--{known}" for known in (name, option.old_name) if known]
-        if option.kind == "flag":
-            parser.add_argument(*names, dest=name, action="store_true")
-        else:
-            parser.add_argument(*names, dest=name, type=KINDS[option.kind])
+        value: dict[str, Any] = (
+            {"action": "store_true"} if option.kind == "flag" else {"type": KINDS[option.kind]}
+        )
+        parser.add_argument(*names, dest=name, **value)
     for flag, (name, value) in OLD_FLAGS.items():
         parser.add_argument(f"--{flag}", dest=name, action="store_const", const=value)
     return parser
@@ -207,7 +201,7 @@ def _require_consistent(values: dict[str, Any]) -> None:
     name, ratio, gpus = values["name"], values.get("aspect_ratio", 1), values["gpu_ids"]
     is_path = not name.strip() or ".." in Path(name).parts or not name.isprintable()
     problems = {
-        "--dataroot is missing. It is the folder of the data set": values["dataroot"] is None,
+        "--dataroot is missing. It is the folder of the data set": not values["dataroot"],
         f"--aspect_ratio {ratio} should be between 0.01 and 100": not 0.01 <= ratio <= 100,
         f"--gpu_ids {gpus} should be -1 for the CPU, or numbers separated by commas": (
             not re.fullmatch(r"-1|\d+(,\d+)*,?", gpus)

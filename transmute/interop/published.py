@@ -47,8 +47,7 @@ class Published(NamedTuple):
     @property
     def digest(self) -> str | None:
         """The beginning of the SHA-256 that OpenMMLab and torch.hub put in file names, or None."""
-        in_name = re.search(r"-([0-9a-f]{8,64})\.pth$", self.path.name)
-        return in_name[1] if in_name else None
+        return next(iter(re.findall(r"-([0-9a-f]{8,64})\.pth$", self.path.name)), None)
 
     @property
     def terms(self) -> str:
@@ -60,8 +59,8 @@ class Published(NamedTuple):
         """Path of the downloaded file, which keeps its publisher's file name."""
         last = unquote(re.split("[?#]", self.url)[0]).rsplit("/", 1)[-1]
         file = re.sub(r"[^\w.-]", "_", last).lstrip(".") or "file"
-        home = Path(os.environ.get("TRANSMUTE_HOME") or "~/.cache/transmute").expanduser()
-        return home / self.name.split("/")[0] / file
+        home = os.environ.get("TRANSMUTE_HOME") or "~/.cache/transmute"
+        return Path(home, self.name.split("/")[0], file).expanduser()
 
 
 with Path(__file__).with_name("published.csv").open(encoding="utf-8", newline="") as csv_file:
@@ -87,8 +86,8 @@ def find(name: str, published: dict[str, Published]) -> Published:
             f"{name} is ambiguous. Choose one of: {', '.join(file.name for file in matches)}"
         )
     if not matches:
-        names = [*published, *(file.title for file in published.values())]
-        close = difflib.get_close_matches(name, names, n=1)
+        titles = (file.title for file in published.values())
+        close = difflib.get_close_matches(name, [*published, *titles], n=1)
         hint = f"Did you mean {close[0]}?" if close else "Omit the name to list all"
         raise UserError(f"no published model or data set named {name!r}. {hint}")
     mirror = os.environ.get("TRANSMUTE_MIRROR", "").rstrip("/")

@@ -1,7 +1,8 @@
 """Recognition of networks in other tools' files."""
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,12 @@ def split_networks(content: Any, file: Path) -> dict[str, State]:
 
 
 def _require_plain(key: str, value: Tensor, file: Path) -> None:
-    is_dense = value.layout == torch.strided and value.device.type == "cpu"
-    if not is_dense or value.is_quantized or value.is_complex():
+    if (
+        value.layout != torch.strided
+        or value.device.type != "cpu"
+        or value.is_quantized
+        or value.is_complex()
+    ):
         raise WeightsError(
             f"{file} is not a plain checkpoint: {key!r} is sparse, quantized, complex or "
             "without data"
@@ -65,132 +70,103 @@ def _require_plain(key: str, value: Tensor, file: Path) -> None:
         )
 
 
-def recognize_network(state: State) -> Layout | None:
+def recognize_network(state: State, file: Path) -> Layout:
     """Recognizes a network by the names and shapes of its weights.
 
-    Returns:
-        Its layout, or None if it is unknown.
+    Args:
+        state: The weights.
+        file: The file, for error messages.
+
+    Raises:
+        WeightsError: If it is unknown.
     """
-    for (first, kernel), recognize in _RECOGNIZERS.items():
-        shape = tuple(state[first].shape) if first in state else ()
-        if len(shape) == 2 + len(kernel) and shape[2:] == kernel:
-            try:
-                return recognize(state, *shape[:2])
-            except (LookupError, UserError):  # weights that determine the architecture are missing
-                return None
-    return None
+    # Weights that determine the architecture may be missing.
+    with contextlib.suppress(LookupError, UserError):
+        return _heads(state) if "mlp_0.0.weight" in state else _convolutional(state)
+    keys = ", ".join(repr(key[:60])[1:-1] for key in list(state)[:3])
+    raise WeightsError(
+        f"{file} contains no network that Transmute knows (its first weights are {keys}). "
+        f"Expected a checkpoint of CycleGAN, pix2pix or CUT by {JUNYANZ}, {CUT}, {PYTORCH_GAN} or "
+        f"{MMGENERATION}"
+    )
 
 
-def _numbers(state: State, pattern: str) -> list[int]:
-    """The distinct numbers in the names that match a pattern with one group, increasing."""
-    return sorted({int(match[1]) for key in state if (match := re.match(pattern, key))})
+def _heads(state: State) -> Layout:
+    count = sum(bool(re.fullmatch(r"mlp_\d+\.0\.weight", name)) for name in state)
+    layers = [state[f"mlp_{index}.0.weight"] for index in range(count)]
+    channels = tuple(layer.shape[1] for layer in layers)
+    return Layout(CUT, HeadsConfig(width=layers[0].shape[0], channels=channels), channels[0])
 
 
-def _norm(state: State, prefix: str, number: int) -> Any:
-    """The kind of norm after a numbered convolution, which is in the same module in mmgeneration.
+def _convolutional(state: State) -> Layout:
+    """Recognizes a generator or discriminator by its first convolution, and counts the others.
+
+    Raises:
+        LookupError: If it is unknown.
+        UserError: If its settings are impossible.
+    """
+    kernels = [name for name in state if state[name].ndim == 4 and not name.endswith(".filt")]
+    # By layer: the names in a converted file may be in alphabetical order.
+    kernels.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+    (width, channels, size, _), last = state[kernels[0]].shape, state[kernels[-1]].shape
+    markers = {".conv.weight": MMGENERATION, ".block.": PYTORCH_GAN, ".filt": CUT}
+    tool = next(
+        (tool for marker, tool in markers.items() if any(marker in name for name in state)), JUNYANZ
+    )
+    match size, kernels[0]:
+        case 7, "model.1.weight" | "model.0.conv.weight":
+            return Layout(tool, _resnet(state, kernels[0], tool), channels, last[0])
+        case 4, "model.model.0.weight" | "model.model.0.conv.weight":
+            norm, depth = _norm(state, kernels[1]), len(kernels) // 2
+            return Layout(tool, UNetConfig(width=width, depth=depth, norm=norm), channels, last[1])
+        case 4, "down1.model.0.weight":
+            config = PyTorchGANUNetConfig(width=width, depth=len(kernels) // 2)
+            return Layout(PYTORCH_GAN, config, channels, state["final.2.weight"].shape[0])
+        case 4, "model.0.weight" if kernels[-1] == "model.12.weight":
+            config = FourStrideConfig(width=width, norm=_norm(state, kernels[1]))
+            is_pix2pix = "model.12.bias" not in state and channels % 2 == 0
+            return Layout(PYTORCH_GAN, config, channels, reversed_pairs=is_pix2pix)
+        case 4, "model.0.weight" | "model.0.conv.weight":
+            config = PatchGANConfig(
+                width=width,
+                layers=len(kernels) - 2,
+                norm=_norm(state, kernels[1]),
+                downsampling="antialiased" if tool == CUT else "strided",
+            )
+            return Layout(tool, config, channels)
+        case 1, "net.0.weight":
+            return Layout(
+                tool, PixelGANConfig(width=width, norm=_norm(state, kernels[1])), channels
+            )
+    raise LookupError
+
+
+def _resnet(state: State, first: str, tool: str) -> ResNetConfig:
+    """The architecture of a ResNet generator, whose first convolution has this name."""
+    pattern = r"model\.(\d+)\.(?:conv_)?block\."
+    blocks = sorted({int(match[1]) for name in state if (match := re.match(pattern, name))})
+    blurs = {kernel.shape[-1] for name, kernel in state.items() if name.endswith(".filt")}
+    # With dropout, a block's second convolution is one layer later, where a norm would be.
+    second = r"model\.\d+\.(conv_block\.6|block\.6|block\.2\.conv)\.weight"
+    before, per_level = (1, 1) if tool == MMGENERATION else (4, 4 if 3 in blurs else 3)
+    return ResNetConfig(
+        width=state[first].shape[0],
+        levels=(blocks[0] - before) // per_level,
+        blocks=len(blocks),
+        norm=_norm(state, first),
+        dropout=any(re.fullmatch(second, name) and state[name].ndim == 4 for name in state),
+        downsampling="antialiased" if 3 in blurs else "strided",
+        upsampling=(
+            "antialiased" if 4 in blurs else "nearest" if tool == PYTORCH_GAN else "transposed"
+        ),
+    )
+
+
+def _norm(state: State, convolution: str) -> Any:
+    """The kind of norm after a convolution.
 
     Batch norm has weights, instance norm a bias in the convolution.
     """
-    for norm in (f"{prefix}.{number + 1}.weight", f"{prefix}.{number}.bn.weight"):
-        if norm in state and state[norm].ndim == 1:
-            return "batch"
-    biases = {f"{prefix}.{number}.bias", f"{prefix}.{number}.conv.bias"}
-    return "none" if biases.isdisjoint(state) else "instance"
-
-
-def _resnet(state: State, width: int, in_channels: int) -> Layout:
-    blocks = _numbers(state, r"model\.(\d+)\.(?:conv_)?block\.")
-    blurs = _numbers(state, r"model\.(\d+)\.filt")
-    blurs_down = any(position < blocks[0] for position in blurs)
-    blurs_up = any(position > blocks[0] for position in blurs)
-    has_block = any(".block." in key for key in state)
-    tool = PYTORCH_GAN if has_block else CUT if blurs else JUNYANZ
-    # With dropout, a block's second convolution is the seventh layer instead of a norm.
-    block = "block" if has_block else "conv_block"
-    seventh = state.get(f"model.{blocks[0]}.{block}.6.weight")
-    config = ResNetConfig(
-        width=width,
-        levels=(blocks[0] - 4) // (4 if blurs_down else 3),
-        blocks=len(blocks),
-        norm=_norm(state, "model", 1),
-        dropout=seventh is not None and seventh.ndim == 4,
-        downsampling="antialiased" if blurs_down else "strided",
-        upsampling="antialiased" if blurs_up else "nearest" if has_block else "transposed",
-    )
-    last = _numbers(state, r"model\.(\d+)\.weight")[-1]
-    return Layout(tool, config, in_channels, state[f"model.{last}.weight"].shape[0])
-
-
-def _mmgeneration_resnet(state: State, width: int, in_channels: int) -> Layout:
-    blocks = _numbers(state, r"model\.(\d+)\.block\.")
-    last = _numbers(state, r"model\.(\d+)\.conv\.weight")[-1]
-    config = ResNetConfig(
-        width=width,
-        levels=blocks[0] - 1,
-        blocks=len(blocks),
-        norm=_norm(state, "model", 0),
-        dropout=f"model.{blocks[0]}.block.2.conv.weight" in state,
-    )
-    return Layout(MMGENERATION, config, in_channels, state[f"model.{last}.conv.weight"].shape[0])
-
-
-def _unet(state: State, width: int, in_channels: int) -> Layout:
-    is_mmgeneration = "model.model.0.conv.weight" in state
-    inner = r"model\.model\.1(\.model\.[13])*\.model\.(1|0\.conv)\.weight"
-    config = UNetConfig(
-        width=width,
-        depth=1 + sum(bool(re.fullmatch(inner, key)) for key in state),
-        norm=_norm(state, "model.model.1.model", 0 if is_mmgeneration else 1),
-    )
-    if is_mmgeneration:
-        channels = state["model.model.2.conv.weight"].shape[1]
-        return Layout(MMGENERATION, config, in_channels, channels)
-    return Layout(JUNYANZ, config, in_channels, state["model.model.3.weight"].shape[1])
-
-
-def _pytorch_gan_unet(state: State, width: int, in_channels: int) -> Layout:
-    config = PyTorchGANUNetConfig(width=width, depth=len(_numbers(state, r"down(\d+)\.")))
-    return Layout(PYTORCH_GAN, config, in_channels, state["final.2.weight"].shape[0])
-
-
-def _discriminator(state: State, width: int, in_channels: int) -> Layout:
-    last = _numbers(state, r"model\.(\d+)\.weight")[-1]
-    if "model.0.conv.weight" in state:
-        config = PatchGANConfig(width=width, layers=last - 1, norm=_norm(state, "model", 1))
-        return Layout(MMGENERATION, config, in_channels)
-    if last == 12:
-        config = FourStrideConfig(width=width, norm=_norm(state, "model", 2))
-        is_pix2pix = "model.12.bias" not in state and in_channels % 2 == 0
-        return Layout(PYTORCH_GAN, config, in_channels, reversed_pairs=is_pix2pix)
-    blurs = any(key.endswith(".filt") for key in state)
-    config = PatchGANConfig(
-        width=width,
-        layers=(last - 2) // (4 if blurs else 3),
-        norm=_norm(state, "model", 3 if blurs else 2),
-        downsampling="antialiased" if blurs else "strided",
-    )
-    return Layout(CUT if blurs else JUNYANZ, config, in_channels)
-
-
-def _pixelgan(state: State, width: int, in_channels: int) -> Layout:
-    return Layout(JUNYANZ, PixelGANConfig(width=width, norm=_norm(state, "net", 2)), in_channels)
-
-
-def _heads(state: State, width: int, in_channels: int) -> Layout:
-    count = len(_numbers(state, r"mlp_(\d+)\.0\.weight"))
-    channels = tuple(state[f"mlp_{index}.0.weight"].shape[1] for index in range(count))
-    return Layout(CUT, HeadsConfig(width=width, channels=channels), in_channels)
-
-
-_RECOGNIZERS: dict[tuple[str, tuple[int, ...]], Callable[[State, int, int], Layout]] = {
-    ("model.1.weight", (7, 7)): _resnet,
-    ("model.0.conv.weight", (7, 7)): _mmgeneration_resnet,
-    ("model.model.0.weight", (4, 4)): _unet,
-    ("model.model.0.conv.weight", (4, 4)): _unet,
-    ("down1.model.0.weight", (4, 4)): _pytorch_gan_unet,
-    ("model.0.weight", (4, 4)): _discriminator,
-    ("model.0.conv.weight", (4, 4)): _discriminator,
-    ("net.0.weight", (1, 1)): _pixelgan,
-    ("mlp_0.0.weight", ()): _heads,
-}
-"""Recognition by the first weight and its kernel, given the state, width and input channels."""
+    if any(name.endswith(".weight") and state[name].ndim == 1 for name in state):
+        return "batch"
+    return "instance" if f"{convolution.removesuffix('weight')}bias" in state else "none"

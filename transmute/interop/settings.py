@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from transmute.config.base import flattened, nested
+from transmute.config.base import nested
+from transmute.config.data import SourceConfig
 from transmute.errors import UserError
 from transmute.interop.options import OPTIONS, Options
 
@@ -67,29 +68,28 @@ def recipe_changes(options: Options, *, from_epoch: int = 1) -> dict[str, Any]:
 
 def _network_settings(options: Options) -> dict[str, Any]:
     is_resnet, is_cut = options["netG"].startswith("resnet"), options["model"] == "cut"
-    blurs_down = is_cut and is_resnet and not options["no_antialias"]
-    blurs_up = is_cut and not options["no_antialias_up"]
-    downsampling = {"downsampling": "antialiased" if blurs_down else "strided"}
-    resnet = {
-        "name": "resnet",
-        "blocks": 6 if "6blocks" in options["netG"] else 9,
-        "upsampling": "antialiased" if blurs_up else "transposed",
-        **downsampling,
-    }
-    unet = {"name": "unet", "depth": 7 if options["netG"] == "unet_128" else 8}
-    layers = options["n_layers_D"] if options["netD"] == "n_layers" else 3
-    patchgan = {"name": "patchgan", "layers": layers, **downsampling}
-    norms = ("normG", "normD") if is_cut else ("norm", "norm")
-    norm_g, norm_d = (options[name].removeprefix("sync") for name in norms)
-    method = {
-        "generator": resnet if is_resnet else unet,
-        "discriminator": {"name": "pixel"} if options["netD"] == "pixel" else patchgan,
-    }
-    return flattened({"method": method}) | {
-        "method.generator.norm": norm_g,
+    down = "antialiased" if is_cut and not options["no_antialias"] else "strided"
+    up = "antialiased" if is_cut and not options["no_antialias_up"] else "transposed"
+    norm_g, norm_d = ("normG", "normD") if is_cut else ("norm", "norm")
+    settings = {
+        "method.generator.name": "resnet" if is_resnet else "unet",
+        "method.generator.norm": options[norm_g].removeprefix("sync"),
         "method.generator.dropout": not options["no_dropout"],
-        "method.discriminator.norm": norm_d,
+        "method.discriminator.name": "pixel" if options["netD"] == "pixel" else "patchgan",
+        "method.discriminator.norm": options[norm_d].removeprefix("sync"),
     }
+    if is_resnet:
+        settings["method.generator.blocks"] = 6 if options["netG"] == "resnet_6blocks" else 9
+        settings |= {"method.generator.downsampling": down, "method.generator.upsampling": up}
+    else:
+        settings["method.generator.depth"] = 7 if options["netG"] == "unet_128" else 8
+    if options["netD"] != "pixel":
+        layers = options["n_layers_D"] if options["netD"] == "n_layers" else 3
+        settings |= {
+            "method.discriminator.layers": layers,
+            "method.discriminator.downsampling": down,
+        }
+    return settings
 
 
 def _image_settings(options: Options) -> dict[str, Any]:
@@ -113,24 +113,43 @@ def _image_settings(options: Options) -> dict[str, Any]:
 
 def _schedule(options: Options, epochs: int, from_epoch: int) -> dict[str, Any]:
     """The learning rate by the tool's formulas, from an epoch on."""
-    n_epochs = options["n_epochs"]
-    match options["lr_policy"]:
-        case "linear":
-            constant = max(0, n_epochs - from_epoch + 1)
-            ahead = 1 if from_epoch <= n_epochs + 1 else from_epoch - n_epochs
-            return {"name": "linear", "decay": (epochs - constant) / epochs, "ahead": ahead}
-        case "cosine":
-            return {"name": "cosine", "down": n_epochs / epochs}
-        case "step":
-            every = min(1.0, options["lr_decay_iters"] / epochs)
-            return {"name": "step", "every": every, "factor": 0.1}
-    # Its plateau watches a value that is always 0. After 5 epochs of patience, the rate falls to a
-    # fifth every 6 epochs.
-    return {"name": "step", "every": min(1.0, 6 / epochs), "factor": 0.2}
+    n_epochs, decay_every = options["n_epochs"], min(1.0, options["lr_decay_iters"] / epochs)
+    decay = (epochs - max(0, n_epochs - from_epoch + 1)) / epochs
+    schedules = {
+        "linear": {"name": "linear", "decay": decay, "ahead": max(1, from_epoch - n_epochs)},
+        "cosine": {"name": "cosine", "down": n_epochs / epochs},
+        "step": {"name": "step", "every": decay_every, "factor": 0.1},
+        # Its plateau watches a value that is always 0. After 5 epochs of patience, the rate falls
+        # to a fifth every 6 epochs.
+        "plateau": {"name": "step", "every": min(1.0, 6 / epochs), "factor": 0.2},
+    }
+    return schedules[options["lr_policy"]]
+
+
+def data_source(options: Options) -> tuple[Path | None, SourceConfig]:
+    """The folder of the data set to train on, if it is not two folders, and how to read it.
+
+    Raises:
+        UserError: If the model cannot train on these folders.
+    """
+    root, phase, limit = Path(options["dataroot"]), options["phase"], options["max_dataset_size"]
+    has_domain_folders = phase != "train"
+    if has_domain_folders and options["model"] in ("pix2pix", "colorization"):
+        raise UserError(
+            f"--phase {phase} is not supported by this model: training takes images from "
+            f"{root / 'train'}. Pass another --dataroot"
+        )
+    return None if has_domain_folders else root, SourceConfig(
+        a=root / f"{phase}A" if has_domain_folders else None,
+        b=root / f"{phase}B" if has_domain_folders else None,
+        swap=options["direction"] == "BtoA" and options["model"] == "cycle_gan",
+        max_images=int(limit) if math.isfinite(limit) else None,
+        workers=options["num_threads"] if "num_threads" in options.given else None,
+    )
 
 
 def train_settings(options: Options, *, num_images: int) -> dict[str, Any]:
-    """Settings of a training run besides its recipe: paths, intervals and devices, by full name.
+    """Settings of a training run besides its recipe: paths, intervals and devices.
 
     Intervals count images there and steps here.
 
@@ -141,25 +160,15 @@ def train_settings(options: Options, *, num_images: int) -> dict[str, Any]:
     Raises:
         UserError: If an option has no counterpart.
     """
-    root, phase, batch = Path(options["dataroot"]), options["phase"], options["batch_size"]
-    has_domain_folders = phase != "train"
-    if has_domain_folders and options["model"] in ("pix2pix", "colorization"):
-        raise UserError(
-            f"--phase {phase} is not supported by this model: training takes images from "
-            f"{root / 'train'}. Pass another --dataroot"
-        )
-    limit, devices = options["max_dataset_size"], options["gpu_ids"].rstrip(",").split(",")
+    folder, source = data_source(options)
+    batch, devices = options["batch_size"], options["gpu_ids"].rstrip(",").split(",")
     num_devices = max(count for count in range(1, len(devices) + 1) if batch % count == 0)
     save_every = max(1, round(options["save_latest_freq"] / batch))
     by_epoch = max(1, options["save_epoch_freq"] * num_images // batch)
     return {
-        "folder": None if has_domain_folders else root,
+        "folder": folder,
         "run": options.folder,
-        "data.a": root / f"{phase}A" if has_domain_folders else None,
-        "data.b": root / f"{phase}B" if has_domain_folders else None,
-        "data.swap": options["direction"] == "BtoA" and options["model"] == "cycle_gan",
-        "data.max_images": int(limit) if math.isfinite(limit) else None,
-        "data.workers": options["num_threads"] if "num_threads" in options.given else None,
+        "data": source,
         "report_every": max(1, round(options["print_freq"] / batch)),
         "sample_every": max(1, round(options["display_freq"] / batch)),
         "save_every": save_every,

@@ -160,17 +160,13 @@ def save_network(path: Path, card: ModelCard | PartCard, network: nn.Module) -> 
     save_tensors(path, network.state_dict(), card.model_dump(mode="json"))
 
 
-def read_networks(
-    path: Path, outside: Iterable[type[NetworkConfig]] = (), *, advice: str | None = None
-) -> dict[str, Saved]:
+def read_networks(path: Path, outside: Iterable[type[NetworkConfig]] = ()) -> dict[str, Saved]:
     """Reads all networks at a path.
 
     Args:
         path: A model file, a folder of model files, or a run, whose newest models are read.
         outside: Config classes of networks that are not part of the package. Reading a file never
             imports code.
-        advice: Last sentence of the error about other networks that are not part of the package. By
-            default, it says how to name their config class.
 
     Returns:
         The networks by name.
@@ -179,7 +175,7 @@ def read_networks(
         UserError: If there are none, or if a file is damaged or uses an unknown network.
     """
     files = model_files(path, pattern="*.safetensors")
-    networks = [_read(file, outside, advice) for file in files]
+    networks = [_read(file, outside) for file in files]
     return {
         saved.card.direction if isinstance(saved.card, ModelCard) else saved.card.part: saved
         for saved in networks
@@ -235,7 +231,7 @@ def inference_copy(
     return network
 
 
-def _read(path: Path, outside: Iterable[type[NetworkConfig]], advice: str | None = None) -> Saved:
+def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
     if path.suffix in (".pth", ".pt", ".pkl", ".ckpt") and path.is_file():
         raise WeightsError(
             f"{path} is a file of another tool. Convert it with: transmute import {path}"
@@ -258,8 +254,9 @@ def _read(path: Path, outside: Iterable[type[NetworkConfig]], advice: str | None
     if name in classes:
         header[kind] = classes[name](**header[kind])
     elif name not in BUILT_IN:
-        advice = advice or "Set `generator=FILE.py:NAME` to the class of its settings"
         raise UserError(
-            f"{path} uses the network {name!r}, which is not part of Transmute. {advice}"
+            f"{path} uses the network {name!r}, which is not part of Transmute. To translate or "
+            "evaluate with it, set `generator=FILE.py:NAME` to the class of its settings. To move "
+            "it, copy the file: it cannot be exported"
         )
     return Saved(path, ModelCard(**header) if kind == "generator" else PartCard(**header), state)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.interop.test_checkpoint import tiny_resnet
+from tests.interop.test_mirror import original_run
+from transmute.cli.junyanz import run_test_py, run_train_py
+from transmute.errors import UserError
+
+
+def test_results_from_b_to_a_start_with_b(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoints/it").mkdir(parents=True)
+    original_run(Path("checkpoints/it"), G_A=0.01, G_B=0.02)
+    line = (
+        f"--dataroot {animals} --name it --model cycle_gan --direction BtoA --crop_size 16 "
+        "--max_dataset_size 1 --aspect_ratio 2"
+    )
+    assert run_test_py(line.split()) == 0
+    stem = min(path.stem for path in (animals / "testB").iterdir())
+    shown = Image.open(f"results/it/test_latest/images/{stem}_real_A.png")
+    expected = (
+        Image.open(animals / "testB" / f"{stem}.png")
+        .convert("RGB")
+        .resize((32, 16), Image.Resampling.BICUBIC)
+    )
+    assert shown.tobytes() == expected.tobytes()
+    assert len(list(Path("results/it/test_latest/images").iterdir())) == 6
+
+
+def test_special_characters_in_file_names_are_escaped_in_addresses(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoints/it").mkdir(parents=True)
+    original_run(Path("checkpoints/it"), G=0.01)
+    Path("odd").mkdir()
+    Image.new("RGB", (16, 16)).save("odd/a#1 50%.png")
+    assert run_test_py(["--dataroot", "odd", "--name", "it", "--crop_size", "16"]) == 0
+    page = Path("results/it/test_latest/index.html").read_text()
+    assert 'src="images/a%231%2050%25_real.png"' in page
+
+
+def test_paired_results_have_dropout_and_per_image_statistics_unless_eval(
+    tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = (
+        "--name p --model pix2pix --direction BtoA --netG unet_128 --ngf 2 --ndf 2 "
+        "--crop_size 128 --load_size 128 --gpu_ids -1 --n_epochs 1"
+    )
+    assert (
+        run_train_py([*f"--dataroot {pairs} {line} --n_epochs_decay 0".split(), "--netD", "pixel"])
+        == 0
+    )
+    images = Path("results/p/test_latest/images")
+
+    def fake(*more: str) -> bytes:
+        assert (
+            run_test_py(
+                [
+                    *(
+                        f"--dataroot {pairs} --name p --model pix2pix --direction BtoA "
+                        "--crop_size 128 --num_test 1"
+                    ).split(),
+                    *more,
+                ]
+            )
+            == 0
+        )
+        assert {path.name for path in images.iterdir()} == {
+            "0_real_A.png",
+            "0_fake_B.png",
+            "0_real_B.png",
+        }
+        return (images / "0_fake_B.png").read_bytes()
+
+    assert fake() != fake()
+    assert fake("--eval") == fake("--eval")
+    assert fake("--no_dropout") == fake("--no_dropout")
+    assert fake("--no_dropout") != fake("--eval")
+
+
+def test_a_missing_checkpoint_error_lists_existing_ones(tmp_path: Path, animals: Path) -> None:
+    (tmp_path / "c").mkdir()
+    torch.save(tiny_resnet(), tmp_path / "c" / "5_net_G_A.pth")
+    with pytest.raises(
+        UserError, match=r"there is no .*latest_net_G\.pth: .* contains 5_net_G_A\.pth"
+    ):
+        run_test_py(f"--dataroot {animals}/testA --checkpoints_dir {tmp_path} --name c".split())

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from transmute.cli.junyanz import run_train_py
+from transmute.config.training import Recipe, TrainConfig
+from transmute.interop.options import parse
+from transmute.interop.settings import recipe_changes, recipe_name, train_settings
+from transmute.recipes import RECIPES
+from transmute.training.schedule import learning_rate_factor
+
+
+def recipe(line: str, from_epoch: int = 1) -> Recipe:
+    options = parse(f"--dataroot d {line}".split())
+    return RECIPES[recipe_name(options)].updated(recipe_changes(options, from_epoch=from_epoch))
+
+
+def test_the_default_flags_of_a_model_are_its_recipe() -> None:
+    for model, name in (
+        ("cycle_gan", "cyclegan"),
+        ("pix2pix", "pix2pix"),
+        ("colorization", "colorization"),
+        ("cut", "cut"),
+    ):
+        assert recipe(f"--model {model}") == RECIPES[name], model
+    assert recipe("--model cut --CUT_mode FastCUT") == RECIPES["fastcut"]
+    assert recipe("--model pix2pix --direction BtoA") == RECIPES["facades"]
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "value"),
+    [
+        ("--netG unet_256", "method.generator", {"name": "unet", "depth": 8}),
+        ("--netG unet_128", "method.generator", {"name": "unet", "depth": 7}),
+        (
+            "--netG resnet_6blocks",
+            "method.generator",
+            {"name": "resnet", "blocks": 6, "dropout": False},
+        ),
+        (
+            "--netD n_layers --n_layers_D 5",
+            "method.discriminator",
+            {"name": "patchgan", "layers": 5},
+        ),
+        ("--n_layers_D 5", "method.discriminator", {"layers": 3}),  # counts only with n_layers
+        ("--netD pixel --norm batch", "method.discriminator", {"name": "pixel", "norm": "batch"}),
+        ("--norm syncbatch", "method.generator", {"norm": "batch"}),
+        ("--norm none", "method.generator", {"norm": "none"}),
+        ("--gan_mode wgangp", "method.adversarial", {"name": "wgan-gp", "penalty": 0}),
+        ("--gan_mode vanilla", "method.adversarial", {"name": "vanilla"}),
+        (
+            "--init_type orthogonal --init_gain 0.1",
+            "method.generator.init",
+            {"name": "orthogonal", "gain": 0.1},
+        ),
+        (
+            "--lambda_A 3 --lambda_B 4 --lambda_identity 0 --pool_size 7",
+            "method",
+            {"cycle_a": 3, "cycle_b": 4, "identity": 0, "history": 7},
+        ),
+        ("--ngf 32 --ndf 16", "method.discriminator", {"width": 16}),
+        ("--input_nc 1 --output_nc 1", "preprocess", {"channels_a": 1, "channels_b": 1}),
+        (
+            "--model pix2pix --direction BtoA --input_nc 1",
+            "preprocess",
+            {"channels_a": 3, "channels_b": 1},
+        ),
+        (
+            "--model pix2pix --no_dropout",
+            "method.generator",
+            {"dropout": False, "name": "unet", "norm": "batch"},
+        ),
+        (
+            "--model pix2pix --netG resnet_9blocks",
+            "method.generator",
+            {"dropout": True, "name": "resnet", "norm": "batch"},
+        ),
+        ("--model pix2pix --lambda_L1 5", "method", {"l1": 5}),
+        (
+            "--preprocess scale_width_and_crop --load_size 1024 --crop_size 360",
+            "preprocess",
+            {"mode": "scale-width-and-crop", "load_size": "1024x1024"},
+        ),
+        ("--no_flip --serial_batches", "preprocess", {"flip": False, "sequential": True}),
+        ("--lr 0.001 --beta1 0.9", "optimizer", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999}),
+        (
+            "--model cut --nce_idt False --nce_layers 0,4 --lambda_GAN 2 --netF_nc 8",
+            "method",
+            {"identity": False, "layers": (0, 4), "gan": 2, "width": 8},
+        ),
+        (
+            "--model cut --no_antialias",
+            "method.generator",
+            {"downsampling": "strided", "upsampling": "antialiased"},
+        ),
+    ],
+)
+def test_each_flag_has_its_meaning(line: str, place: str, value: dict) -> None:
+    found = recipe(line).model_dump()
+    for key in place.split("."):
+        found = found[key]
+    assert {key: found[key] for key in value} == value
+
+
+@pytest.mark.parametrize(
+    ("n_epochs", "decay", "from_epoch"),
+    [(100, 100, 1), (5, 3, 1), (5, 3, 4), (5, 3, 6), (5, 3, 7), (2, 0, 1), (1, 9, 5)],
+)
+def test_the_linear_schedule_is_that_of_the_reference_from_any_epoch(
+    n_epochs: int, decay: int, from_epoch: int
+) -> None:
+    ours = recipe(f"--n_epochs {n_epochs} --n_epochs_decay {decay}", from_epoch)
+    theirs = [
+        1 - max(0, epoch + from_epoch - n_epochs) / (decay + 1)
+        for epoch in range(n_epochs + decay - from_epoch + 1)
+    ]
+    assert [
+        learning_rate_factor(ours.schedule, epoch, ours.epochs) for epoch in range(ours.epochs)
+    ] == pytest.approx(theirs, abs=1e-12)
+
+
+def test_the_other_schedules_are_those_of_torch() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    for line, scheduler in (
+        ("--lr_policy cosine", torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)),
+        (
+            "--lr_policy step --lr_decay_iters 30",
+            torch.optim.lr_scheduler.StepLR(
+                torch.optim.SGD([weight], lr=1.0), step_size=30, gamma=0.1
+            ),
+        ),
+    ):
+        ours, theirs = recipe(line), []
+        for _ in range(200):
+            theirs.append(scheduler.get_last_lr()[0])
+            scheduler.optimizer.step()
+            scheduler.step()
+        assert [
+            learning_rate_factor(ours.schedule, epoch, 200) for epoch in range(200)
+        ] == pytest.approx(theirs, abs=1e-9), line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        (
+            "--model cycle_gan --norm batch --netG unet_128 --netD n_layers --n_layers_D "
+            "2 --lr_policy cosine --gan_mode wgangp --no_flip"
+        ),
+        (
+            "--model pix2pix --direction BtoA --netG resnet_6blocks --netD pixel "
+            "--no_dropout --lr_policy step --lambda_L1 7 --init_type kaiming"
+        ),
+        (
+            "--model cut --CUT_mode FastCUT --nce_layers 0,4,8 --flip_equivariance False "
+            "--nce_idt True --batch_size 2 --preprocess scale_width"
+        ),
+        "--model colorization --lr 0.1 --lr_policy plateau",
+    ],
+)
+def test_the_printed_command_means_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    animals: Path,
+    pairs: Path,
+    tmp_path: Path,
+    line: str,
+) -> None:
+    configs: list[TrainConfig] = []
+    monkeypatch.setattr(
+        "transmute.training.train.train",
+        lambda config, after_save, evaluator, show: configs.append(config),
+    )
+    data = animals if "cycle_gan" in line or "cut" in line else pairs
+    run_train_py(
+        (
+            f"--dataroot {data} --checkpoints_dir {tmp_path}/c --name it --print_freq 10 "
+            f"--save_epoch_freq 3 {line}"
+        ).split()
+    )
+    printed = capsys.readouterr().out.splitlines()[0]
+    assert printed.startswith("the same as: transmute train ")
+    assert configs[0].recipe == recipe(line)
+    assert configs[0].run == tmp_path / "c" / "it"
+    batch = configs[0].recipe.batch
+    assert (configs[0].report_every, configs[0].save_every, configs[0].keep_every) == (
+        10 // batch,
+        5000 // batch,
+        3 * 5 // batch,
+    )
+
+
+def test_a_cyclegan_from_b_to_a_exchanges_its_data() -> None:
+    for model, swap in (("cycle_gan", True), ("pix2pix", False)):
+        options = parse(["--dataroot", "d", "--direction", "BtoA", "--model", model])
+        assert train_settings(options, num_images=5)["data"].swap is swap
