@@ -1,30 +1,20 @@
-"""`transmute train` and `transmute recipes`, and the flags that choose a recipe."""
+"""`transmute train`, `recipes` and `demo`, and the flags that choose a recipe."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 from transmute import plugins
-from transmute.cli.parsing import (
-    Arguments,
-    Flag,
-    as_flags,
-    flags_of,
-    known_flags,
-    parse,
-    split_flags,
-)
-from transmute.config.base import Argument, Kind, Settings
+from transmute.cli.parsing import Command, Flag, as_flags, flags_of, known_flags, split_flags
+from transmute.config.base import Argument, Kind
 from transmute.config.networks import HeadsConfig, NetworkConfig
 from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
-from transmute.recipes import DESCRIPTIONS, RECIPES, recipe_from, with_kinds
-
-if TYPE_CHECKING:
-    from transmute.training.train import AfterSave
+from transmute.recipes import DESCRIPTIONS, recipe_from, with_kinds
+from transmute.run import Run
 
 CHOOSING = (
     Flag(
@@ -51,64 +41,39 @@ GROUPS = {
 """The flags that `--help` lists by title, if the command has them."""
 
 
-def train(argv: list[str], after_save: AfterSave | None = None) -> int:
-    """Trains or resumes a run with the recipe that the flags choose and change.
+class RecipeCommand(Command):
+    """Base of the commands with a field `recipe`, which flags choose and change."""
 
-    Args:
-        argv: The arguments after the command.
-        after_save: See `transmute.training.train.train`.
-    """
-    summary = "Trains a translator between two domains of images, or resumes training."
-    config = parse_with_recipe(TrainConfig, argv, "train", summary)
-
-    from transmute.api import with_run_folder
-    from transmute.evaluation import Evaluator
-    from transmute.training.train import train as train_with
-
-    show = partial(as_flags, known=known_flags.get())
-    stopped_by = train_with(with_run_folder(config), after_save, Evaluator, show)
-    return 128 + stopped_by if stopped_by else 0
-
-
-def parse_with_recipe(
-    settings: type[Arguments], argv: Sequence[str], command: str, summary: str | None = None
-) -> Arguments:
-    """Parses a command line whose flags choose a recipe and change its settings.
-
-    Args:
-        settings: Class of the command's settings, with a field `recipe`.
-        argv: The arguments after the command.
-        command: Name of the command.
-        summary: First paragraph of the help. By default, the docstring of the settings.
-    """
-    flags = [*flags_of(settings()), *CHOOSING]
-    known_flags.set({flag.setting: flag.name for flag in flags})
-    chosen, rest = split_flags(argv, CHOOSING)
-    if {"method", "recipe"} <= chosen.keys():
-        raise UserError("`method` and `recipe` both choose a recipe. Use only one of them")
-    method = chosen.get("method", chosen.get("recipe"))
-    config = Path(chosen["config"]) if chosen.get("config") else None
-    early, _ = split_flags(rest, [flag for flag in flags if flag.setting == "start"])
-    if early.get("start"):
-        recipe = _recipe_like(Path(early["start"]), method, config, rest)
-    else:
-        recipe = recipe_from(method, config)
-    # A new kind may have settings that are kinds, too.
-    while (kinds := split_flags(rest, _kind_flags(recipe)))[0]:
-        recipe, rest = with_kinds(recipe, kinds[0]), kinds[1]
-    # The first one is --method, which the help lists on its own.
-    kinds = [flag.name for flag in _kind_flags(recipe) if not flag.name.endswith(".init")]
-    return parse(
-        settings,
-        rest,
-        command,
-        default=settings.model_construct(recipe=recipe),
-        description=summary,
-        epilog=f"Networks, losses and schedules: {', '.join(kinds[1:])}, each with a name or "
-        "FILE.py:NAME. --help-all lists all flags.",
-        groups=GROUPS,
-        extra_flags=CHOOSING,
-    )
+    @classmethod
+    def parsed(cls, argv: Sequence[str], name: str) -> Self:
+        flags = [*flags_of(cls()), *CHOOSING]
+        known_flags.set({flag.setting: flag.name for flag in flags})
+        chosen, rest = split_flags(argv, CHOOSING)
+        if {"method", "recipe"} <= chosen.keys():
+            raise UserError("`method` and `recipe` both choose a recipe. Use only one of them")
+        method = chosen.get("method", chosen.get("recipe"))
+        config = Path(chosen["config"]) if chosen.get("config") else None
+        start = split_flags(rest, [flag for flag in flags if flag.setting == "start"])[0].get(
+            "start"
+        )
+        recipe = (
+            _recipe_like(Path(start), method, config, rest)
+            if start
+            else recipe_from(method, config)
+        )
+        # A new kind may have settings that are kinds, too.
+        while (kinds := split_flags(rest, _kind_flags(recipe)))[0]:
+            recipe, rest = with_kinds(recipe, kinds[0]), kinds[1]
+        # The first one is --method, which the help lists on its own.
+        kinds = [flag.name for flag in _kind_flags(recipe) if not flag.name.endswith(".init")]
+        return cls.model_construct(recipe=recipe).with_flags(
+            rest,
+            name,
+            epilog=f"Networks, losses and schedules: {', '.join(kinds[1:])}, each with a name or "
+            "FILE.py:NAME. --help-all lists all flags.",
+            groups=GROUPS,
+            extra_flags=CHOOSING,
+        )
 
 
 def _kind_flags(recipe: Recipe) -> list[Flag]:
@@ -152,26 +117,52 @@ def _recipe_like(
     return recipe.updated(changes)
 
 
-class RecipesArguments(Settings):
+class TrainCommand(RecipeCommand, TrainConfig):
+    """Trains a translator between two domains of images, or resumes training."""
+
+    def execute(self, after_save: Callable[[Run, int], None] | None = None) -> int | None:
+        """Trains, and calls `after_save` as described in `transmute.training.train.train`."""
+        from transmute.api import with_run_folder
+        from transmute.evaluation import Evaluator
+        from transmute.training.train import train
+
+        show = partial(as_flags, known=known_flags.get())
+        stopped_by = train(with_run_folder(self), after_save, Evaluator, show)
+        return 128 + stopped_by if stopped_by else 0
+
+
+class RecipesCommand(Command):
     """Lists the recipes, or prints one as YAML for transmute train --config."""
 
     name: Annotated[str | None, Argument("NAME", positional=True)] = None
     """Recipe to print. If omitted, all recipes are listed."""
 
+    def execute(self) -> None:
+        import yaml
 
-def recipes(argv: list[str]) -> int:
-    """Lists the recipes, or prints one."""
-    import yaml
-
-    name = parse(RecipesArguments, argv, "recipes").name
-    if name is None:
-        print("\n".join(f"{name:22} {text}" for name, text in DESCRIPTIONS.items()))
+        if self.name is not None:
+            recipe = recipe_from(self.name).model_dump(mode="json")
+            print(yaml.safe_dump(recipe, sort_keys=False), end="")
+            return
+        print(*(f"{name:22} {text}" for name, text in DESCRIPTIONS.items()), sep="\n")
         print(
             "\ntransmute train DATA --recipe NAME trains with one of them.\n"
             "transmute recipes NAME prints its settings."
         )
-    elif name in RECIPES:
-        print(yaml.safe_dump(RECIPES[name].model_dump(mode="json"), sort_keys=False), end="")
-    else:
-        raise UserError(f"unknown recipe {name!r}. Choose one of: {', '.join(RECIPES)}")
-    return 0
+
+
+class DemoCommand(Command):
+    """Generates images of plain and striped animals, then trains and evaluates a translator."""
+
+    run: Annotated[Path, Argument("DIR")] = Path("runs/demo")
+    """Run folder. An interrupted demo is resumed. The generated images are written next to it."""
+    quick: bool = False
+    """Run all parts of the demo in seconds, which is too short to learn anything."""
+    seed: int = Field(default=0, ge=0)
+    """Random seed of the training run."""
+
+    def execute(self) -> int:
+        from transmute.demo.demo import run_demo
+
+        stopped_by = run_demo(self.run, quick=self.quick, seed=self.seed)
+        return 128 + stopped_by if stopped_by else 0
