@@ -11,13 +11,11 @@ from pathlib import Path
 import torch
 
 import transmute
-from transmute.batch import Batch
-from transmute.config.methods import CycleGANConfig
-from transmute.config.networks import PatchGANConfig, ResNetConfig
-from transmute.config.training import AdamConfig
+from transmute.config.training import Recipe
 from transmute.device import Check, check_kernels, check_numbers, select_precision
 from transmute.errors import first_line
 from transmute.metrics.pretrained import available
+from transmute.training.timing import build_method, random_batches
 from transmute.training.trainer import Trainer
 
 GIGABYTE = 1024**3
@@ -54,15 +52,15 @@ def all_checks(folder: Path) -> Iterator[Check]:
 
 def check_software() -> list[Check]:
     """The versions of Transmute, Python and torch."""
-    cuda, version = torch.version.cuda, torch.__version__
+    cuda = torch.version.cuda
     build = f"CUDA {cuda}" if cuda else "ROCm" if torch.version.hip else "CPU only"
     return [
         Check("transmute", transmute.__version__),
         Check("python", f"{platform.python_version()} on {platform.platform()}"),
         Check(
             "torch",
-            f"{version} ({build})",
-            (2, 8) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 14),
+            f"{torch.__version__} ({build})",
+            (2, 8) <= tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14),
             "Install torch 2.8 to 2.13, the versions that Transmute is tested with",
         ),
     ]
@@ -98,15 +96,20 @@ def check_step(device: torch.device) -> Check:
 
 def _two_steps(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """The losses of two training steps, float64, on the CPU."""
-    torch.manual_seed(0)
-    config = CycleGANConfig(
-        generator=ResNetConfig(width=8, blocks=1),
-        discriminator=PatchGANConfig(width=8, layers=1),
-        history=0,
+    recipe = Recipe().updated(
+        {
+            "size": 32,
+            "method": {
+                "generator": {"width": 8, "blocks": 1},
+                "discriminator": {"width": 8, "layers": 1},
+                "history": 0,
+            },
+        }
     )
-    trainer = Trainer(config.build(3, 3, (32, 32)).to(device, dtype), AdamConfig())
-    batch = Batch(*(torch.rand(2, 1, 3, 32, 32) * 2 - 1).to(device, dtype))
-    losses = [loss for _ in range(2) for loss in trainer.step([batch]).values()]
+    cpu = torch.device("cpu")
+    trainer = Trainer(build_method(recipe, cpu).to(device, dtype), recipe.optimizer)
+    batches = [batch.to(device, dtype) for batch in random_batches(recipe, cpu, count=2)]
+    losses = [loss for batch in batches for loss in trainer.step([batch]).values()]
     return torch.stack(losses).double().cpu()
 
 

@@ -1,11 +1,10 @@
 """`transmute data`: checks and writes data sets."""
 
 import json
-import pkgutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -57,18 +56,16 @@ class CheckCommand(Command):
 class WriteCommand(Command):
     """Base of the commands that write images."""
 
-    plan: ClassVar[str]
-    """MODULE:FUNCTION that plans the images to write. It takes the other fields."""
     out: Annotated[Path, Argument("DIR")]
     """Folder to write to. Inputs are not changed."""
     overwrite: bool = False
     """Replace existing images."""
 
     def execute(self) -> int:
-        from transmute.data.arrange import execute
+        from transmute.data.arrange import execute, plan_combine, plan_resize, plan_split
 
-        make_plan = pkgutil.resolve_name(self.plan)
-        plan = make_plan(**self.model_dump(exclude={"overwrite"}))
+        plans = {CombineCommand: plan_combine, SplitCommand: plan_split, ResizeCommand: plan_resize}
+        plan = plans[type(self)](**self.model_dump(exclude={"overwrite"}))
         problems = execute(plan, overwrite=self.overwrite)
         print(f"{len(plan) - len(problems)} images written to {self.out}")
         return print_failures(problems, len(plan), "written")
@@ -81,7 +78,6 @@ class CombineCommand(WriteCommand):
     The format is that of a if it is lossless (png, bmp, tif, ppm), else png.
     """
 
-    plan: ClassVar = "transmute.data.arrange:plan_combine"
     a: Annotated[Path, Argument("A", positional=True)]
     """Folder of domain a."""
     b: Annotated[Path, Argument("B", positional=True)]
@@ -94,7 +90,6 @@ class SplitCommand(WriteCommand):
     """Copies a data set and holds out some of its images. The copy has the folders trainA, trainB,
     testA and testB, or train and test for side-by-side images."""
 
-    plan: ClassVar = "transmute.data.arrange:plan_split"
     folder: Annotated[Path, Argument("DIR", positional=True)]
     """Two folders of images, in any layout that `transmute train` accepts. With `paired`, also
     side-by-side images."""
@@ -112,7 +107,6 @@ class ResizeCommand(WriteCommand):
     """Resizes all images of a folder, which makes training faster. The written images have 8 bits
     per channel and a white background instead of transparent pixels, as in training."""
 
-    plan: ClassVar = "transmute.data.arrange:plan_resize"
     folder: Annotated[Path, Argument("DIR", positional=True)]
     """Folder of images. Subfolders and names are kept."""
     size: Annotated[Size, Argument("N|WxH")]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transmute.cli.parsing import as_flags, flags_of, run_and_exit
-from transmute.cli.train import TrainCommand
+from transmute.cli.runs import TrainCommand
 from transmute.config.base import Settings, flattened
 from transmute.config.data import SourceConfig
 from transmute.config.training import TrainConfig
@@ -48,8 +48,9 @@ def run_train_py(arguments: list[str]) -> int:
     num_images = _images_per_epoch(options)
     argv = _train_arguments(options, first_epoch, start, num_images)
     print(f"the same as: transmute train {shlex.join(argv)}")
-    mirror = Mirror(options, num_images, first_epoch)
-    status = TrainCommand.parsed(argv, "train").execute(mirror)
+    status = TrainCommand.parsed(argv, "train").execute(
+        after_save=Mirror(options, num_images, first_epoch)
+    )
     if status:
         print("transmute-train with the same flags and --continue_train resumes this run")
     return status or 0

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from transmute.cli.parsing import Command, as_flags
-from transmute.cli.train import RecipeCommand
+from transmute.cli.runs import RecipeCommand
 from transmute.config.base import Argument, width_and_height
 from transmute.config.training import Recipe, TrainConfig
 
@@ -109,9 +109,11 @@ class BenchCommand(RecipeCommand):
             }
             print(json.dumps(result))
             return
-        spread = f"{timing.slowest:.3g} to {timing.fastest:.3g}"
-        print(f"{'steps/s':16} {timing.steps_per_second:.3g} ({spread})")
-        print(f"{'images/s':16} {images_per_second:.3g}")
-        print(f"{f'{steps:,} steps':16} {duration(seconds)}")
+        print(
+            f"{'steps/s':16} {timing.steps_per_second:.3g} "
+            f"({timing.slowest:.3g} to {timing.fastest:.3g})\n"
+            f"{'images/s':16} {images_per_second:.3g}\n"
+            f"{f'{steps:,} steps':16} {duration(seconds)}"
+        )
         if timing.peak_memory is not None:
             print(f"{'peak memory':16} {timing.peak_memory / 2**20:,.0f} MiB")

@@ -1,9 +1,8 @@
 """`transmute import`, `export`, `pull` and `data pull`: models and data sets of other tools."""
 
 import sys
-from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from transmute.cli.parsing import Command, as_flags
 from transmute.config.base import Argument
@@ -74,10 +73,6 @@ class ExportCommand(Command):
 class DownloadCommand(Command):
     """Base of the commands that list and download published files."""
 
-    published: ClassVar[dict[str, Published]]
-    """The published files, by name."""
-    folder: ClassVar[Path]
-    """Folder of the results by default."""
     name: Annotated[str | None, Argument("NAME|URL", positional=True)] = None
     """Name in the list of published files, or URL. If omitted, the list is printed."""
     out: Annotated[Path | None, Argument("PATH")] = None
@@ -86,54 +81,62 @@ class DownloadCommand(Command):
     TRANSMUTE_HOME. TRANSMUTE_MIRROR=URL replaces the scheme and host of the URLs. Without a network
     connection, the error says which file to download and where to put it."""
 
-    @abstractmethod
-    def use(self, file: Published, path: Path, out: Path) -> list[str]:
-        """Converts or unpacks the file downloaded to `path`, and returns lines to print."""
+    def downloaded(
+        self, published: dict[str, Published], folder: Path
+    ) -> tuple[Published, Path, Path] | None:
+        """Prints the license of a file and downloads it. Without a name, lists the files instead.
 
-    def execute(self) -> None:
+        Args:
+            published: The files by name.
+            folder: Folder of the results by default.
+
+        Returns:
+            The file, the path to which it was downloaded, and the path of the result.
+
+        Raises:
+            UserError: If the result exists, or the download fails.
+        """
         if self.name is None:
             print(_COLUMNS.format("name", "content", "direction", "from", "license"))
-            for file in self.published.values():
+            for file in published.values():
                 direction = f"{file.source} to {file.target}" if file.source else ""
                 host = file.url.split("/")[2]
                 print(_COLUMNS.format(file.name, file.holds, direction, host, file.terms))
-            return
-        chosen = find(self.name, self.published)
-        out = self.out or self.folder / chosen.title
+            return None
+        chosen = find(self.name, published)
+        out = self.out or folder / chosen.title
         for result in (out, out.with_name(f"{out.name}.safetensors")):
             if result.exists():
                 raise UserError(f"{result} exists. Remove it, or choose another `out`")
         print(f"{chosen.url} (license: {chosen.terms})", file=sys.stderr)
-        path = download(chosen.url, chosen.path, sha256=chosen.digest)
-        print(*map(as_flags, self.use(chosen, path, out)), sep="\n")
+        return chosen, download(chosen.url, chosen.path, sha256=chosen.digest), out
 
 
 class PullCommand(DownloadCommand):
     """Downloads a published model and imports it."""
 
-    published: ClassVar = MODELS
-    folder: ClassVar = Path("models")
+    def execute(self) -> None:
+        if downloaded := self.downloaded(MODELS, Path("models")):
+            from transmute.interop.importer import import_file
 
-    def use(self, file: Published, path: Path, out: Path) -> list[str]:
-        from transmute.interop.importer import import_file
-
-        return import_file(
-            path,
-            out,
-            source=file.source or None,
-            target=file.target or None,
-            # The published U-Nets have always been used with each image's own batch statistics.
-            per_image_statistics=file.holds == "unet-256" or None,
-        )
+            model, path, out = downloaded
+            lines = import_file(
+                path,
+                out,
+                source=model.source or None,
+                target=model.target or None,
+                # The published U-Nets have always been used with each image's own batch statistics.
+                per_image_statistics=model.holds == "unet-256" or None,
+            )
+            print(*map(as_flags, lines), sep="\n")
 
 
 class PullDataCommand(DownloadCommand):
     """Downloads a published data set and unpacks it."""
 
-    published: ClassVar = DATA_SETS
-    folder: ClassVar = Path("data")
+    def execute(self) -> None:
+        if downloaded := self.downloaded(DATA_SETS, Path("data")):
+            from transmute.interop.archives import unpack
 
-    def use(self, file: Published, path: Path, out: Path) -> list[str]:
-        from transmute.interop.archives import unpack
-
-        return [f"{out}: {unpack(path, out)} files (the archive is kept: {path})"]
+            _, path, out = downloaded
+            print(f"{out}: {unpack(path, out)} files (the archive is kept: {path})")

@@ -11,13 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
-from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 from transmute.config.base import Argument, Kind, Settings, nested
 from transmute.errors import RankError, UserError
 
-known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags", default=MappingProxyType({}))
+known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags")
 """The flags of the running command, by setting."""
 
 
@@ -69,10 +68,14 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
         value = dict(settings).get(field_name, ...)
         if isinstance(value, Kind) or not isinstance(value, Settings):
             types = (field.annotation, *typing.get_args(field.annotation))
-            literals = [one for one in types if typing.get_origin(one) is typing.Literal]
-            choices = [str(choice) for one in literals for choice in typing.get_args(one)]
-            number = "N" if int in types or float in types else ""
-            metavar = argument.metavar or "|".join(choices) or number or part.upper()
+            choices = [
+                str(choice)
+                for one in types
+                if typing.get_origin(one) is typing.Literal
+                for choice in typing.get_args(one)
+            ]
+            number = "N" if int in types or float in types else part.upper()
+            metavar = argument.metavar or "|".join(choices) or number
             name = f"{prefix}{'no-' if value is True else ''}{part}".replace("_", "-")
             yield Flag(
                 f"{outer}{field_name}",
@@ -155,9 +158,6 @@ def _listed(flags: Iterable[Flag], groups: Mapping[str, str]) -> dict[str, list[
 class Command(Settings, ABC):
     """A command. Its fields are arguments and flags; its docstring is the beginning of its help."""
 
-    usage: ClassVar[str] = ""
-    """Usage after the command. By default, the required arguments and "[flags]"."""
-
     @abstractmethod
     def execute(self) -> int | None:
         """Runs the command, and returns the exit status. None is success, as 0 is."""
@@ -182,7 +182,7 @@ class Command(Settings, ABC):
         name: str,
         *,
         epilog: str = "",
-        groups: Mapping[str, str] = MappingProxyType({}),
+        groups: Mapping[str, str] | None = None,
         extra_flags: Sequence[Flag] = (),
     ) -> Self:
         """Returns the command with the values of a command line, as `parsed`.
@@ -198,13 +198,19 @@ class Command(Settings, ABC):
         flags = [*own, *extra_flags]
         known_flags.set({flag.setting: flag.name for flag in flags})
         if not {"-h", "--help", "--help-all"}.isdisjoint(argv):
-            positional = [flag for flag in flags if flag.positional]
-            words = [flag.name if flag.required else f"[{flag.name}]" for flag in positional]
-            required = [flag for flag in flags if flag.required and not flag.positional]
-            words += [f"{flag.name} {flag.metavar}" for flag in required]
+            arguments = [
+                flag.name if flag.required else f"[{flag.name}]"
+                for flag in flags
+                if flag.positional
+            ]
+            required = [
+                f"{flag.name} {flag.metavar}"
+                for flag in flags
+                if flag.required and not flag.positional
+            ]
             _parser(
-                _listed(flags, {} if "--help-all" in argv else groups),
-                usage=f"transmute {name} {self.usage or ' '.join([*words, '[flags]'])}",
+                _listed(flags, {} if "--help-all" in argv else groups or {}),
+                usage=" ".join(["transmute", name, *arguments, *required, "[flags]"]),
                 description=self.__doc__,
                 epilog=epilog,
             ).print_help()
@@ -231,14 +237,14 @@ def as_flags(message: object, known: Mapping[str, str] | None = None) -> str:
         message: Text (or an error) with settings in backticks.
         known: The flags of the command, by setting. By default, those of the running command.
     """
-    known = known_flags.get() if known is None else known
+    known = known_flags.get({}) if known is None else known
 
     def rendered(match: re.Match[str]) -> str:
         setting, _, value = match[1].partition("=")
         longer = [name for name in known if name.endswith(f".{setting}")]
         outer, _, last = setting.rpartition(".")
-        only = longer if len(longer) == 1 else []
-        names = [setting, outer if last.isdecimal() else last, *only]
+        names = [setting, outer if last.isdecimal() else last]
+        names += longer if len(longer) == 1 else []
         flag = next((known[name] for name in names if name in known), match[1])
         if value in ("True", "False"):
             return flag if ("no-" in flag) == (value == "False") else match[1]
@@ -256,8 +262,8 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
         if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
             print(f"transmute: {as_flags(error)}", file=sys.stderr)
     except OSError as error:  # no permission, no space left, ...
-        message = f"{error.filename or 'a file'}: {error.strerror or error}"
-        print(f"transmute: {message}", file=sys.stderr)
+        problem = f"{error.filename or 'a file'}: {error.strerror or error}"
+        print(f"transmute: {problem}", file=sys.stderr)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(2)
@@ -271,9 +277,8 @@ def print_failures(problems: Sequence[str], total: int, action: str) -> int:
         total: Number of all images.
         action: Past participle of the verb: `written`.
     """
-    for problem in problems:
-        print(f"transmute: {problem}", file=sys.stderr)
-    if problems:
-        summary = f"{len(problems)} of {total} images could not be {action}"
-        print(f"transmute: {summary}", file=sys.stderr)
-    return 1 if problems else 0
+    if not problems:
+        return 0
+    lines = [*problems, f"{len(problems)} of {total} images could not be {action}"]
+    print(*(f"transmute: {line}" for line in lines), sep="\n", file=sys.stderr)
+    return 1

@@ -1,20 +1,15 @@
 """`transmute translate` and `evaluate`: the commands that use a trained model."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, width_and_height
 from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.errors import UserError
 from transmute.files import write_text
-
-if TYPE_CHECKING:
-    from transmute.evaluation import Evaluation
 
 
 class TranslateCommand(Command):
@@ -95,17 +90,14 @@ class TranslateCommand(Command):
 
 
 class EvaluateCommand(Command):
-    """Evaluates a model on held-out images (--model, --data), or finished translations (--real,
-    --fake).
+    """Evaluates a model on held-out images (--model RUN --data DIR), or finished translations
+    (--real DIR --fake DIR).
 
     Feature networks are downloaded once, to torch's cache ($TORCH_HOME/hub/checkpoints). Without a
     network connection, the error says which file to download and where to put it. --features
     texture needs no download.
     """
 
-    usage: ClassVar = (
-        "--model RUN --data DIR [flags]\n       transmute evaluate --real DIR --fake DIR [flags]"
-    )
     model: Annotated[Path | None, Argument("RUN|FILE")] = None
     """Run folder, folder of model files, or model file."""
     data: Annotated[Path | None, Argument("DIR")] = None
@@ -146,6 +138,7 @@ class EvaluateCommand(Command):
                 "metrics of an earlier evaluation. Choose another file"
             )
         from transmute.api import evaluate
+        from transmute.metrics.metric import DESCRIPTIONS
 
         evaluation = evaluate(
             self.model,
@@ -162,12 +155,32 @@ class EvaluateCommand(Command):
             size=self.size,
             device=self.device,
         )
-        if self.json_:
-            print(evaluation.to_json())
-        else:
-            _print(evaluation)
         if self.out:
             write_text(self.out.resolve(), evaluation.to_json() + "\n")
+        if self.json_:
+            print(evaluation.to_json())
+            return
+        row = "{:14}  {:>9}  {:20}  {:6}  {:14}  {}"
+        for direction, metrics in evaluation.metrics.items():
+            print(evaluation.descriptions[direction])
+            print(row.format("metric", "value", "95 % interval", "better", "images", "description"))
+            for metric in metrics:
+                print(
+                    row.format(
+                        metric.name,
+                        f"{metric.value:.4g}",
+                        "" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}",
+                        METRICS.get(metric.name, ""),
+                        f"{metric.fake}" + (f" and {metric.real}" if metric.real else ""),
+                        DESCRIPTIONS.get(metric.name, "custom metric"),
+                    )
+                )
+            for features in dict.fromkeys(metric.features for metric in metrics if metric.features):
+                names = ", ".join(metric.name for metric in metrics if metric.features == features)
+                print(f"  features of {names}: {features}")
+            print()
+        for warning in evaluation.warnings:
+            print(f"note: {as_flags(warning)}")
 
 
 def _may_replace(path: Path) -> bool:
@@ -177,40 +190,3 @@ def _may_replace(path: Path) -> bool:
             not path.exists() or "metrics" in json.loads(path.read_text(encoding="utf-8"))
         )
     return False
-
-
-def _print(evaluation: Evaluation) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from transmute.metrics.metric import DESCRIPTIONS
-
-    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, 110))
-    for direction, metrics in evaluation.metrics.items():
-        console.print(evaluation.descriptions[direction], markup=False)
-        table = Table(
-            "metric",
-            "value",
-            "95 % interval",
-            "better",
-            "images",
-            "description",
-            box=None,
-            pad_edge=False,
-        )
-        for metric in metrics:
-            table.add_row(
-                metric.name,
-                f"{metric.value:.4g}",
-                "" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}",
-                METRICS.get(metric.name, ""),
-                f"{metric.fake}" + (f" and {metric.real}" if metric.real else ""),
-                DESCRIPTIONS.get(metric.name, "custom metric"),
-            )
-        console.print(table)
-        for features in dict.fromkeys(metric.features for metric in metrics if metric.features):
-            names = ", ".join(metric.name for metric in metrics if metric.features == features)
-            console.print(f"  features of {names}: {features}", markup=False)
-        console.print()
-    for warning in evaluation.warnings:
-        console.print(f"note: {as_flags(warning)}", markup=False)

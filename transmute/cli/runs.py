@@ -1,5 +1,6 @@
-"""`transmute train`, `recipes` and `demo`, and the flags that choose a recipe."""
+"""`transmute train`, `demo`, `recipes`, `report` and `watch`: training runs and their pages."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,14 +54,11 @@ class RecipeCommand(Command):
             raise UserError("`method` and `recipe` both choose a recipe. Use only one of them")
         method = chosen.get("method", chosen.get("recipe"))
         config = Path(chosen["config"]) if chosen.get("config") else None
-        start = split_flags(rest, [flag for flag in flags if flag.setting == "start"])[0].get(
-            "start"
-        )
-        recipe = (
-            _recipe_like(Path(start), method, config, rest)
-            if start
-            else recipe_from(method, config)
-        )
+        start_flag = [flag for flag in flags if flag.setting == "start"]
+        if start := split_flags(rest, start_flag)[0].get("start"):
+            recipe = _recipe_like(Path(start), method, config, rest)
+        else:
+            recipe = recipe_from(method, config)
         # A new kind may have settings that are kinds, too.
         while (kinds := split_flags(rest, _kind_flags(recipe)))[0]:
             recipe, rest = with_kinds(recipe, kinds[0]), kinds[1]
@@ -106,8 +104,9 @@ def _recipe_like(
         )
     networks: dict[str, Any] = {"generator": model.generator, "direction": model.direction}
     for part in [card.network for card in cards if not isinstance(card, ModelCard)]:
-        is_heads = isinstance(part, HeadsConfig)
-        networks |= {"width": part.width} if is_heads else {"discriminator": part}
+        networks |= (
+            {"width": part.width} if isinstance(part, HeadsConfig) else {"discriminator": part}
+        )
     recipe = recipe_from(method or (None if config else model.method), config)
     fields = type(recipe.method).model_fields
     changes = {"method": {name: value for name, value in networks.items() if name in fields}}
@@ -141,14 +140,15 @@ class RecipesCommand(Command):
         import yaml
 
         if self.name is not None:
-            recipe = recipe_from(self.name).model_dump(mode="json")
-            print(yaml.safe_dump(recipe, sort_keys=False), end="")
-            return
-        print(*(f"{name:22} {text}" for name, text in DESCRIPTIONS.items()), sep="\n")
-        print(
-            "\ntransmute train DATA --recipe NAME trains with one of them.\n"
-            "transmute recipes NAME prints its settings."
-        )
+            settings = recipe_from(self.name).model_dump(mode="json")
+            print(yaml.safe_dump(settings, sort_keys=False), end="")
+        else:
+            print(
+                *(f"{name:22} {text}" for name, text in DESCRIPTIONS.items()),
+                "\ntransmute train DATA --recipe NAME trains with one of them.",
+                "transmute recipes NAME prints its settings.",
+                sep="\n",
+            )
 
 
 class DemoCommand(Command):
@@ -166,3 +166,53 @@ class DemoCommand(Command):
 
         stopped_by = run_demo(self.run, quick=self.quick, seed=self.seed)
         return 128 + stopped_by if stopped_by else 0
+
+
+class ReportCommand(Command):
+    """Rebuilds the report.html of a run, or writes an HTML report that compares several runs."""
+
+    runs: Annotated[tuple[Path, ...], Argument("RUN [RUN ...]", positional=True)] = ()
+    """Run folders. Several are compared."""
+    out: Annotated[Path | None, Argument("FILE")] = None
+    """HTML file to write. If omitted, report.html in the run, or compare.html for several runs."""
+
+    def execute(self) -> None:
+        from transmute.files import write_text
+        from transmute.report.page import render_page
+
+        runs = [Run(folder) for folder in self.runs]
+        if not runs:
+            raise UserError("RUN is required. Pass one run folder, or several to compare them")
+        for run in runs:
+            if not run.exists():
+                raise UserError(f"{run.folder} is not a run folder: it has no recipe.json")
+        out = self.out or (Path("compare.html") if len(runs) > 1 else runs[0].report_file)
+        if out.suffix != ".html" or (out.exists() and not out.is_file()):
+            raise UserError(
+                f"`out={out}` is not an HTML file. Choose a path with the extension .html"
+            )
+        write_text(out.resolve(), render_page(runs))
+        print(out)
+
+
+class WatchCommand(Command):
+    """Shows all runs in a folder on a local web page that updates itself. The page is read-only."""
+
+    runs: Annotated[Path, Argument("RUNS", positional=True)] = Path("runs")
+    """Run folder, or a folder that contains run folders."""
+    port: int = Field(default=8765, ge=0, le=65535)
+    """Port on 127.0.0.1. 0 chooses a free one."""
+
+    def execute(self) -> None:
+        from transmute.serve.dashboard import make_server
+
+        with make_server(self.runs, port=self.port) as server:
+            url = f"127.0.0.1:{server.server_address[1]}"
+            print(
+                f"watching {self.runs}: open http://{url} (Ctrl-C stops)\n"
+                f"from another machine: ssh -L {server.server_address[1]}:{url} THIS-MACHINE, then "
+                "open the same address there",
+                flush=True,
+            )
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
