@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -77,8 +77,11 @@ class BenchCommand(RecipeCommand):
         require_sizes(recipe, {width_and_height(recipe.size)})
         device = torch.device(select_device(self.device))
         threads = torch.get_num_threads()
-        cuda = device.type == "cuda"
-        name = torch.cuda.get_device_name(device) if cuda else f"cpu, {threads} threads"
+        name = (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else f"cpu, {threads} threads"
+        )
         steps = recipe.steps or recipe.epochs * self.images // recipe.batch
         config = TrainConfig(
             recipe=recipe, precision=self.precision, compile=self.compile, graph=self.graph
@@ -88,32 +91,30 @@ class BenchCommand(RecipeCommand):
             speed, explanation = select_speed(config, device, steps=steps, one_size=True)
             console.print(f"device: {name}, {explanation}")
             timing = time_steps(recipe, device, speed, repeats=self.repeats, say=console.print)
-        seconds = steps / timing.steps_per_second
-        images_per_second = timing.steps_per_second * recipe.batch
+        result: dict[str, Any] = {
+            "method": recipe.method.name,
+            "size": recipe.size,
+            "batch": recipe.batch,
+            "device": name,
+            "torch": torch.__version__,
+            "threads": threads,
+            **asdict(speed),
+            "repeats": self.repeats,
+            "steps_per_second": timing.steps_per_second,
+            "steps_per_second_spread": [timing.slowest, timing.fastest],
+            "images_per_second": timing.steps_per_second * recipe.batch,
+            "peak_memory_bytes": timing.peak_memory,
+            "recipe_steps": steps,
+            "recipe_seconds": steps / timing.steps_per_second,
+        }
         if self.as_json:
-            result = {
-                "method": recipe.method.name,
-                "size": recipe.size,
-                "batch": recipe.batch,
-                "device": name,
-                "torch": torch.__version__,
-                "threads": threads,
-                **asdict(speed),
-                "repeats": self.repeats,
-                "steps_per_second": timing.steps_per_second,
-                "steps_per_second_spread": [timing.slowest, timing.fastest],
-                "images_per_second": images_per_second,
-                "peak_memory_bytes": timing.peak_memory,
-                "recipe_steps": steps,
-                "recipe_seconds": seconds,
-            }
             print(json.dumps(result))
             return
         print(
             f"{'steps/s':16} {timing.steps_per_second:.3g} "
             f"({timing.slowest:.3g} to {timing.fastest:.3g})\n"
-            f"{'images/s':16} {images_per_second:.3g}\n"
-            f"{f'{steps:,} steps':16} {duration(seconds)}"
+            f"{'images/s':16} {result['images_per_second']:.3g}\n"
+            f"{f'{steps:,} steps':16} {duration(result['recipe_seconds'])}"
         )
         if timing.peak_memory is not None:
             print(f"{'peak memory':16} {timing.peak_memory / 2**20:,.0f} MiB")

@@ -262,8 +262,9 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
         if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
             print(f"transmute: {as_flags(error)}", file=sys.stderr)
     except OSError as error:  # no permission, no space left, ...
-        problem = f"{error.filename or 'a file'}: {error.strerror or error}"
-        print(f"transmute: {problem}", file=sys.stderr)
+        print(
+            f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr
+        )
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(2)

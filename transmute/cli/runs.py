@@ -36,7 +36,7 @@ GROUPS = {
     "run": "--run --extend --from",
     "recipe": "--method --config --size --batch --epochs --steps --optimizer.lr",
     "output and evaluation": "--save-every --sample-every --evaluate-every --best --patience --log "
-    "--images --pairs --repeats --json",
+    "--images --repeats --json",
     "hardware": "--device --devices --precision --compile",
 }
 """The flags that `--help` lists by title, if the command has them."""
@@ -54,8 +54,8 @@ class RecipeCommand(Command):
             raise UserError("`method` and `recipe` both choose a recipe. Use only one of them")
         method = chosen.get("method", chosen.get("recipe"))
         config = Path(chosen["config"]) if chosen.get("config") else None
-        start_flag = [flag for flag in flags if flag.setting == "start"]
-        if start := split_flags(rest, start_flag)[0].get("start"):
+        early, _ = split_flags(rest, [flag for flag in flags if flag.setting == "start"])
+        if start := early.get("start"):
             recipe = _recipe_like(Path(start), method, config, rest)
         else:
             recipe = recipe_from(method, config)
