@@ -100,8 +100,8 @@ def _losses(images: torch.Tensor) -> torch.Tensor:
             },
         }
     )
-    method = build_method(recipe, torch.device("cpu")).to(images.device, images.dtype)
-    trainer = Trainer(method, recipe.optimizer)
+    method = build_method(recipe, torch.device("cpu"))
+    trainer = Trainer(method.to(images.device, images.dtype), recipe.optimizer)
     losses = [loss for _ in range(2) for loss in trainer.step([Batch(*images)]).values()]
     return torch.stack(losses)
 

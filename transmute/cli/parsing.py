@@ -6,12 +6,11 @@ import os
 import re
 import shlex
 import sys
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args, get_origin
 
 from transmute.config.base import Argument, Kind, Settings, nested
 from transmute.errors import RankError, UserError
@@ -67,12 +66,12 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
         part = field_name if argument.name is None else argument.name
         value = dict(settings).get(field_name, ...)
         if isinstance(value, Kind) or not isinstance(value, Settings):
-            types = (field.annotation, *typing.get_args(field.annotation))
+            types = (field.annotation, *get_args(field.annotation))
             choices = [
                 str(choice)
                 for one in types
-                if typing.get_origin(one) is typing.Literal
-                for choice in typing.get_args(one)
+                if get_origin(one) is Literal
+                for choice in get_args(one)
             ]
             number = "N" if int in types or float in types else part.upper()
             metavar = argument.metavar or "|".join(choices) or number
@@ -85,8 +84,9 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
                 " ".join((field.description or "").split()),
             )
         if isinstance(value, Settings):
-            inner = f"{prefix}{part}." if part else prefix
-            yield from flags_of(value, f"{outer}{field_name}.", inner)
+            yield from flags_of(
+                value, f"{outer}{field_name}.", f"{prefix}{part}." if part else prefix
+            )
 
 
 def split_flags(argv: Iterable[str], flags: Iterable[Flag]) -> tuple[dict[str, Any], list[str]]:

@@ -171,7 +171,7 @@ class DemoCommand(Command):
 class ReportCommand(Command):
     """Rebuilds the report.html of a run, or writes an HTML report that compares several runs."""
 
-    runs: Annotated[tuple[Path, ...], Argument("RUN [RUN ...]", positional=True)] = ()
+    runs: Annotated[tuple[Path, ...], Argument("RUNS", positional=True)] = ()
     """Run folders. Several are compared."""
     out: Annotated[Path | None, Argument("FILE")] = None
     """HTML file to write. If omitted, report.html in the run, or compare.html for several runs."""
@@ -182,7 +182,7 @@ class ReportCommand(Command):
 
         runs = [Run(folder) for folder in self.runs]
         if not runs:
-            raise UserError("RUN is required. Pass one run folder, or several to compare them")
+            raise UserError("RUNS is required. Pass one run folder, or several to compare them")
         for run in runs:
             if not run.exists():
                 raise UserError(f"{run.folder} is not a run folder: it has no recipe.json")
