@@ -73,8 +73,8 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
                 if get_origin(one) is Literal
                 for choice in get_args(one)
             ]
-            number = "N" if int in types or float in types else part.upper()
-            metavar = argument.metavar or "|".join(choices) or number
+            placeholder = "N" if int in types or float in types else part.upper()
+            metavar = argument.metavar or "|".join(choices) or placeholder
             name = f"{prefix}{'no-' if value is True else ''}{part}".replace("_", "-")
             yield Flag(
                 f"{outer}{field_name}",

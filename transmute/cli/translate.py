@@ -126,7 +126,7 @@ class EvaluateCommand(Command):
     """The metrics."""
     out: Annotated[Path | None, Argument("FILE")] = None
     """JSON file to write."""
-    json_: Annotated[bool, Argument(name="json")] = False
+    as_json: Annotated[bool, Argument(name="json")] = False
     """Print JSON instead of tables."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device. auto uses a GPU if there is one."""
@@ -137,6 +137,7 @@ class EvaluateCommand(Command):
                 f"`out={self.out}` should have the extension .json, and if it exists, contain the "
                 "metrics of an earlier evaluation. Choose another file"
             )
+
         from transmute.api import evaluate
         from transmute.metrics.metric import DESCRIPTIONS
 
@@ -155,32 +156,40 @@ class EvaluateCommand(Command):
             size=self.size,
             device=self.device,
         )
-        if self.out:
-            write_text(self.out.resolve(), evaluation.to_json() + "\n")
-        if self.json_:
+        if self.as_json:
             print(evaluation.to_json())
-            return
-        row = "{:14}  {:>9}  {:20}  {:6}  {:14}  {}"
-        for direction, metrics in evaluation.metrics.items():
-            print(evaluation.descriptions[direction])
-            print(row.format("metric", "value", "95 % interval", "better", "images", "description"))
-            for metric in metrics:
+        else:
+            row = "{:14}  {:>9}  {:20}  {:6}  {:14}  {}"
+            for direction, metrics in evaluation.metrics.items():
+                print(evaluation.descriptions[direction])
                 print(
                     row.format(
-                        metric.name,
-                        f"{metric.value:.4g}",
-                        "" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}",
-                        METRICS.get(metric.name, ""),
-                        f"{metric.fake}" + (f" and {metric.real}" if metric.real else ""),
-                        DESCRIPTIONS.get(metric.name, "custom metric"),
+                        "metric", "value", "95 % interval", "better", "images", "description"
                     )
                 )
-            for features in dict.fromkeys(metric.features for metric in metrics if metric.features):
-                names = ", ".join(metric.name for metric in metrics if metric.features == features)
-                print(f"  features of {names}: {features}")
-            print()
-        for warning in evaluation.warnings:
-            print(f"note: {as_flags(warning)}")
+                for metric in metrics:
+                    print(
+                        row.format(
+                            metric.name,
+                            f"{metric.value:.4g}",
+                            "" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}",
+                            METRICS.get(metric.name, ""),
+                            f"{metric.fake}" + (f" and {metric.real}" if metric.real else ""),
+                            DESCRIPTIONS.get(metric.name, "custom metric"),
+                        )
+                    )
+                for features in dict.fromkeys(
+                    metric.features for metric in metrics if metric.features
+                ):
+                    names = ", ".join(
+                        metric.name for metric in metrics if metric.features == features
+                    )
+                    print(f"  features of {names}: {features}")
+                print()
+            for warning in evaluation.warnings:
+                print(f"note: {as_flags(warning)}")
+        if self.out:
+            write_text(self.out.resolve(), evaluation.to_json() + "\n")
 
 
 def _may_replace(path: Path) -> bool:
