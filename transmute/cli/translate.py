@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, width_and_height
-from transmute.config.metrics import METRICS, MetricsConfig
+from transmute.config.metrics import MetricsConfig
 from transmute.errors import UserError
 from transmute.files import write_text
 
@@ -139,7 +139,6 @@ class EvaluateCommand(Command):
             )
 
         from transmute.api import evaluate
-        from transmute.metrics.metric import DESCRIPTIONS
 
         evaluation = evaluate(
             self.model,
@@ -156,38 +155,7 @@ class EvaluateCommand(Command):
             size=self.size,
             device=self.device,
         )
-        if self.as_json:
-            print(evaluation.to_json())
-        else:
-            row = "{:14}  {:>9}  {:20}  {:6}  {:14}  {}"
-            for direction, metrics in evaluation.metrics.items():
-                print(evaluation.descriptions[direction])
-                print(
-                    row.format(
-                        "metric", "value", "95 % interval", "better", "images", "description"
-                    )
-                )
-                for metric in metrics:
-                    print(
-                        row.format(
-                            metric.name,
-                            f"{metric.value:.4g}",
-                            "" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}",
-                            METRICS.get(metric.name, ""),
-                            f"{metric.fake}" + (f" and {metric.real}" if metric.real else ""),
-                            DESCRIPTIONS.get(metric.name, "custom metric"),
-                        )
-                    )
-                for features in dict.fromkeys(
-                    metric.features for metric in metrics if metric.features
-                ):
-                    names = ", ".join(
-                        metric.name for metric in metrics if metric.features == features
-                    )
-                    print(f"  features of {names}: {features}")
-                print()
-            for warning in evaluation.warnings:
-                print(f"note: {as_flags(warning)}")
+        print(evaluation.to_json() if self.as_json else as_flags(evaluation.to_text()))
         if self.out:
             write_text(self.out.resolve(), evaluation.to_json() + "\n")
 
