@@ -241,7 +241,7 @@ def test_custom_networks_have_flags(parsed, my_code: Path, capsys) -> None:
         ("translate x.jpg --model nowhere", "there is no run folder or model file nowhere"),
         (f"translate x.jpg --model {__file__}", "not a safetensors file"),
         ("report nowhere", "nowhere is not a run folder"),
-        ("data chekc", "unknown command data 'chekc'. Did you mean check?"),
+        ("data chekc", "unknown command 'data chekc'. Did you mean data check?"),
         ("data check", "the folder of a data set, or two folders with --a and --b"),
         ("data check nowhere --pair", "Did you mean --paired?"),
         ("data check --a x --b y", "x is not a folder"),
@@ -472,7 +472,7 @@ def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(
         assert parsed("data", "--config", str(tmp_path / "it.yaml")).recipe == recipe
         assert parsed("data", "--recipe", name).recipe == recipe
         assert parsed("data", "--method", name).recipe == recipe
-    with pytest.raises(UserError, match="unknown recipe 'nothing'"):
+    with pytest.raises(UserError, match="unknown recipe or method 'nothing'"):
         run_command(["recipes", "nothing"])
     with pytest.raises(UserError, match="both choose a recipe"):
         parsed("data", "--recipe", "cut", "--method", "cut")

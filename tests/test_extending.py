@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -146,3 +147,20 @@ def test_neither_a_model_file_nor_a_run_imports_code(folder: Path) -> None:
     with pytest.raises(UserError, match="cannot load code"):
         run_command(["train", "horse2zebra", "--config", str(recipe), "--run", "other"])
     assert not marker.exists()
+
+
+def test_an_outside_generator_is_evaluated_only_if_its_file_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "horse2zebra", "--method.generator", "convnet.py:ConvNetConfig"]
+    assert run_command(small([*words, "--run", "run"])) == 0
+    words = shlex.split("evaluate --model run --data horse2zebra --features texture --json")
+    with pytest.raises(UserError, match=r"convnet.*generator=FILE\.py:NAME"):
+        run_command(words)
+    with pytest.raises(UserError, match="`generator` need a `model`"):
+        run_command(shlex.split("evaluate --real a --fake b --generator convnet.py:ConvNetConfig"))
+    capsys.readouterr()
+    assert run_command([*words, "--generator", "convnet.py:ConvNetConfig"]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    names = {way: {row["name"] for row in rows} for way, rows in metrics.items()}
+    assert names == {way: {"fid", "kid", "cycle"} for way in ("a_to_b", "b_to_a")}

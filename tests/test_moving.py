@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from transmute.cli.data import CheckArguments
-from transmute.cli.models import ExportArguments, ImportArguments, PullArguments
-from transmute.cli.translate import TranslateArguments
+from transmute.cli.data import CheckCommand
+from transmute.cli.models import ExportCommand, ImportCommand, PullCommand
+from transmute.cli.translate import TranslateCommand
 from transmute.config.base import Kind
 from transmute.config.training import TrainConfig
 from transmute.interop.options import OLD_FLAGS, OPTIONS, parse
@@ -28,11 +28,11 @@ LINES = [
 ]
 COMMANDS: dict[str, type[BaseModel]] = {
     "train": TrainConfig,
-    "translate": TranslateArguments,
-    "import": ImportArguments,
-    "export": ExportArguments,
+    "translate": TranslateCommand,
+    "import": ImportCommand,
+    "export": ExportCommand,
 }
-COMMANDS |= {"pull": PullArguments, "data pull": PullArguments, "data check": CheckArguments}
+COMMANDS |= {"pull": PullCommand, "data pull": PullCommand, "data check": CheckCommand}
 
 
 def with_subclasses(settings: type[BaseModel]) -> list[type[BaseModel]]:

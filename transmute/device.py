@@ -1,6 +1,6 @@
 """Choosing a device and a precision, and checking that the device computes correctly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,19 +111,39 @@ def check_numbers(device: torch.device, *, bfloat16: bool = True) -> Iterator[Ch
         ("bfloat16", _convolution, torch.bfloat16, 3e-2),
     )
     for name, function, dtype, tolerance in cases[: 3 if bfloat16 else 2]:
-        expected = function(images, kernel)
-        try:
-            output = function(images.to(device, dtype), kernel.to(device, dtype)).double().cpu()
-            error = ((output - expected).norm() / expected.norm()).item()
-            result, problem = f"relative error {error:.1e} on {device}", "computes this wrongly"
-        except RuntimeError as exception:
-            error, result, problem = float("nan"), first_line(exception), "cannot compute this"
-        yield Check(
-            name,
-            result,
-            error < tolerance,  # False if it is NaN
-            f"{device} {problem}. Install another build of torch, or set `device=cpu`",
-        )
+        yield compare(name, function, (images, kernel), device, dtype, tolerance)
+
+
+def compare(
+    name: str,
+    function: Callable[..., Tensor],
+    tensors: Sequence[Tensor],
+    device: torch.device,
+    dtype: torch.dtype,
+    tolerance: float,
+) -> Check:
+    """Compares the result of a function with that in float64 on the CPU.
+
+    Args:
+        name: Name of the check.
+        function: Computes a tensor from `tensors`, on their device and in their type.
+        tensors: The arguments of the function, in float64 on the CPU.
+        device, dtype: Where and how the result is computed.
+        tolerance: Largest relative error (of norms) that is good.
+    """
+    expected = function(*tensors)
+    try:
+        output = function(*(tensor.to(device, dtype) for tensor in tensors)).double().cpu()
+        error = ((output - expected).norm() / expected.norm()).item()
+        result, problem = f"relative error {error:.1e} on {device}", "computes this wrongly"
+    except RuntimeError as exception:
+        error, result, problem = float("nan"), first_line(exception), "cannot compute this"
+    return Check(
+        name,
+        result,
+        error < tolerance,  # False if it is NaN
+        f"{device} {problem}. Install another build of torch, or set `device=cpu`",
+    )
 
 
 def require_working(device: torch.device, *, bfloat16: bool = True) -> None:

@@ -12,14 +12,14 @@ from PIL import Image
 
 from transmute.config.base import width_and_height
 from transmute.config.data import SourceConfig
-from transmute.config.metrics import MetricsConfig
+from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.images import images_outside
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
-from transmute.metrics.metric import Metric
+from transmute.metrics.metric import DESCRIPTIONS, Metric
 from transmute.metrics.translated import Translated
 from transmute.translation.model import model_files
 from transmute.translation.translator import Translator
@@ -56,6 +56,29 @@ class Evaluation:
     def to_json(self) -> str:
         """`to_dict` as indented JSON."""
         return json.dumps(self.to_dict(), indent=2)
+
+    def to_text(self) -> str:
+        """A table for each direction, and the warnings, as `transmute evaluate` prints them."""
+        row = "{:14}  {:>9}  {:20}  {:6}  {:14}  {}"
+        header = row.format("metric", "value", "95 % interval", "better", "images", "description")
+        lines = []
+        for direction, metrics in self.metrics.items():
+            lines += [self.descriptions[direction], header]
+            for metric in metrics:
+                line = row.format(
+                    metric.name,
+                    f"{metric.value:.4g}",
+                    "" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}",
+                    METRICS.get(metric.name, ""),
+                    f"{metric.fake}" + (f" and {metric.real}" if metric.real else ""),
+                    DESCRIPTIONS.get(metric.name, "custom metric"),
+                )
+                lines.append(line)
+            for features in dict.fromkeys(metric.features for metric in metrics if metric.features):
+                names = ", ".join(metric.name for metric in metrics if metric.features == features)
+                lines.append(f"  features of {names}: {features}")
+            lines.append("")
+        return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
 
 
 def evaluate(

@@ -10,7 +10,6 @@ import torch
 from tests.interop.test_checkpoint import tiny_resnet
 from tests.site import Site
 from transmute.cli import run_command
-from transmute.cli.models import pull, pull_data
 from transmute.download import download
 from transmute.errors import UserError
 from transmute.interop.checkpoint import read_checkpoint
@@ -109,7 +108,7 @@ def test_without_a_name_the_list_is_printed(site: Site, capsys) -> None:
     listed = capsys.readouterr().out
     assert all(f"{name} " in listed for name in MODELS)
     assert "horse to zebra" in listed
-    assert pull_data([]) == 0
+    assert run_command(["data", "pull"]) == 0
     listed = capsys.readouterr().out
     assert all(f"{name} " in listed for name in DATA_SETS)
     assert not site.asked
@@ -124,7 +123,7 @@ def test_an_existing_model_file_is_not_overwritten_and_nothing_is_downloaded(
         UserError,
         match=r"models/horse2zebra.safetensors exists. Remove it, or choose another `out`",
     ):
-        pull(["horse2zebra"])
+        run_command(["pull", "horse2zebra"])
     assert not site.asked
 
 
@@ -136,20 +135,20 @@ def test_a_data_set_is_downloaded_and_unpacked(
         for folder in ("trainA", "trainB", "testA", "testB"):
             archive.writestr(f"horse2zebra/{folder}/1.jpg", folder)
     site.files["/cyclegan/datasets/horse2zebra.zip"] = memory.getvalue()
-    assert pull_data(["cyclegan/horse2zebra"]) == 0
+    assert run_command(["data", "pull", "cyclegan/horse2zebra"]) == 0
     assert (tmp_path / "data" / "horse2zebra" / "trainB" / "1.jpg").read_text() == "trainB"
     said = capsys.readouterr()
     assert "data/horse2zebra: 4 files" in said.out
     assert "license: unknown; images: ImageNet" in said.err
     with pytest.raises(UserError, match="data/horse2zebra exists"):
-        pull_data(["horse2zebra"])
-    assert pull_data(["horse2zebra", "--out", "elsewhere"]) == 0
+        run_command(["data", "pull", "horse2zebra"])
+    assert run_command(["data", "pull", "horse2zebra", "--out", "elsewhere"]) == 0
     assert len(site.asked) == 1  # the archive was kept
 
 
 def test_a_failed_download_leaves_no_folder(tmp_path: Path, home: Path) -> None:
     with pytest.raises(UserError, match="404") as error:
-        pull_data(["night2day"])
+        run_command(["data", "pull", "night2day"])
     assert str(home / "pix2pix" / "night2day.tar.gz") in str(error.value)
     assert not (tmp_path / "data").exists()
 

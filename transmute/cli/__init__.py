@@ -1,9 +1,12 @@
-"""The command line: one function per command."""
+"""The command line: one class per command."""
 
+import difflib
+import pkgutil
 import sys
 
 import transmute
-from transmute.cli.parsing import dispatch, run_and_exit
+from transmute.cli.parsing import run_and_exit
+from transmute.errors import UserError
 
 HELP = """usage: transmute COMMAND ...
 
@@ -26,23 +29,40 @@ Turns two folders of images into a translator between them.
 transmute COMMAND --help lists a command's flags.
 transmute --version prints the version."""
 
+DATA_HELP = """usage: transmute data COMMAND ...
+
+Checks and writes data sets.
+
+  transmute data check DIR                    find damaged, duplicate or unpaired images
+  transmute data combine A B --out DIR        join pairs of images side by side
+  transmute data split DIR --out DIR          hold out images for evaluation
+  transmute data resize DIR --size N --out DIR
+                                              write smaller images
+  transmute data pull [NAME]                  list or download data sets
+
+transmute data COMMAND --help lists a command's flags."""
+
 COMMANDS = {
-    "demo": "transmute.cli.translate:demo",
-    "data": "transmute.cli.data:data",
-    "train": "transmute.cli.train:train",
-    "translate": "transmute.cli.translate:translate",
-    "evaluate": "transmute.cli.evaluate:evaluate",
-    "report": "transmute.cli.report:report",
-    "watch": "transmute.cli.report:watch",
-    "bench": "transmute.cli.bench:bench",
-    "doctor": "transmute.cli.doctor:doctor",
-    "recipes": "transmute.cli.train:recipes",
-    "import": "transmute.cli.models:import_models",
-    "export": "transmute.cli.models:export_models",
-    "pull": "transmute.cli.models:pull",
+    "demo": "transmute.cli.runs:DemoCommand",
+    "data check": "transmute.cli.data:CheckCommand",
+    "data combine": "transmute.cli.data:CombineCommand",
+    "data split": "transmute.cli.data:SplitCommand",
+    "data resize": "transmute.cli.data:ResizeCommand",
+    "data pull": "transmute.cli.models:PullDataCommand",
+    "train": "transmute.cli.runs:TrainCommand",
+    "translate": "transmute.cli.translate:TranslateCommand",
+    "evaluate": "transmute.cli.translate:EvaluateCommand",
+    "report": "transmute.cli.runs:ReportCommand",
+    "watch": "transmute.cli.runs:WatchCommand",
+    "bench": "transmute.cli.machine:BenchCommand",
+    "doctor": "transmute.cli.machine:DoctorCommand",
+    "recipes": "transmute.cli.runs:RecipesCommand",
+    "import": "transmute.cli.models:ImportCommand",
+    "export": "transmute.cli.models:ExportCommand",
+    "pull": "transmute.cli.models:PullCommand",
 }
-"""Functions that take the arguments after the command and return the exit status. Only the one
-that runs is imported, because each import delays `--help`."""
+"""Subclasses of `transmute.cli.parsing.Command`. Only the one that runs is imported, because each
+import delays `--help`."""
 
 
 def main() -> None:
@@ -56,10 +76,16 @@ def main() -> None:
 
 def run_command(argv: list[str]) -> int:
     """Runs one command and returns its exit status."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(HELP)
-        return 0
-    if argv[0] == "--version":
+    if argv[:1] == ["--version"]:
         print(f"transmute {transmute.__version__}")
         return 0
-    return dispatch(COMMANDS, argv)
+    help, words = (DATA_HELP, 2) if argv[:1] == ["data"] else (HELP, 1)
+    if len(argv) < words or argv[words - 1] in ("-h", "--help", "help"):
+        print(help)
+        return 0
+    name = " ".join(argv[:words])
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Choose one of: {', '.join(COMMANDS)}"
+        raise UserError(f"unknown command {name!r}. {hint}")
+    return pkgutil.resolve_name(COMMANDS[name]).parsed(argv[words:], name).execute() or 0

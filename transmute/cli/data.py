@@ -2,33 +2,17 @@
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from transmute.cli.models import pull_data
-from transmute.cli.parsing import as_flags, dispatch, parse
-from transmute.config.base import Argument, Settings, Size
-
-HELP = """usage: transmute data COMMAND ...
-
-Checks and writes data sets.
-
-  transmute data check DIR                    find damaged, duplicate or unpaired images
-  transmute data combine A B --out DIR        join pairs of images side by side
-  transmute data split DIR --out DIR          hold out images for evaluation
-  transmute data resize DIR --size N --out DIR
-                                              write smaller images
-  transmute data pull [NAME]                  list or download data sets
-
-transmute data COMMAND --help lists a command's flags."""
+from transmute.cli.parsing import Command, as_flags, print_failures
+from transmute.config.base import Argument, Size
 
 
-class CheckArguments(Settings):
+class CheckCommand(Command):
     """Checks every image of a data set. Exits with 1 if there are problems that harm training or
     its evaluation."""
 
@@ -43,46 +27,51 @@ class CheckArguments(Settings):
     as_json: Annotated[bool, Argument(name="json")] = False
     """Print one JSON object."""
 
+    def execute(self) -> int:
+        from transmute.data.audit import audit
 
-def check(arguments: list[str]) -> int:
-    """Prints what a data set contains and what is wrong with it."""
-    config = parse(CheckArguments, arguments, "data check")
-
-    from transmute.data.audit import audit
-
-    result = audit(config.folder, a=config.a, b=config.b, paired=config.paired)
-    problems = sum(finding.level == "problem" for finding in result.findings)
-    if config.as_json:
-        values = {
-            "problems": problems,
-            "description": result.description,
-            "subsets": [subset.summary() for subset in result.subsets],
-            "findings": [asdict(finding) for finding in result.findings],
-        }
-        print(json.dumps(values, indent=2))
+        result = audit(self.folder, a=self.a, b=self.b, paired=self.paired)
+        problems = sum(finding.level == "problem" for finding in result.findings)
+        if self.as_json:
+            values = {
+                "problems": problems,
+                "description": result.description,
+                "subsets": [subset.summary() for subset in result.subsets],
+                "findings": [asdict(finding) for finding in result.findings],
+            }
+            print(json.dumps(values, indent=2))
+            return min(problems, 1)
+        print(result.description)
+        width = max(len(subset.name) for subset in result.subsets)
+        sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
+        for finding in result.findings:
+            print(f"\n{finding.level}: {finding.message}\n  {as_flags(finding.advice)}")
+            sys.stdout.writelines(f"    {name}\n" for name in finding.files)
+            if 0 < len(finding.files) < finding.count:
+                print(f"    ... and {finding.count - len(finding.files)} more")
+        print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
         return min(problems, 1)
-    print(result.description)
-    width = max(len(subset.name) for subset in result.subsets)
-    sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
-    for finding in result.findings:
-        print(f"\n{finding.level}: {finding.message}\n  {as_flags(finding.advice)}")
-        sys.stdout.writelines(f"    {name}\n" for name in finding.files)
-        if 0 < len(finding.files) < finding.count:
-            print(f"    ... and {finding.count - len(finding.files)} more")
-    print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
-    return min(problems, 1)
 
 
-class WriteArguments(Settings):
-    """Settings of all commands that write images."""
+class WriteCommand(Command):
+    """Base of the commands that write images."""
 
     out: Annotated[Path, Argument("DIR")]
     """Folder to write to. Inputs are not changed."""
     overwrite: bool = False
     """Replace existing images."""
 
+    def execute(self) -> int:
+        from transmute.data.arrange import execute, plan_combine, plan_resize, plan_split
 
-class CombineArguments(WriteArguments):
+        plans = {CombineCommand: plan_combine, SplitCommand: plan_split, ResizeCommand: plan_resize}
+        plan = plans[type(self)](**self.model_dump(exclude={"overwrite"}))
+        problems = execute(plan, overwrite=self.overwrite)
+        print(f"{len(plan) - len(problems)} images written to {self.out}")
+        return print_failures(problems, len(plan), "written")
+
+
+class CombineCommand(WriteCommand):
     """Joins images with matching names in two folders side by side (a left, b right), as for
     pix2pix. Subfolders such as train are kept.
 
@@ -97,7 +86,7 @@ class CombineArguments(WriteArguments):
     """Resize b to the size of a where they differ. By default, such pairs are skipped."""
 
 
-class SplitArguments(WriteArguments):
+class SplitCommand(WriteCommand):
     """Copies a data set and holds out some of its images. The copy has the folders trainA, trainB,
     testA and testB, or train and test for side-by-side images."""
 
@@ -114,7 +103,7 @@ class SplitArguments(WriteArguments):
     """Make hard links instead of copies."""
 
 
-class ResizeArguments(WriteArguments):
+class ResizeCommand(WriteCommand):
     """Resizes all images of a folder, which makes training faster. The written images have 8 bits
     per channel and a white background instead of transparent pixels, as in training."""
 
@@ -125,36 +114,3 @@ class ResizeArguments(WriteArguments):
     mode: Literal["resize", "scale-width", "crop"] = "resize"
     """resize: resize to `size`. scale-width: resize to the width of `size`, keeping proportions.
     crop: keep proportions, cover `size`, and crop the center."""
-
-
-def write(settings: type[WriteArguments], command: str, arguments: list[str]) -> int:
-    """Writes images, and reports those that could not be written."""
-    config = parse(settings, arguments, command)
-
-    from transmute.data.arrange import execute, plan_combine, plan_resize, plan_split
-
-    plans = {"data combine": plan_combine, "data split": plan_split, "data resize": plan_resize}
-    plan = plans[command](**config.model_dump(exclude={"overwrite"}))
-    problems = execute(plan, overwrite=config.overwrite)
-    print(f"{len(plan) - len(problems)} images written to {config.out}")
-    if problems:
-        problems.append(f"{len(problems)} of {len(plan)} images could not be written")
-        print("\n".join(f"transmute: {line}" for line in problems), file=sys.stderr)
-    return 1 if problems else 0
-
-
-DATA_COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "check": check,
-    "combine": partial(write, CombineArguments, "data combine"),
-    "split": partial(write, SplitArguments, "data split"),
-    "resize": partial(write, ResizeArguments, "data resize"),
-    "pull": pull_data,
-}
-
-
-def data(arguments: list[str]) -> int:
-    """Runs the command named by the first argument."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP)
-        return 0
-    return dispatch(DATA_COMMANDS, arguments, prefix="data ")

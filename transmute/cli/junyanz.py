@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from transmute.cli.parsing import as_flags, flags_of, run_and_exit
-from transmute.cli.train import train
+from transmute.cli.runs import TrainCommand
 from transmute.config.base import Kind
 from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
@@ -44,10 +44,12 @@ def run_train_py(arguments: list[str]) -> int:
     num_images = max(map(len, data.train))
     argv = _train_arguments(options, first_epoch, start, num_images)
     print(f"the same as: transmute train {shlex.join(argv)}")
-    status = train(argv, after_save=partial(write_files, options, num_images, first_epoch))
+    status = TrainCommand.parsed(argv, "train").execute(
+        after_save=partial(write_files, options, num_images, first_epoch)
+    )
     if status:
         print("transmute-train with the same flags and --continue_train resumes this run")
-    return status
+    return status or 0
 
 
 def run_test_py(arguments: list[str]) -> int:

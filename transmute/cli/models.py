@@ -1,12 +1,11 @@
 """`transmute import`, `export`, `pull` and `data pull`: models and data sets of other tools."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from transmute.cli.parsing import as_flags, parse
-from transmute.config.base import Argument, Settings
+from transmute.cli.parsing import Command, as_flags
+from transmute.config.base import Argument
 from transmute.download import download
 from transmute.errors import UserError
 from transmute.interop.published import DATA_SETS, MODELS, Published, find
@@ -14,15 +13,8 @@ from transmute.interop.published import DATA_SETS, MODELS, Published, find
 _COLUMNS = "{:41} {:9} {:20} {:26} {}"
 """Columns of the list of published files."""
 
-_DOWNLOADS = (
-    "The download is kept in ~/.cache/transmute, or in the folder set by the environment "
-    "variable TRANSMUTE_HOME. TRANSMUTE_MIRROR=URL replaces the scheme and host of the URLs. "
-    "Without a network connection, the error says which file to download and where to put it."
-)
-"""Last sentences of the help of `pull` and `data pull`."""
 
-
-class ImportArguments(Settings):
+class ImportCommand(Command):
     """Converts a checkpoint of CycleGAN/pix2pix (junyanz), CUT, PyTorch-GAN or mmgeneration."""
 
     path: Annotated[Path, Argument("PATH", positional=True)]
@@ -44,8 +36,13 @@ class ImportArguments(Settings):
     without --eval. False uses the running statistics in the checkpoint. If omitted, True if
     train_opt.txt says that the batch size was 1."""
 
+    def execute(self) -> None:
+        from transmute.interop.importer import import_weights
 
-class ExportArguments(Settings):
+        print(*map(as_flags, import_weights(**dict(self))), sep="\n")
+
+
+class ExportCommand(Command):
     """Writes models as files of other tools, the reverse of transmute import."""
 
     path: Annotated[Path, Argument("RUN|PATH", positional=True)]
@@ -60,121 +57,86 @@ class ExportArguments(Settings):
     overwrite: bool = False
     """Replace existing files."""
 
+    def execute(self) -> None:
+        from transmute.interop.exporter import export
 
-class PullArguments(Settings):
-    """Arguments of `transmute pull` and `transmute data pull`."""
+        files = export(
+            self.path,
+            self.out,
+            tag=self.tag,
+            format=self.format,
+            overwrite=self.overwrite,
+        )
+        print(*files, sep="\n")
+
+
+class DownloadCommand(Command):
+    """Base of the commands that list and download published files."""
 
     name: Annotated[str | None, Argument("NAME|URL", positional=True)] = None
     """Name in the list of published files, or URL. If omitted, the list is printed."""
     out: Annotated[Path | None, Argument("PATH")] = None
-    """File or folder to write. If omitted, NAME in the folder models, or in data for data sets."""
+    """File or folder to write. If omitted, NAME in the folder models, or in data for data sets. The
+    download is kept in ~/.cache/transmute, or in the folder set by the environment variable
+    TRANSMUTE_HOME. TRANSMUTE_MIRROR=URL replaces the scheme and host of the URLs. Without a network
+    connection, the error says which file to download and where to put it."""
+
+    def downloaded(
+        self, published: dict[str, Published], folder: Path
+    ) -> tuple[Published, Path, Path] | None:
+        """Prints the license of a file and downloads it. Without a name, lists the files instead.
+
+        Args:
+            published: The files by name.
+            folder: Folder of the results by default.
+
+        Returns:
+            The file, the path to which it was downloaded, and the path of the result.
+
+        Raises:
+            UserError: If the result exists, or the download fails.
+        """
+        if self.name is None:
+            print(_COLUMNS.format("name", "content", "direction", "from", "license"))
+            for file in published.values():
+                direction = f"{file.source} to {file.target}" if file.source else ""
+                host = file.url.split("/")[2]
+                print(_COLUMNS.format(file.name, file.holds, direction, host, file.terms))
+            return None
+        chosen = find(self.name, published)
+        out = self.out or folder / chosen.title
+        for result in (out, out.with_name(f"{out.name}.safetensors")):
+            if result.exists():
+                raise UserError(f"{result} exists. Remove it, or choose another `out`")
+        print(f"{chosen.url} (license: {chosen.terms})", file=sys.stderr)
+        return chosen, download(chosen.url, chosen.path, sha256=chosen.digest), out
 
 
-def export_models(arguments: list[str]) -> int:
-    """Exports models and prints the files written."""
-    settings = parse(ExportArguments, arguments, "export")
-
-    from transmute.interop.exporter import export
-
-    files = export(
-        settings.path,
-        settings.out,
-        format=settings.format,
-        tag=settings.tag,
-        overwrite=settings.overwrite,
-    )
-    print(*files, sep="\n")
-    return 0
-
-
-def import_models(arguments: list[str]) -> int:
-    """Imports a checkpoint and prints what was recognized."""
-    settings = parse(ImportArguments, arguments, "import")
-
-    from transmute.interop.importer import import_weights
-
-    print(*map(as_flags, import_weights(**dict(settings))), sep="\n")
-    return 0
-
-
-def pull(arguments: list[str]) -> int:
+class PullCommand(DownloadCommand):
     """Downloads a published model and imports it."""
 
-    def imported(model: Published, path: Path, out: Path) -> list[str]:
-        from transmute.interop.importer import import_weights
+    def execute(self) -> None:
+        if downloaded := self.downloaded(MODELS, Path("models")):
+            from transmute.interop.importer import import_weights
 
-        return import_weights(
-            path,
-            out,
-            source=model.source or None,
-            target=model.target or None,
-            # The published U-Nets have always been used with each image's own batch statistics.
-            per_image_statistics=model.holds == "unet-256" or None,
-        )
-
-    return _pull(
-        arguments,
-        "pull",
-        "Downloads a published model and imports it.",
-        MODELS,
-        Path("models"),
-        imported,
-    )
+            model, path, out = downloaded
+            lines = import_weights(
+                path,
+                out,
+                source=model.source or None,
+                target=model.target or None,
+                # The published U-Nets have always been used with each image's own batch statistics.
+                per_image_statistics=model.holds == "unet-256" or None,
+            )
+            print(*map(as_flags, lines), sep="\n")
 
 
-def pull_data(arguments: list[str]) -> int:
+class PullDataCommand(DownloadCommand):
     """Downloads a published data set and unpacks it."""
 
-    def unpacked(_: Published, path: Path, out: Path) -> list[str]:
-        from transmute.interop.archives import unpack
+    def execute(self) -> None:
+        if downloaded := self.downloaded(DATA_SETS, Path("data")):
+            from transmute.interop.archives import unpack
 
-        return [f"{out}: {unpack(path, out)} files (the archive is kept: {path})"]
-
-    return _pull(
-        arguments,
-        "data pull",
-        "Downloads a published data set and unpacks it.",
-        DATA_SETS,
-        Path("data"),
-        unpacked,
-    )
-
-
-def _pull(
-    arguments: list[str],
-    command: str,
-    summary: str,
-    published: dict[str, Published],
-    folder: Path,
-    use: Callable[[Published, Path, Path], list[str]],
-) -> int:
-    """Lists published files, or prints the license of one and downloads it.
-
-    Args:
-        arguments, command: The arguments after the command, and the command.
-        summary: First sentence of the help.
-        published: The published files by name.
-        folder: Folder of the results by default.
-        use: Converts or unpacks the downloaded file. It takes the published file, its path and the
-            path of the result, and returns lines to print.
-
-    Raises:
-        UserError: If the result exists, or the download fails.
-    """
-    settings = parse(PullArguments, arguments, command, description=f"{summary} {_DOWNLOADS}")
-    if settings.name is None:
-        print(_COLUMNS.format("name", "content", "direction", "from", "license"))
-        for file in published.values():
-            direction = f"{file.source} to {file.target}" if file.source else ""
-            host = file.url.split("/")[2]
-            print(_COLUMNS.format(file.name, file.holds, direction, host, file.terms))
-        return 0
-    chosen = find(settings.name, published)
-    out = settings.out or folder / chosen.title
-    for result in (out, out.with_name(f"{out.name}.safetensors")):
-        if result.exists():
-            raise UserError(f"{result} exists. Remove it, or choose another `out`")
-    print(f"{chosen.url} (license: {chosen.terms})", file=sys.stderr)
-    path = download(chosen.url, chosen.path, sha256=chosen.digest)
-    print(*map(as_flags, use(chosen, path, out)), sep="\n")
-    return 0
+            _, path, out = downloaded
+            print(f"{out}: {unpack(path, out)} files (the archive is kept: {path})")

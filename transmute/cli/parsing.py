@@ -4,24 +4,19 @@ import argparse
 import difflib
 import io
 import os
-import pkgutil
 import re
 import shlex
 import sys
-import typing
-from collections import defaultdict
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
-from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args, get_origin
 
 from transmute.config.base import Argument, Kind, Settings, nested
 from transmute.errors import RankError, UserError
 
-Arguments = TypeVar("Arguments", bound=Settings)
-
-known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags", default=MappingProxyType({}))
+known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags")
 """The flags of the running command, by setting."""
 
 
@@ -40,9 +35,14 @@ class Flag(NamedTuple):
     help: str
 
     @property
+    def positional(self) -> bool:
+        """An argument without a flag."""
+        return not self.name.startswith("--")
+
+    @property
     def required(self) -> bool:
         """A flag without a default, or a list of positional arguments, which must not be empty."""
-        return self.value is ... or (self.value == () and not self.name.startswith("--"))
+        return self.value is ... or (self.value == () and self.positional)
 
     def converted(self, word: str) -> Any:
         """Converts None and integers, which pydantic would leave as strings in some settings."""
@@ -67,11 +67,15 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
         part = field_name if argument.name is None else argument.name
         value = dict(settings).get(field_name, ...)
         if isinstance(value, Kind) or not isinstance(value, Settings):
-            types = (field.annotation, *typing.get_args(field.annotation))
-            literals = [one for one in types if typing.get_origin(one) is typing.Literal]
-            choices = [str(choice) for one in literals for choice in typing.get_args(one)]
-            number = "N" if int in types or float in types else ""
-            metavar = argument.metavar or "|".join(choices) or number or part.upper()
+            types = (field.annotation, *get_args(field.annotation))
+            choices = [
+                str(choice)
+                for one in types
+                if get_origin(one) is Literal
+                for choice in get_args(one)
+            ]
+            placeholder = "N" if int in types or float in types else part.upper()
+            metavar = argument.metavar or "|".join(choices) or placeholder
             name = f"{prefix}{'no-' if value is True else ''}{part}".replace("_", "-")
             yield Flag(
                 f"{outer}{field_name}",
@@ -81,8 +85,9 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
                 " ".join((field.description or "").split()),
             )
         if isinstance(value, Settings):
-            inner = f"{prefix}{part}." if part else prefix
-            yield from flags_of(value, f"{outer}{field_name}.", inner)
+            yield from flags_of(
+                value, f"{outer}{field_name}.", f"{prefix}{part}." if part else prefix
+            )
 
 
 def split_flags(argv: Iterable[str], flags: Iterable[Flag]) -> tuple[dict[str, Any], list[str]]:
@@ -119,80 +124,16 @@ def _parser(
     for title, flags in groups.items():
         add_argument = parser.add_argument_group(title).add_argument
         for flag in flags:
-            several = isinstance(flag.value, tuple)
             options: dict[str, Any] = {"metavar": flag.metavar, "type": flag.converted}
             if isinstance(flag.value, bool):
                 options = {"action": "store_const", "const": not flag.value}
-            elif several:
-                options["nargs"] = "+" if flag.name.startswith("--") else "*"
-            help = flag.help.replace("%", "%%")
-            if flag.name.startswith("--"):
-                add_argument(flag.name, dest=flag.setting, help=help, **options)
+            elif isinstance(flag.value, tuple):
+                options["nargs"] = "*" if flag.positional else "+"
+            if flag.positional:
+                add_argument(flag.setting, help=flag.help, **{"nargs": "?", **options})
             else:
-                add_argument(flag.setting, help=help, **{"nargs": "?", **options})
+                add_argument(flag.name, dest=flag.setting, help=flag.help, **options)
     return parser
-
-
-def parse(
-    settings: type[Arguments],
-    argv: Sequence[str],
-    command: str,
-    *,
-    default: Arguments | None = None,
-    usage: str = "",
-    description: str | None = None,
-    epilog: str = "",
-    groups: Mapping[str, str] = MappingProxyType({}),
-    extra_flags: Sequence[Flag] = (),
-) -> Arguments:
-    """Parses a command line to settings.
-
-    Args:
-        settings: Class of the settings. Fields may be annotated with an `Argument`.
-        argv: The arguments after the command.
-        command: Name of the command, such as `data check`.
-        default: Values of settings that no flag changes. By default, those of the class.
-        usage: Usage after the command, by default the required arguments and "[flags]".
-        description, epilog: First and last paragraph of the help. By default, the first is the
-            docstring of the class.
-        groups: The flags that `--help` lists, by title. By default, all flags are listed, as by
-            `--help-all`.
-        extra_flags: Flags already parsed by the caller; listed for help and suggestions.
-
-    Raises:
-        UserError: If a flag is unknown, or a value is missing or wrong.
-        SystemExit: After printing help.
-    """
-    base = default or settings.model_construct()
-    flags = [*flags_of(base), *extra_flags]
-    known_flags.set({flag.setting: flag.name for flag in flags})
-    if not {"-h", "--help", "--help-all"}.isdisjoint(argv):
-        positional = [flag for flag in flags if not flag.name.startswith("--")]
-        words = [flag.name if flag.required else f"[{flag.name}]" for flag in positional]
-        words += [
-            f"{flag.name} {flag.metavar}"
-            for flag in flags
-            if flag.required and flag not in positional
-        ]
-        print(
-            _parser(
-                _listed(flags, {} if "--help-all" in argv else groups),
-                usage=f"transmute {command} {usage or ' '.join([*words, '[flags]'])}",
-                description=description or settings.__doc__,
-                epilog=epilog,
-            ).format_help(),
-            end="",
-        )
-        sys.exit(0)
-    values, rest = split_flags(argv, flags_of(base))
-    if rest:
-        word, names = rest[0].split("=")[0], known_flags.get().values()
-        same_ending = [name for name in names if name.endswith(f".{word.lstrip('-')}")]
-        close = same_ending or difflib.get_close_matches(word, names, n=1)
-        hint = f"Did you mean {' or '.join(close)}? " if close else ""
-        fact = f"unknown flag {word}" if word.startswith("-") else f"unexpected argument {word!r}"
-        raise UserError(f"{fact}. {hint}See transmute {command} --help")
-    return base.updated(nested(values))
 
 
 def _listed(flags: Iterable[Flag], groups: Mapping[str, str]) -> dict[str, list[Flag]]:
@@ -203,16 +144,87 @@ def _listed(flags: Iterable[Flag], groups: Mapping[str, str]) -> dict[str, list[
     """
     by_name = {flag.name: flag for flag in flags}
     titles = {name: title for title, names in groups.items() for name in names.split()}
-    listed: dict[str, list[Flag]] = defaultdict(list)
+    listed: dict[str, list[Flag]] = {}
     for flag in (by_name[name] for name in titles or by_name if name in by_name):
         value = flag.value.name if isinstance(flag.value, Kind) else flag.value
-        default = f" (default: {'on' if value is True else value})"
         hidden = value is None or value is False or value == ()
-        note = " (required)" if flag.required else "" if hidden else default
+        default = "" if hidden else f" (default: {'on' if value is True else value})"
         help = re.split(r"\.(?:\s|$)", flag.help)[0] if titles else flag.help
+        help = f"{as_flags(help)}{' (required)' if flag.required else default}"
         title = titles.get(flag.name) or flag.name.lstrip("-").rpartition(".")[0] or "flags"
-        listed[title].append(flag._replace(help=as_flags(help) + note))
+        listed.setdefault(title, []).append(flag._replace(help=help.replace("%", "%%")))
     return listed
+
+
+class Command(Settings, ABC):
+    """A command. Its fields are arguments and flags; its docstring is the beginning of its help."""
+
+    @abstractmethod
+    def execute(self) -> int | None:
+        """Runs the command, and returns the exit status. None is success, as 0 is."""
+
+    @classmethod
+    def parsed(cls, argv: Sequence[str], name: str) -> Self:
+        """Parses the arguments after the command.
+
+        Args:
+            argv: The arguments.
+            name: Name of the command, such as `data check`.
+
+        Raises:
+            UserError: If a flag is unknown, or a value is missing or wrong.
+            SystemExit: After printing help.
+        """
+        return cls.model_construct().with_flags(argv, name)
+
+    def with_flags(
+        self,
+        argv: Sequence[str],
+        name: str,
+        *,
+        epilog: str = "",
+        groups: Mapping[str, str] | None = None,
+        extra_flags: Sequence[Flag] = (),
+    ) -> Self:
+        """Returns the command with the values of a command line, as `parsed`.
+
+        Args:
+            argv, name: As in `parsed`.
+            epilog: Last paragraph of the help.
+            groups: The flags that `--help` lists, by title. By default, all flags are listed, as by
+                `--help-all`.
+            extra_flags: Flags already parsed by the caller; listed for help and suggestions.
+        """
+        own = list(flags_of(self))
+        flags = [*own, *extra_flags]
+        known_flags.set({flag.setting: flag.name for flag in flags})
+        if not {"-h", "--help", "--help-all"}.isdisjoint(argv):
+            arguments = [
+                flag.name if flag.required else f"[{flag.name}]"
+                for flag in flags
+                if flag.positional
+            ]
+            required = [
+                f"{flag.name} {flag.metavar}"
+                for flag in flags
+                if flag.required and not flag.positional
+            ]
+            _parser(
+                _listed(flags, {} if "--help-all" in argv else groups or {}),
+                usage=" ".join(["transmute", name, *arguments, *required, "[flags]"]),
+                description=self.__doc__,
+                epilog=epilog,
+            ).print_help()
+            sys.exit(0)
+        values, rest = split_flags(argv, own)
+        if rest:
+            word, names = rest[0].split("=")[0], known_flags.get().values()
+            same_ending = [flag for flag in names if flag.endswith(f".{word.lstrip('-')}")]
+            close = same_ending or difflib.get_close_matches(word, names, n=1)
+            hint = f"Did you mean {' or '.join(close)}? " if close else ""
+            fact = f"unknown flag {word}" if word[:1] == "-" else f"unexpected argument {word!r}"
+            raise UserError(f"{fact}. {hint}See transmute {name} --help")
+        return self.updated(nested(values))
 
 
 def as_flags(message: object, known: Mapping[str, str] | None = None) -> str:
@@ -226,45 +238,20 @@ def as_flags(message: object, known: Mapping[str, str] | None = None) -> str:
         message: Text (or an error) with settings in backticks.
         known: The flags of the command, by setting. By default, those of the running command.
     """
-    known = known_flags.get() if known is None else known
+    known = known_flags.get({}) if known is None else known
 
     def rendered(match: re.Match[str]) -> str:
         setting, _, value = match[1].partition("=")
         longer = [name for name in known if name.endswith(f".{setting}")]
         outer, _, last = setting.rpartition(".")
-        only = longer if len(longer) == 1 else []
-        names = [setting, outer if last.isdecimal() else last, *only]
+        names = [setting, outer if last.isdecimal() else last]
+        names += longer if len(longer) == 1 else []
         flag = next((known[name] for name in names if name in known), match[1])
         if value in ("True", "False"):
             return flag if ("no-" in flag) == (value == "False") else match[1]
         return f"{flag} {shlex.quote(value)}" if value and flag != match[1] else flag
 
     return re.sub(r"`([^`]+)`", rendered, str(message))
-
-
-def dispatch(
-    commands: Mapping[str, str | Callable[[list[str]], int]],
-    argv: Sequence[str],
-    *,
-    prefix: str = "",
-) -> int:
-    """Runs the command named by the first argument with the other arguments.
-
-    Args:
-        commands: By name, functions, or MODULE:FUNCTION, which is only imported to run it.
-        argv: The arguments on the command line.
-        prefix: Beginning of the command on the command line, such as `data `.
-
-    Raises:
-        UserError: If there is no such command.
-    """
-    name, *rest = argv
-    if name not in commands:
-        close = difflib.get_close_matches(name, commands, n=1)
-        hint = f"Did you mean {close[0]}?" if close else f"Choose one of: {', '.join(commands)}"
-        raise UserError(f"unknown command {prefix}{name!r}. {hint}")
-    command = commands[name]
-    return (pkgutil.resolve_name(command) if isinstance(command, str) else command)(rest)
 
 
 def run_and_exit(command: Callable[[], int]) -> NoReturn:
@@ -279,8 +266,24 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
         if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
             print(f"transmute: {as_flags(error)}", file=sys.stderr)
     except OSError as error:  # no permission, no space left, ...
-        place = error.filename or "a file"
-        print(f"transmute: {place}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr
+        )
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(2)
+
+
+def print_failures(problems: Sequence[str], total: int, action: str) -> int:
+    """Prints a sentence for each image that could not be written, and returns the exit status.
+
+    Args:
+        problems: The sentences.
+        total: Number of all images.
+        action: Past participle of the verb: `written`.
+    """
+    if not problems:
+        return 0
+    lines = [*problems, f"{len(problems)} of {total} images could not be {action}"]
+    print(*(f"transmute: {line}" for line in lines), sep="\n", file=sys.stderr)
+    return 1

@@ -1,16 +1,18 @@
-"""`transmute translate` and `transmute demo`."""
+"""`transmute translate` and `evaluate`: the commands that use a trained model."""
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
-
-from transmute.cli.parsing import parse
-from transmute.config.base import Argument, Settings, width_and_height
+from transmute.cli.parsing import Command, as_flags, print_failures
+from transmute.config.base import Argument, width_and_height
+from transmute.config.metrics import MetricsConfig
 from transmute.errors import UserError
+from transmute.files import write_text
 
 
-class TranslateArguments(Settings):
+class TranslateCommand(Command):
     """Translates images with a trained model."""
 
     inputs: Annotated[tuple[str, ...], Argument("IMAGES", positional=True)] = ()
@@ -40,79 +42,128 @@ class TranslateArguments(Settings):
     generator: Annotated[str | None, Argument("FILE.py:NAME")] = None
     """Config class of the model's generator, if it is user-defined."""
 
+    def execute(self) -> int:
+        if not self.inputs:
+            raise UserError("IMAGES is required. Pass files, folders or quoted glob patterns")
+        if self.size not in (None, "training"):
+            width_and_height(self.size)
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"`out={self.out}` is a file. Choose a folder")
 
-def translate(argv: list[str]) -> int:
-    """Translates images, folders and glob patterns."""
-    arguments = parse(TranslateArguments, argv, "translate")
-    if not arguments.inputs:
-        raise UserError("IMAGES is required. Pass files, folders or quoted glob patterns")
-    if arguments.size not in (None, "training"):
-        width_and_height(arguments.size)
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise UserError(f"`out={arguments.out}` is a file. Choose a folder")
+        from rich.console import Console
+        from rich.progress import track
 
-    from rich.console import Console
-    from rich.progress import track
+        from transmute.translation.files import find_inputs, translate_file
+        from transmute.translation.translator import Translator
 
-    from transmute.translation.files import find_inputs, translate_file
-    from transmute.translation.translator import Translator
-
-    translator = Translator(
-        arguments.model,
-        direction=arguments.direction,
-        step=arguments.step,
-        device=arguments.device,
-        noise=arguments.noise,
-        precision=arguments.precision,
-        generator=arguments.generator,
-    )
-    card = translator.card
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    targets = find_inputs(list(arguments.inputs), arguments.out)
-    console.print(
-        f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step}): "
-        f"{len(targets)} images to {arguments.out}, in {translator.precision} "
-        f"({translator.precision_reason})"
-    )
-    outcomes = [
-        translate_file(
-            translator,
-            source,
-            target,
-            size=card.size if arguments.size == "training" else arguments.size,
-            half=arguments.half,
-            skip_existing=arguments.skip_existing,
+        translator = Translator(
+            self.model,
+            direction=self.direction,
+            step=self.step,
+            device=self.device,
+            noise=self.noise,
+            precision=self.precision,
+            generator=self.generator,
         )
-        for source, target in track(
-            targets.items(), "translating", console=console, disable=not console.is_terminal
-        )
-    ]
-    problems = list(filter(None, outcomes))
-    for problem in problems:
-        console.print(f"transmute: {problem}")
-    if problems:
+        card = translator.card
+        console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+        targets = find_inputs(list(self.inputs), self.out)
         console.print(
-            f"transmute: {len(problems)} of {len(targets)} images could not be translated"
+            f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step}): "
+            f"{len(targets)} images to {self.out}, in {translator.precision} "
+            f"({translator.precision_reason})"
         )
-    return 1 if problems else 0
+        outcomes = [
+            translate_file(
+                translator,
+                source,
+                target,
+                size=card.size if self.size == "training" else self.size,
+                half=self.half,
+                skip_existing=self.skip_existing,
+            )
+            for source, target in track(
+                targets.items(), "translating", console=console, disable=not console.is_terminal
+            )
+        ]
+        return print_failures(list(filter(None, outcomes)), len(targets), "translated")
 
 
-class DemoArguments(Settings):
-    """Generates images of plain and striped animals, then trains and evaluates a translator."""
+class EvaluateCommand(Command):
+    """Evaluates a model on held-out images (--model RUN --data DIR), or finished translations
+    (--real DIR --fake DIR).
 
-    run: Annotated[Path, Argument("DIR")] = Path("runs/demo")
-    """Run folder. An interrupted demo is resumed. The generated images are written next to it."""
-    quick: bool = False
-    """Run all parts of the demo in seconds, which is too short to learn anything."""
-    seed: int = Field(default=0, ge=0)
-    """Random seed of the training run."""
+    Feature networks are downloaded once, to torch's cache ($TORCH_HOME/hub/checkpoints). Without a
+    network connection, the error says which file to download and where to put it. --features
+    texture needs no download.
+    """
+
+    model: Annotated[Path | None, Argument("RUN|FILE")] = None
+    """Run folder, folder of model files, or model file."""
+    data: Annotated[Path | None, Argument("DIR")] = None
+    """Data set whose held-out images are translated and compared."""
+    real: Annotated[Path | None, Argument("DIR")] = None
+    """Folder of real images, instead of --model and --data."""
+    fake: Annotated[Path | None, Argument("DIR")] = None
+    """Folder of finished translations."""
+    paired: bool = False
+    """Compare images in pairs, matched by name. Models of paired methods are always compared in
+    pairs."""
+    swap: bool = False
+    """Exchange the domains of the data set, for a model trained with --data.swap."""
+    skip_bad: bool = False
+    """Skip unpaired images. By default, they are an error."""
+    split: Literal["test", "train"] = "test"
+    """Images to use. test: the held-out images. train: the training images."""
+    step: Annotated[str, Argument("newest|best|N")] = "newest"
+    """Which checkpoint of a run to use: the newest, the best in evaluations, or that of a step."""
+    generator: Annotated[str | None, Argument("FILE.py:NAME")] = None
+    """Config class of the model's generator, if it is user-defined."""
+    size: Annotated[str | None, Argument("training|N|WxH")] = None
+    """Size in pixels to which images are resized first. 'training' is the training size. If
+    omitted, each image keeps its size."""
+    metrics: Annotated[MetricsConfig, Argument(name="")] = MetricsConfig(features="inception")
+    """The metrics."""
+    out: Annotated[Path | None, Argument("FILE")] = None
+    """JSON file to write."""
+    as_json: Annotated[bool, Argument(name="json")] = False
+    """Print JSON instead of tables."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device. auto uses a GPU if there is one."""
+
+    def execute(self) -> None:
+        if self.out and not _may_replace(self.out):
+            raise UserError(
+                f"`out={self.out}` should have the extension .json, and if it exists, contain the "
+                "metrics of an earlier evaluation. Choose another file"
+            )
+
+        from transmute.evaluation import evaluate
+
+        evaluation = evaluate(
+            self.model,
+            self.data,
+            real=self.real,
+            fake=self.fake,
+            config=self.metrics,
+            step=self.step,
+            generator=self.generator,
+            split=self.split,
+            swap=self.swap,
+            paired=self.paired or None,
+            skip_bad=self.skip_bad,
+            size=self.size,
+            device=self.device,
+        )
+        print(evaluation.to_json() if self.as_json else as_flags(evaluation.to_text()))
+        if self.out:
+            write_text(self.out.resolve(), evaluation.to_json() + "\n")
 
 
-def demo(argv: list[str]) -> int:
-    """Runs the built-in example."""
-    arguments = parse(DemoArguments, argv, "demo")
-
-    from transmute.demo.demo import run_demo
-
-    stopped_by = run_demo(arguments.run, quick=arguments.quick, seed=arguments.seed)
-    return 128 + stopped_by if stopped_by else 0
+def _may_replace(path: Path) -> bool:
+    """Returns True for a JSON file that does not exist yet or contains metrics."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return path.suffix == ".json" and (
+            not path.exists() or "metrics" in json.loads(path.read_text(encoding="utf-8"))
+        )
+    return False

@@ -1,0 +1,120 @@
+"""`transmute doctor` and `bench`: whether this machine can train, and how fast."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from transmute.cli.parsing import Command, as_flags
+from transmute.cli.runs import RecipeCommand
+from transmute.config.base import Argument, width_and_height
+from transmute.config.training import Recipe, TrainConfig
+
+
+class DoctorCommand(Command):
+    """Checks that this machine can train: software, numerical results of devices, disk, memory and
+    optional packages. Exits with 1 if a check fails."""
+
+    folder: Annotated[Path, Argument("DIR", positional=True)] = Path("runs")
+    """Folder for runs, whose disk is checked."""
+    as_json: Annotated[bool, Argument(name="json")] = False
+    """Print JSON instead of the table."""
+
+    def execute(self) -> int:
+        from transmute.cli.checks import all_checks
+
+        checks = list(all_checks(self.folder))
+        bad = [check.name for check in checks if check.ok is False]
+        if self.as_json:
+            print(json.dumps({"healthy": not bad, "checks": list(map(asdict, checks))}, indent=2))
+            return 1 if bad else 0
+        for check in checks:
+            status = {True: "ok", False: "BAD", None: ""}[check.ok]
+            print(f"{status:4} {check.name:16}  {check.result}")
+        for check in checks:
+            if check.advice and not check.ok:
+                print(f"{check.name}: {as_flags(check.advice)}")
+        print(f"not healthy: {', '.join(bad)}" if bad else "healthy")
+        return 1 if bad else 0
+
+
+class BenchCommand(RecipeCommand):
+    """Measures the training steps of a recipe on this machine and estimates how long the recipe
+    takes. Peak memory is reported on GPUs only."""
+
+    recipe: Annotated[Recipe, Argument(name="")] = Recipe()
+    """The recipe. Training images are random."""
+    images: int = Field(default=1334, ge=1)
+    """Number of images in the larger domain, used to convert epochs to steps. The default is that
+    of horse2zebra."""
+    repeats: int = Field(default=5, ge=1)
+    """Number of measurements, each of at least half a second."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device. auto uses a GPU if there is one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the networks. auto uses bfloat16 where it is fast."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Use torch.compile. auto compiles for long training runs."""
+    graph: Literal["auto", "on", "off"] = "auto"
+    """Replay whole steps as CUDA graphs. auto uses them on a GPU."""
+    as_json: Annotated[bool, Argument(name="json")] = False
+    """Print one JSON object instead of a table."""
+
+    def execute(self) -> None:
+        import torch
+        from rich.console import Console
+
+        from transmute.device import select_device
+        from transmute.training.console import duration
+        from transmute.training.setup import require_multiple_of_stride, require_sizes
+        from transmute.training.speed import cudnn_settings, select_speed
+        from transmute.training.timing import time_steps
+
+        recipe = self.recipe
+        require_multiple_of_stride(recipe)
+        require_sizes(recipe, {width_and_height(recipe.size)})
+        device = torch.device(select_device(self.device))
+        threads = torch.get_num_threads()
+        name = (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else f"cpu, {threads} threads"
+        )
+        steps = recipe.steps or recipe.epochs * self.images // recipe.batch
+        config = TrainConfig(
+            recipe=recipe, precision=self.precision, compile=self.compile, graph=self.graph
+        )
+        console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+        with cudnn_settings(one_size=True, deterministic=False):
+            speed, explanation = select_speed(config, device, steps=steps, one_size=True)
+            console.print(f"device: {name}, {explanation}")
+            timing = time_steps(recipe, device, speed, repeats=self.repeats, say=console.print)
+        result: dict[str, Any] = {
+            "method": recipe.method.name,
+            "size": recipe.size,
+            "batch": recipe.batch,
+            "device": name,
+            "torch": torch.__version__,
+            "threads": threads,
+            **asdict(speed),
+            "repeats": self.repeats,
+            "steps_per_second": timing.steps_per_second,
+            "steps_per_second_spread": [timing.slowest, timing.fastest],
+            "images_per_second": timing.steps_per_second * recipe.batch,
+            "peak_memory_bytes": timing.peak_memory,
+            "recipe_steps": steps,
+            "recipe_seconds": steps / timing.steps_per_second,
+        }
+        if self.as_json:
+            print(json.dumps(result))
+            return
+        print(
+            f"{'steps/s':16} {timing.steps_per_second:.3g} "
+            f"({timing.slowest:.3g} to {timing.fastest:.3g})\n"
+            f"{'images/s':16} {result['images_per_second']:.3g}\n"
+            f"{f'{steps:,} steps':16} {duration(result['recipe_seconds'])}"
+        )
+        if timing.peak_memory is not None:
+            print(f"{'peak memory':16} {timing.peak_memory / 2**20:,.0f} MiB")
