@@ -897,7 +897,7 @@ def test_the_error_about_a_wrong_metric_says_what_is_wrong(
 def test_models_can_be_compared_by_the_users_own_metrics(custom: Path) -> None:
     measuring = evaluator(TEXTURE.replace(custom=(f"{custom}:brightness", f"{custom}:fails")))
     names = measuring.measurable(paired=False, both_directions=False, counts=(2, 2))
-    assert names == {"fid", "brightness", "fails"}
+    assert names == ["fid", "brightness", "fails"]
     assert measuring.better("brightness") == "higher"
     assert measuring.better("fails") == measuring.better("fid") == "lower"
     assert measuring.better("diversity") is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -75,7 +74,7 @@ def train(
     if stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
     if stopped_by:
-        sys.exit(128 + stopped_by)
+        raise SystemExit(128 + stopped_by)  # the status of a process that the signal ended
     assert config.run is not None
     return Run(config.run)
 

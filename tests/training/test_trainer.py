@@ -8,8 +8,7 @@ from transmute.batch import Batch
 from transmute.config.base import Settings
 from transmute.config.training import AdamConfig
 from transmute.methods.base import Method
-from transmute.training.speed import Speed
-from transmute.training.trainer import Trainer
+from transmute.training.trainer import Speed, Trainer
 
 HISTORYLESS = TINY_CYCLEGAN_METHOD.replace(history=0)
 

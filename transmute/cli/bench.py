@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from datetime import timedelta
+from statistics import median
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -41,18 +43,13 @@ def bench(arguments: list[str]) -> int:
     import torch
     from rich.console import Console
 
-    from transmute.device import select_device
-    from transmute.training.setup import require_multiple_of_stride, require_sizes
-    from transmute.training.speed import cudnn_settings, select_speed
-    from transmute.training.timing import time_steps
+    from transmute.device import device_name, select_device
+    from transmute.training.setup import require_sizes
+    from transmute.training.speed import cudnn_settings, select_speed, time_steps
 
     recipe = settings.recipe
-    require_multiple_of_stride(recipe)
     require_sizes(recipe, {width_and_height(recipe.size)})
     device = torch.device(select_device(settings.device))
-    threads = torch.get_num_threads()
-    cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else f"cpu, {threads} threads"
     steps = recipe.steps or recipe.epochs * settings.images // recipe.batch
     config = TrainConfig(
         recipe=recipe,
@@ -63,23 +60,25 @@ def bench(arguments: list[str]) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     with cudnn_settings(one_size=True, deterministic=False):
         speed, explanation = select_speed(config, device, steps=steps, one_size=True)
-        console.print(f"device: {name}, {explanation}")
-        timing = time_steps(recipe, device, speed, repeats=settings.repeats, say=console.print)
+        console.print(f"device: {device_name(device)}, {explanation}")
+        speeds = time_steps(recipe, device, speed, repeats=settings.repeats, say=console.print)
+    cuda = device.type == "cuda"  # on a CPU, torch does not count memory
+    peak_memory = torch.cuda.max_memory_allocated(device) if cuda else None
     result = {
         "method": recipe.method.name,
         "size": recipe.size,
         "batch": recipe.batch,
-        "device": name,
+        "device": device_name(device),
         "torch": torch.__version__,
-        "threads": threads,
+        "threads": torch.get_num_threads(),
         **dataclasses.asdict(speed),
         "repeats": settings.repeats,
-        "steps_per_second": timing.steps_per_second,
-        "steps_per_second_spread": [timing.slowest, timing.fastest],
-        "images_per_second": timing.steps_per_second * recipe.batch,
-        "peak_memory_bytes": timing.peak_memory,
+        "steps_per_second": median(speeds),
+        "steps_per_second_spread": [min(speeds), max(speeds)],
+        "images_per_second": median(speeds) * recipe.batch,
+        "peak_memory_bytes": peak_memory,
         "recipe_steps": steps,
-        "recipe_seconds": steps / timing.steps_per_second,
+        "recipe_seconds": steps / median(speeds),
     }
     if settings.as_json:
         print(json.dumps(result))
@@ -89,13 +88,14 @@ def bench(arguments: list[str]) -> int:
 
 
 def _print_table(result: dict[str, Any]) -> None:
-    from transmute.training.console import duration
-
     slowest, fastest = result["steps_per_second_spread"]
+    duration = timedelta(seconds=round(result["recipe_seconds"]))
     rows = {
         "steps/s": f"{result['steps_per_second']:.3g} ({slowest:.3g} to {fastest:.3g})",
         "images/s": f"{result['images_per_second']:.3g}",
-        f"{result['recipe_steps']:,} steps": duration(result["recipe_seconds"]),
+        f"{result['recipe_steps']:,} steps": str(
+            timedelta(seconds=round(result["recipe_seconds"]))
+        ),
     }
     if result["peak_memory_bytes"] is not None:
         rows["peak memory"] = f"{result['peak_memory_bytes'] / 2**20:,.0f} MiB"

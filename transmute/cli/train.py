@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -66,8 +67,13 @@ def train(argv: list[str], after_save: AfterSave | None = None) -> int:
     from transmute.training.train import train as train_with
 
     show = partial(as_flags, known=known_flags.get())
-    stopped_by = train_with(with_run_folder(config), after_save, Evaluator, show)
-    return 128 + stopped_by if stopped_by else 0
+    config = with_run_folder(config)
+    if stopped_by := train_with(config, after_save, Evaluator, show):
+        return 128 + stopped_by
+    if os.environ.get("RANK", "0") == "0":
+        best = " (add --step best for the best models)" if config.evaluate_every else ""
+        print(f"use it: transmute translate IMAGES --model {config.run}{best}")
+    return 0
 
 
 def parse_with_recipe(

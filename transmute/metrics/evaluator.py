@@ -63,7 +63,7 @@ class Evaluator:
 
     def measurable(
         self, *, paired: bool, both_directions: bool, counts: tuple[int, int]
-    ) -> set[str]:
+    ) -> list[str]:
         """The metrics by which models can be compared.
 
         Args:
@@ -77,15 +77,15 @@ class Evaluator:
             "kid": fewest > 3,
             "cycle": both_directions,
             "structure": self.lpips is not None,
-            "lpips": self.lpips is not None and paired,
             **dict.fromkeys(("l1", "psnr", "ssim"), paired),
+            "lpips": self.lpips is not None and paired,
             **dict.fromkeys(
                 ("pixel_accuracy", "class_accuracy", "iou"),
                 self.labels is not None and (paired or self.labels.segmenter is not None),
             ),
             **dict.fromkeys(self.custom, True),
         }
-        return {name for name in possible if possible[name]}
+        return [name for name in possible if possible[name]]
 
     def better(self, name: str) -> Better | None:
         """Whether lower or higher values are better; None for metrics that only describe."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import transmute
 from transmute.config.training import Recipe
@@ -14,7 +14,7 @@ from transmute.methods.base import Network, source_and_target
 from transmute.run import Run
 from transmute.training.processes import Processes
 from transmute.training.trainer import Trainer
-from transmute.translation.model import ModelCard, PartCard, save_network
+from transmute.translation.model import ModelCard, PartCard, inference_copy, save_network
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
 
@@ -152,7 +152,7 @@ def _load(
 
 @dataclass(frozen=True)
 class ModelWriter:
-    """Writes `models/<step>` of a run.
+    """Makes the models of a run, and writes them to `models/<step>`.
 
     Attributes:
         domains: Names of a and b.
@@ -164,6 +164,13 @@ class ModelWriter:
     recipe: Recipe
     domains: tuple[str, str]
     per_image_statistics: bool
+
+    def for_inference(self, trainer: Trainer) -> dict[str, nn.Module]:
+        """The generators in the form used after training, by direction."""
+        return {
+            direction: inference_copy(network, per_image_statistics=self.per_image_statistics)
+            for direction, network in trainer.generators.items()
+        }
 
     def card(
         self, direction: str, network: Network, step: int, metrics: Mapping[str, float]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -11,7 +12,23 @@ from transmute.batch import Batch
 from transmute.config.training import AdamConfig
 from transmute.methods.base import Method, Player, Update
 from transmute.training.capture import CapturedStep
-from transmute.training.speed import Speed
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How steps are made fast.
+
+    Attributes:
+        precision: float32 or bfloat16, for the networks; weights and losses stay float32.
+        compiled: Networks are compiled by torch.
+        captured: Whole steps are replayed as CUDA graphs.
+        concatenated: A network's passes over several batches are made as one.
+    """
+
+    precision: str = "float32"
+    compiled: bool = False
+    captured: bool = False
+    concatenated: bool = False
 
 
 class Trainer:
@@ -139,9 +156,8 @@ class Trainer:
         Returns:
             The player to update, or None if the step is over.
         """
-        with torch.autocast(
-            self.device.type, dtype=self.speed.autocast, enabled=self.speed.autocast is not None
-        ):
+        bfloat16 = self.speed.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             update = next(step, None)
         if update is None:
             return None
