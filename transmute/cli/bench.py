@@ -93,9 +93,7 @@ def _print_table(result: dict[str, Any]) -> None:
     rows = {
         "steps/s": f"{result['steps_per_second']:.3g} ({slowest:.3g} to {fastest:.3g})",
         "images/s": f"{result['images_per_second']:.3g}",
-        f"{result['recipe_steps']:,} steps": str(
-            timedelta(seconds=round(result["recipe_seconds"]))
-        ),
+        f"{result['recipe_steps']:,} steps": duration,
     }
     if result["peak_memory_bytes"] is not None:
         rows["peak memory"] = f"{result['peak_memory_bytes'] / 2**20:,.0f} MiB"

@@ -8,12 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL
-import torch
 from rich.console import Console
 from torch import nn
 
@@ -186,7 +184,9 @@ def _require_possible(config: TrainConfig, processes: Processes) -> None:
             "which needs no synchronization"
         )
     if config.evaluate_every is None and depends_on_evaluations(config):
-        raise UserError("`patience` and a plateau schedule depend on  Set `evaluate_every` too")
+        raise UserError(
+            "`patience` and a plateau schedule depend on evaluations. Set `evaluate_every` too"
+        )
 
 
 def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
@@ -339,9 +339,7 @@ def _record_session(
         "transmute": transmute.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
+        **{name: version(name) for name in ("torch", "numpy", "pillow")},
         "platform": platform.platform(),
         "device": device_name(processes.device),
         "device_type": processes.device.type,

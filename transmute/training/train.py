@@ -9,7 +9,7 @@ from transmute.device import select_device
 from transmute.images import normalize
 from transmute.metrics.evaluator import Evaluator
 from transmute.run import Run
-from transmute.training import checkpoint
+from transmute.training.checkpoint import save
 from transmute.training.evaluations import EvaluatorFactory
 from transmute.training.processes import (
     is_launched,
@@ -140,7 +140,7 @@ def _batches(training: Training) -> Iterator[tuple[Batch, float]]:
 def _save(training: Training, after_save: AfterSave | None) -> None:
     """Writes a checkpoint and its models, and removes old ones."""
     run, state, config = training.models.run, training.state, training.config
-    checkpoint.save(run, training.processes, state)
+    save(run, training.processes, state)
     if training.processes.is_main:
         training.models.write(state.trainer, state.step, training.history.metrics(state.step))
         run.keep_newest(config.keep, config.keep_every)
@@ -158,7 +158,7 @@ def _evaluate(training: Training, step: int) -> None:
     config, run, history = training.config, training.models.run, training.history
     if config.evaluate_every is None:
         return
-    checkpoint.require_finite_weights(training.state.trainer, step)
+    training.state.trainer.require_finite(step)
     try:
         with training.processes.ending_together():
             if training.measure is not None:

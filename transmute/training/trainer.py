@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from transmute.batch import Batch
 from transmute.config.training import AdamConfig
+from transmute.errors import UserError
 from transmute.methods.base import Method, Player, Update
 from transmute.training.capture import CapturedStep
 
@@ -233,10 +234,18 @@ class Trainer:
                 {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
             )
 
-    def non_finite(self) -> str | None:
-        """The name of the first weight that is not finite, or None."""
-        parameters = self.method.named_parameters()
-        return next((name for name, one in parameters if not one.isfinite().all()), None)
+    def require_finite(self, step: int) -> None:
+        """Keeps diverged weights from being saved or evaluated.
+
+        Raises:
+            UserError: With the name of the first weight that is not finite.
+        """
+        for name, parameter in self.method.named_parameters():
+            if not parameter.isfinite().all():
+                raise UserError(
+                    f"the weight {name} is not finite at step {step}. Earlier checkpoints are "
+                    "kept. Try a lower `optimizer.lr`, `optimizer.clip=1`, or `precision=float32`"
+                )
 
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
