@@ -18,15 +18,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference import Reference
 from transmute.config.training import Recipe
-from transmute.training.speed import Speed
-from transmute.training.timing import (
+from transmute.training.speed import (
     WARM_UP,
     build_method,
     calls_per_measurement,
     random_batches,
     seconds_per_call,
 )
-from transmute.training.trainer import Trainer
+from transmute.training.trainer import Speed, Trainer
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,7 @@ def compare(
         turns = [(step, seconds), (reference_step, reference_seconds)]
         for run, durations in turns if pair % 2 == 0 else turns[::-1]:
             durations.append(seconds_per_call(run, device, calls))
+    dtype = torch.bfloat16 if speed.precision == "bfloat16" else torch.float32
     return Comparison(
         Spread.of([1 / value for value in seconds]),
         Spread.of([1 / value for value in reference_seconds]),
@@ -128,7 +128,7 @@ def compare(
         memory,
         reference_memory,
         counter.get_total_flops(),
-        matrix_product_rate(device, speed.autocast or torch.float32),
+        matrix_product_rate(device, dtype),
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from transmute.networks.layers import FewOutputsConv2d
-from transmute.training.timing import seconds_per_call
+from transmute.training.speed import seconds_per_call
 
 WARM_UP = 3
 

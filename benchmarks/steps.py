@@ -29,8 +29,9 @@ from transmute.config.training import Recipe, TrainConfig
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.recipes import RECIPES
-from transmute.training.setup import require_multiple_of_stride, require_sizes
-from transmute.training.speed import Speed, cudnn_settings, select_speed
+from transmute.training.setup import require_sizes
+from transmute.training.speed import cudnn_settings, select_speed
+from transmute.training.trainer import Speed
 
 
 def measure(
@@ -41,7 +42,6 @@ def measure(
     Raises:
         UserError: If the recipe's size does not suit its networks.
     """
-    require_multiple_of_stride(recipe)
     require_sizes(recipe, {width_and_height(recipe.size)})
     config = TrainConfig.model_validate(
         {"recipe": recipe, "precision": precision, "compile": compiled, "graph": graph}

@@ -467,6 +467,7 @@ def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(
     listed = capsys.readouterr().out
     assert all(name in listed for name in RECIPES)
     for name, recipe in RECIPES.items():
+        capsys.readouterr()
         assert run_command(["recipes", name]) == 0
         (tmp_path / "it.yaml").write_text(capsys.readouterr().out)
         assert parsed("data", "--config", str(tmp_path / "it.yaml")).recipe == recipe

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +71,7 @@ def train(
     if stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
     if stopped_by:
-        sys.exit(128 + stopped_by)
+        raise SystemExit(128 + stopped_by)  # the status of a process that the signal ended
     assert config.run is not None
     return Run(config.run)
 

@@ -55,6 +55,19 @@ def select_precision(precision: str, device: torch.device) -> tuple[str, str]:
     return "float32", f"this {kind} has no fast bfloat16"
 
 
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or cpu with its number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def synchronize(device: torch.device) -> None:
+    """Blocks until the work queued on a device finishes (for timing)."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 @dataclass(frozen=True)
 class Check:
     """The result of a check.

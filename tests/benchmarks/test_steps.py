@@ -10,7 +10,7 @@ import torch
 from benchmarks import steps
 from benchmarks.comparison import Comparison, Spread, compare, matrix_product_rate
 from tests.conftest import TINY_CYCLEGAN
-from transmute.training.speed import Speed
+from transmute.training.trainer import Speed
 
 CPU = torch.device("cpu")
 

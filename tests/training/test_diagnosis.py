@@ -24,8 +24,7 @@ from transmute.diagnostics.symptoms import Symptom
 from transmute.errors import UserError
 from transmute.methods.base import Method, Preview
 from transmute.run import Run
-from transmute.training.diagnosis import image_symptoms, number_symptoms
-from transmute.training.reporting import Diagnosis
+from transmute.training.diagnosis import Diagnosis, image_symptoms, number_symptoms
 from transmute.training.train import train
 from transmute.training.trainer import Trainer
 

@@ -1,9 +1,13 @@
+"""Evaluations in training runs, and what depends on them."""
+
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +339,36 @@ def test_two_processes_make_the_same_decisions(animals: Path, tmp_path: Path) ->
     assert run("--best", "cycle").returncode == 0
     assert [row["step"] for row in Run(tmp_path / "run").evaluations()] == [0, 1, 2, 3]
     assert Run(tmp_path / "run").checkpoints() == [1, 3]
+
+
+class NotFinite(Evaluator):
+    """Measures NaN after the first evaluation."""
+
+    evaluations = 0
+
+    def measure_directions(self, *arguments: Any, **keywords: Any) -> dict[str, list[Metric]]:
+        measured = super().measure_directions(*arguments, **keywords)
+        self.evaluations += 1
+        if self.evaluations == 1:
+            return measured
+        return {
+            direction: [replace(metric, value=math.nan) for metric in metrics]
+            for direction, metrics in measured.items()
+        }
+
+
+def test_the_value_just_measured_is_printed_even_if_it_is_not_finite(
+    animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = TrainConfig(
+        folder=animals,
+        run=tmp_path,
+        recipe=TINY_CYCLEGAN.replace(steps=2),
+        device="cpu",
+        evaluate_every=2,
+        metrics=TEXTURE,
+        best="cycle",
+    )
+    assert train(config, evaluator=NotFinite) is None
+    assert "step 2: cycle nan\n" in capsys.readouterr().out
+    assert Run(tmp_path).best() is None

@@ -21,9 +21,8 @@ from transmute.methods.base import Method
 from transmute.recipes import RECIPES
 from transmute.run import Run
 from transmute.training.capture import WARM_UP
-from transmute.training.speed import Speed
 from transmute.training.train import train
-from transmute.training.trainer import Trainer
+from transmute.training.trainer import Speed, Trainer
 from transmute.weights import load_tensors
 
 pytestmark = [

@@ -14,9 +14,9 @@ from transmute.config.methods import CUTConfig, MethodConfig
 from transmute.config.networks import PatchGANConfig, ResNetConfig
 from transmute.config.training import AdamConfig, TrainConfig
 from transmute.run import Run
-from transmute.training.speed import WORTH_COMPILING, Speed, select_speed
+from transmute.training.speed import WORTH_COMPILING, select_speed
 from transmute.training.train import train
-from transmute.training.trainer import Trainer
+from transmute.training.trainer import Speed, Trainer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LONG, SHORT = WORTH_COMPILING, WORTH_COMPILING - 1

@@ -11,8 +11,8 @@ import torch
 from tests.conftest import TINY_CYCLEGAN
 from transmute.cli import run_command
 from transmute.errors import UserError
-from transmute.training.speed import Speed
-from transmute.training.timing import random_batches, seconds_per_call, time_steps
+from transmute.training.speed import random_batches, seconds_per_call, time_steps
+from transmute.training.trainer import Speed
 
 TINY = [
     "bench",
@@ -28,12 +28,10 @@ TINY = [
 CPU = torch.device("cpu")
 
 
-def test_steps_per_second_lie_between_the_slowest_and_the_fastest_repeat() -> None:
-    timing = time_steps(TINY_CYCLEGAN, CPU, Speed(), repeats=3)
-    assert 0 < timing.slowest <= timing.steps_per_second <= timing.fastest
-    assert timing.peak_memory is None
-    single = time_steps(TINY_CYCLEGAN, CPU, Speed(), repeats=1)
-    assert single.slowest == single.steps_per_second == single.fastest
+def test_every_repeat_is_a_measurement() -> None:
+    speeds = time_steps(TINY_CYCLEGAN, CPU, Speed(), repeats=3)
+    assert len(speeds) == 3
+    assert min(speeds) > 0
 
 
 def test_seconds_per_call_is_the_mean_over_the_calls() -> None:
@@ -56,7 +54,7 @@ def test_random_batches_have_the_shapes_and_range_of_training_images() -> None:
 
 def test_accumulated_steps_can_be_timed() -> None:
     recipe = TINY_CYCLEGAN.updated({"optimizer": {"accumulate": 2}})
-    assert time_steps(recipe, CPU, Speed(), repeats=1).steps_per_second > 0
+    assert time_steps(recipe, CPU, Speed(), repeats=1)[0] > 0
 
 
 def test_bench_prints_one_json_object(capsys: pytest.CaptureFixture) -> None:

@@ -5,16 +5,16 @@ import torch
 
 from tests.conftest import TINY_CYCLEGAN, TINY_CYCLEGAN_METHOD, TINY_PIX2PIX, TINY_PIX2PIX_METHOD
 from transmute.batch import Batch
-from transmute.config.base import Settings
+from transmute.config.methods import MethodConfig
 from transmute.config.training import AdamConfig
+from transmute.errors import UserError
 from transmute.methods.base import Method
-from transmute.training.speed import Speed
-from transmute.training.trainer import Trainer
+from transmute.training.trainer import Speed, Trainer
 
 HISTORYLESS = TINY_CYCLEGAN_METHOD.replace(history=0)
 
 
-def built(config: Settings = HISTORYLESS, seed: int = 0) -> Method:
+def built(config: MethodConfig = HISTORYLESS, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     return config.build(3, 3, (16, 16)).double()  # pyright: ignore
 
@@ -45,9 +45,9 @@ def largest_difference(one: Trainer, other: Trainer) -> float:
     [HISTORYLESS, TINY_PIX2PIX_METHOD.replace(discriminator=HISTORYLESS.discriminator)],
     ids=["cyclegan", "pix2pix"],
 )
-def test_accumulated_gradients_equal_those_of_the_whole_batch(config: Settings) -> None:
-    if config.name == "pix2pix":  # pyright: ignore
-        config = config.replace(generator=config.generator.replace(norm="instance", dropout=False))  # pyright: ignore
+def test_accumulated_gradients_equal_those_of_the_whole_batch(config: MethodConfig) -> None:
+    if config.name == "pix2pix":
+        config = config.updated({"generator": {"norm": "instance", "dropout": False}})
     whole, split = Trainer(built(config), AdamConfig()), Trainer(built(config), AdamConfig())
     for batch in batches(3):
         losses, of_parts = whole.step([batch]), split.step(batch.parts(4))
@@ -174,10 +174,11 @@ def test_a_restored_trainer_continues_identically(recipe) -> None:
 
 def test_a_weight_that_is_not_finite_is_named() -> None:
     trainer = Trainer(built(), AdamConfig())
-    assert trainer.non_finite() is None
+    trainer.require_finite(1)
     with torch.no_grad():
         trainer.method.get_parameter("score_b.layers.0.bias")[1] = torch.nan
-    assert trainer.non_finite() == "score_b.layers.0.bias"
+    with pytest.raises(UserError, match=r"weight score_b\.layers\.0\.bias is not finite at step 2"):
+        trainer.require_finite(2)
 
 
 def test_bfloat16_losses_are_float32_and_near_those_of_float32() -> None:

@@ -15,7 +15,7 @@ from transmute.batch import Batch
 from transmute.config.training import Recipe
 from transmute.device import Check, check_kernels, check_numbers, compare, select_precision
 from transmute.metrics.pretrained import PUBLISHED
-from transmute.training.timing import build_method
+from transmute.training.speed import build_method
 from transmute.training.trainer import Trainer
 
 GIGABYTE = 1024**3

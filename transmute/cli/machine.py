@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -66,22 +68,13 @@ class BenchCommand(RecipeCommand):
         import torch
         from rich.console import Console
 
-        from transmute.device import select_device
-        from transmute.training.console import duration
-        from transmute.training.setup import require_multiple_of_stride, require_sizes
-        from transmute.training.speed import cudnn_settings, select_speed
-        from transmute.training.timing import time_steps
+        from transmute.device import device_name, select_device
+        from transmute.training.setup import require_sizes
+        from transmute.training.speed import cudnn_settings, select_speed, time_steps
 
         recipe = self.recipe
-        require_multiple_of_stride(recipe)
         require_sizes(recipe, {width_and_height(recipe.size)})
         device = torch.device(select_device(self.device))
-        threads = torch.get_num_threads()
-        name = (
-            torch.cuda.get_device_name(device)
-            if device.type == "cuda"
-            else f"cpu, {threads} threads"
-        )
         steps = recipe.steps or recipe.epochs * self.images // recipe.batch
         config = TrainConfig(
             recipe=recipe, precision=self.precision, compile=self.compile, graph=self.graph
@@ -89,32 +82,33 @@ class BenchCommand(RecipeCommand):
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         with cudnn_settings(one_size=True, deterministic=False):
             speed, explanation = select_speed(config, device, steps=steps, one_size=True)
-            console.print(f"device: {name}, {explanation}")
-            timing = time_steps(recipe, device, speed, repeats=self.repeats, say=console.print)
+            console.print(f"device: {device_name(device)}, {explanation}")
+            speeds = time_steps(recipe, device, speed, repeats=self.repeats, say=console.print)
+        typical, cuda = median(speeds), device.type == "cuda"
         result: dict[str, Any] = {
             "method": recipe.method.name,
             "size": recipe.size,
             "batch": recipe.batch,
-            "device": name,
+            "device": device_name(device),
             "torch": torch.__version__,
-            "threads": threads,
+            "threads": torch.get_num_threads(),
             **asdict(speed),
             "repeats": self.repeats,
-            "steps_per_second": timing.steps_per_second,
-            "steps_per_second_spread": [timing.slowest, timing.fastest],
-            "images_per_second": timing.steps_per_second * recipe.batch,
-            "peak_memory_bytes": timing.peak_memory,
+            "steps_per_second": typical,
+            "steps_per_second_spread": [min(speeds), max(speeds)],
+            "images_per_second": typical * recipe.batch,
+            # On a CPU, torch does not count memory.
+            "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if cuda else None,
             "recipe_steps": steps,
-            "recipe_seconds": steps / timing.steps_per_second,
+            "recipe_seconds": steps / typical,
         }
         if self.as_json:
             print(json.dumps(result))
             return
         print(
-            f"{'steps/s':16} {timing.steps_per_second:.3g} "
-            f"({timing.slowest:.3g} to {timing.fastest:.3g})\n"
+            f"{'steps/s':16} {typical:.3g} ({min(speeds):.3g} to {max(speeds):.3g})\n"
             f"{'images/s':16} {result['images_per_second']:.3g}\n"
-            f"{f'{steps:,} steps':16} {duration(result['recipe_seconds'])}"
+            f"{f'{steps:,} steps':16} {timedelta(seconds=round(result['recipe_seconds']))}"
         )
-        if timing.peak_memory is not None:
-            print(f"{'peak memory':16} {timing.peak_memory / 2**20:,.0f} MiB")
+        if cuda:
+            print(f"{'peak memory':16} {result['peak_memory_bytes'] / 2**20:,.0f} MiB")

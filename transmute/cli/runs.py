@@ -1,6 +1,7 @@
 """`transmute train`, `demo`, `recipes`, `report` and `watch`: training runs and their pages."""
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -124,8 +125,13 @@ class TrainCommand(RecipeCommand, TrainConfig):
         from transmute.training.train import train
 
         show = partial(as_flags, known=known_flags.get())
-        stopped_by = train(with_run_folder(self), after_save, Evaluator, show)
-        return 128 + stopped_by if stopped_by else 0
+        config = with_run_folder(self)
+        if stopped_by := train(config, after_save, Evaluator, show):
+            return 128 + stopped_by
+        if os.environ.get("RANK", "0") == "0":
+            best = " (add --step best for the best models)" if config.evaluate_every else ""
+            print(f"use it: transmute translate IMAGES --model {config.run}{best}")
+        return 0
 
 
 class RecipesCommand(Command):

@@ -77,8 +77,8 @@ class Evaluator:
             "kid": fewest > 3,
             "cycle": both_directions,
             "structure": self.lpips is not None,
-            "lpips": self.lpips is not None and paired,
             **dict.fromkeys(("l1", "psnr", "ssim"), paired),
+            "lpips": self.lpips is not None and paired,
             **dict.fromkeys(
                 ("pixel_accuracy", "class_accuracy", "iou"),
                 self.labels is not None and (paired or self.labels.segmenter is not None),

@@ -33,7 +33,6 @@ class CapturedStep:
         self.step = step
         self.say = say
         self.calls = 0
-        self.failed = False
         self.stream = torch.cuda.Stream()
         self.pool = torch.cuda.graph_pool_handle()
         self.pieces: list[Callable[[], object]] = []
@@ -41,16 +40,15 @@ class CapturedStep:
 
     def __call__(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         self.calls += 1
-        if self.failed:
-            return self.step(batches)
         if self.calls <= WARM_UP:
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
                 losses = self.step(batches)
             torch.cuda.current_stream().wait_stream(self.stream)
             return losses
-        if not self.pieces and (problem := self._capture(batches)):
+        if self.calls == WARM_UP + 1 and (problem := self._capture(batches)):
             self._give_up(problem)
+        if not self.pieces:  # capturing failed
             return self.step(batches)
         for kept, fresh in zip(self.batches, batches, strict=True):
             kept.a.copy_(fresh.a)
@@ -102,7 +100,6 @@ class CapturedStep:
         self.pieces.append(graph.replay)
 
     def _give_up(self, problem: str) -> None:
-        self.failed = True
         if self.graph is not None:
             # Ending a capture that failed reports the failure again.
             with contextlib.suppress(RuntimeError), torch.cuda.stream(self.stream):

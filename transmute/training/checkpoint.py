@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import transmute
 from transmute.config.training import Recipe
@@ -14,7 +14,7 @@ from transmute.methods.base import Network, source_and_target
 from transmute.run import Run
 from transmute.training.processes import Processes
 from transmute.training.trainer import Trainer
-from transmute.translation.model import ModelCard, PartCard, save_network
+from transmute.translation.model import ModelCard, PartCard, inference_copy, save_network
 from transmute.weights import WeightsError, load_tensors, save_tensors
 
 
@@ -37,8 +37,9 @@ class TrainingState:
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Adds the losses of a step to their sums."""
-        sums = self.loss_sums
-        self.loss_sums = {name: sums.get(name, 0) + loss.double() for name, loss in losses.items()}
+        self.loss_sums = {
+            name: self.loss_sums.get(name, 0) + loss.double() for name, loss in losses.items()
+        }
         self.loss_count += 1
 
     def mean_losses(self) -> dict[str, float]:
@@ -55,35 +56,20 @@ def save(run: Run, processes: Processes, state: TrainingState) -> None:
     Raises:
         UserError: If a weight is not finite. Nothing is written then.
     """
-    require_finite_weights(state.trainer, state.step)
-    header = {"step": state.step, "processes": processes.count}
-    losses = {f"losses.{name}": value for name, value in state.loss_sums.items()}
-    losses["loss_count"] = torch.tensor(state.loss_count)
+    state.trainer.require_finite(state.step)
+    tensors = state.trainer.state_dict()
     if not processes.is_main:
         # State that only this rank has: image history, batch norm statistics and sums of losses.
-        buffers = {f"method.{name}" for name, _ in state.trainer.method.named_buffers()}
-        tensors = {
-            name: value for name, value in state.trainer.state_dict().items() if name in buffers
-        }
-        path = run.checkpoint_file(state.step, processes.rank)
-        save_tensors(path, tensors | losses, header)
-    processes.barrier()
+        own = {f"method.{name}" for name, _ in state.trainer.method.named_buffers()}
+        tensors = {name: value for name, value in tensors.items() if name in own}
+    tensors |= {f"losses.{name}": value for name, value in state.loss_sums.items()}
+    tensors["loss_count"] = torch.tensor(state.loss_count)
     if processes.is_main:
-        tensors = state.trainer.state_dict() | losses
-        save_tensors(run.checkpoint_file(state.step), tensors, header)
-
-
-def require_finite_weights(trainer: Trainer, step: int) -> None:
-    """Keeps diverged weights from being saved or evaluated.
-
-    Raises:
-        UserError: With the name of the first weight that is not finite.
-    """
-    if (name := trainer.non_finite()) is not None:
-        raise UserError(
-            f"the weight {name} is not finite at step {step}. Earlier checkpoints are kept. "
-            "Try a lower `optimizer.lr`, `optimizer.clip=1`, or `precision=float32`"
-        )
+        processes.barrier()
+    header = {"step": state.step, "processes": processes.count}
+    save_tensors(run.checkpoint_file(state.step, processes.rank), tensors, header)
+    if not processes.is_main:
+        processes.barrier()
 
 
 def resume(
@@ -152,7 +138,7 @@ def _load(
 
 @dataclass(frozen=True)
 class ModelWriter:
-    """Writes `models/<step>` of a run.
+    """Makes the models of a run, and writes them to `models/<step>`.
 
     Attributes:
         domains: Names of a and b.
@@ -164,6 +150,13 @@ class ModelWriter:
     recipe: Recipe
     domains: tuple[str, str]
     per_image_statistics: bool
+
+    def for_inference(self, trainer: Trainer) -> dict[str, nn.Module]:
+        """The generators in the form used after training, by direction."""
+        return {
+            direction: inference_copy(network, per_image_statistics=self.per_image_statistics)
+            for direction, network in trainer.generators.items()
+        }
 
     def card(
         self, direction: str, network: Network, step: int, metrics: Mapping[str, float]

@@ -1,6 +1,8 @@
-"""Symptoms that the previews and the reports of a training run show."""
+"""Symptoms that the previews and the reports of a training run show, and when to report them."""
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -11,6 +13,39 @@ from transmute.diagnostics.symptoms import Symptom
 from transmute.methods.base import Method, Preview
 from transmute.training.previews import by_direction
 from transmute.translation.model import inference_copy
+
+
+class Diagnosis:
+    """Reports a symptom once it was found in enough checks in a row, and again if it returns.
+
+    Attributes:
+        rows: The latest reports.
+        unsaved: Symptoms reported since the last row of metrics.jsonl.
+    """
+
+    def __init__(self, steps: int, rows: Iterable[dict[str, Any]] = ()) -> None:
+        self.steps = steps
+        self.rows = deque(rows, maxlen=10)
+        self.unsaved: list[dict[str, Any]] = []
+        self._checks: dict[str, dict[tuple[str, str], int]] = {}
+
+    def update(self, kind: str, found: Sequence[Symptom], step: int) -> list[Symptom]:
+        """Counts the findings of one check, and returns what to report now.
+
+        Args:
+            kind: Kind of check, such as "images": checks of other kinds are counted apart.
+            found: The symptoms that were found.
+            step: The current step.
+        """
+        # Untrained generators look faulty: for the first tenth of training (at least 500 steps,
+        # at most half), only symptoms that count early are considered.
+        learning = step <= max(0.1 * self.steps, min(500, 0.5 * self.steps))
+        present = {(one.name, one.where): one for one in found if one.early or not learning}
+        before = self._checks.get(kind, {})
+        self._checks[kind] = {key: before.get(key, 0) + 1 for key in present}
+        reported = [one for key, one in present.items() if self._checks[kind][key] == one.checks]
+        self.unsaved += [asdict(symptom) for symptom in reported]
+        return reported
 
 
 def image_symptoms(

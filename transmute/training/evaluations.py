@@ -11,16 +11,17 @@ from PIL import Image
 
 from transmute.config.metrics import MetricsConfig
 from transmute.config.training import PlateauConfig, TrainConfig
-from transmute.data.layout import DataSet, Source
+from transmute.data.layout import Source
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import decode_all
+from transmute.data.stream import Stream
 from transmute.errors import UserError
 from transmute.images import ImageError
 from transmute.metrics.evaluator import Evaluator
 from transmute.run import best_evaluation, comparable_evaluations
 from transmute.training.checkpoint import ModelWriter
+from transmute.training.processes import Processes
 from transmute.training.trainer import Trainer
-from transmute.translation.model import inference_copy
 from transmute.translation.translator import Translator
 
 EvaluatorFactory = Callable[[MetricsConfig, torch.device], Evaluator]
@@ -103,34 +104,36 @@ def depends_on_evaluations(config: TrainConfig) -> bool:
 
 def prepare_measuring(
     config: TrainConfig,
-    data: DataSet,
-    geometry: Geometry,
-    evaluator: Evaluator,
+    processes: Processes,
+    stream: Stream,
+    make_evaluator: EvaluatorFactory,
     models: ModelWriter,
     trainer: Trainer,
     say: Callable[[str], None],
-) -> Measure:
+) -> Measure | None:
     """Chooses the images to measure on: held-out ones, or training images if none are held out.
+
+    Returns:
+        None without evaluations, and on ranks other than 0.
 
     Raises:
         UserError: If the deciding metric cannot be measured on them.
     """
-    paired, held_out = config.recipe.method.paired, all(data.test)
-    sides = data.test if held_out else data.train
+    if config.evaluate_every is None or not processes.is_main:
+        return None
+    evaluator = make_evaluator(config.metrics, processes.device)
+    paired, held_out = config.recipe.method.paired, all(stream.data.test)
+    sides = stream.data.test if held_out else stream.data.train
     a, b = _readable(sides, paired=paired) if config.data.skip_bad else sides
     measurable = evaluator.measurable(
         paired=paired, both_directions=len(trainer.generators) == 2, counts=(len(a), len(b))
     )
     if config.best not in measurable:
         known = ", ".join(measurable)
-        hint = (
-            f"Choose one of: {known}. Or provide what {config.best} needs"
-            if known
-            else "It needs more images"
-        )
+        hint = f"Choose one of: {known}. Or provide what {config.best} needs"
         raise UserError(
             f"`best={config.best}` cannot be measured on {len(a)} images of a and {len(b)} of b. "
-            f"{hint}"
+            f"{hint if measurable else 'It needs more images'}"
         )
     kind = (
         "held-out images"
@@ -141,17 +144,17 @@ def prepare_measuring(
         f"evaluation: every {config.evaluate_every} steps on {len(a)} images of a and {len(b)} of "
         f"b ({kind})"
     )
-    background = config.recipe.preprocess.background
+    background, geometry = config.recipe.preprocess.background, stream.readers[0].geometry
     openers = [[partial(_open, one, geometry, background) for one in side] for side in (a, b)]
 
     def measure(step: int) -> dict[str, Any]:
         translators = {
             direction: Translator.of(
                 models.card(direction, trainer.method.networks[direction], step, {}),
-                inference_copy(network, per_image_statistics=models.per_image_statistics),
+                network,
                 trainer.device,
             )
-            for direction, network in trainer.generators.items()
+            for direction, network in models.for_inference(trainer).items()
         }
         measured = evaluator.measure_directions(translators, *openers, paired=paired)
         metrics = {name: [asdict(metric) for metric in measured[name]] for name in measured}

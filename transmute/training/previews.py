@@ -1,31 +1,26 @@
 """The sample sheet: always the same images, so that progress is visible."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import nn
 
 from transmute.batch import Batch
 from transmute.images import to_pil
-from transmute.methods.base import Preview
-from transmute.training.trainer import Trainer
-from transmute.translation.model import inference_copy
+from transmute.methods.base import Method, Preview
 
 
 @torch.inference_mode()
 def make_previews(
-    trainer: Trainer, batches: Sequence[Batch], *, per_image_statistics: bool
+    method: Method, generators: Mapping[str, nn.Module], batches: Sequence[Batch]
 ) -> list[list[Preview]]:
-    """The previews of each batch, by the generators in the form used after training."""
-    generators = {
-        direction: inference_copy(network, per_image_statistics=per_image_statistics)
-        for direction, network in trainer.generators.items()
-    }
-    dtype = next(trainer.method.parameters()).dtype
-    on_device = (batch.to(trainer.device, dtype) for batch in batches)
-    return [trainer.method.previews(generators, batch) for batch in on_device]
+    """The previews of each batch, by these generators."""
+    parameter = next(method.parameters())
+    on_device = (batch.to(parameter.device, parameter.dtype) for batch in batches)
+    return [method.previews(generators, batch) for batch in on_device]
 
 
 def by_direction(batches: Sequence[Sequence[Preview]]) -> list[Preview]:

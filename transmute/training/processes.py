@@ -2,22 +2,27 @@
 
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 from types import FrameType
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from transmute import plugins
 from transmute.device import select_device
-from transmute.errors import UserError
+from transmute.errors import RankError, UserError
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,6 @@ class Processes:
         tensor = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return dict(zip(values, (tensor / self.count).tolist(), strict=True))
-
-    def synchronize(self) -> None:
-        """Blocks until queued device work finishes (for timing)."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def barrier(self) -> None:
         """Blocks until all ranks are here."""
@@ -112,12 +112,22 @@ def process_group(name: str) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def launch(function: Callable[..., object], arguments: tuple[object, ...], devices: int) -> int:
-    """Runs `function(*arguments)` in several processes on this machine, like torchrun.
+def launch(
+    function: Callable[..., int | None], arguments: tuple[object, ...], devices: int
+) -> int | None:
+    """Calls `function(*arguments)` in several processes on this machine, like torchrun.
+
+    Args:
+        function: Returns None, or the number of the signal that stopped it.
+        arguments: Picklable. May contain instances of user-defined classes.
+        devices: Number of processes.
 
     Returns:
-        The exit status of the first process that failed, or 0. Processes print their own errors,
-        unless they are killed.
+        The number of the signal that stopped the processes, or None.
+
+    Raises:
+        UserError: As raised by a process, or if a process is killed.
+        RuntimeError: With the traceback of another exception in a process.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -135,25 +145,52 @@ def launch(function: Callable[..., object], arguments: tuple[object, ...], devic
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     os.environ.setdefault("PYTHONIOENCODING", ":backslashreplace")  # as `run_and_exit` does
-    # The launcher logs every failure and every Ctrl-C over many lines, after our message.
+    # A new process must import the files of user-defined classes before it unpickles objects.
+    files, pickled = plugins.loaded_files(), pickle.dumps((function, arguments))
+    outcomes = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    # The launcher logs every failure and every Ctrl-C over many lines.
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        elastic_launch(config, function)(*arguments)
+        elastic_launch(config, _call_on_rank)(files, pickled, outcomes)
+        return None
+    except SignalException as error:
+        return error.sigval
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode < 0:
-            reason = "perhaps out of memory" if failure.exitcode == -signal.SIGKILL else "see above"
-            print(
-                f"transmute: rank {rank} was killed by signal {-failure.exitcode} ({reason})",
-                file=sys.stderr,
-            )
-        return failure.exitcode if failure.exitcode > 0 else 1
-    except SignalException as error:
-        return 128 + error.sigval
     finally:
         logging.disable(disabled)
-    return 0
+    outcome = None if outcomes.empty() else outcomes.get()
+    if isinstance(outcome, int):
+        return outcome
+    status = failure.exitcode
+    # A process that is killed makes others fail too.
+    if isinstance(outcome, UserError) or (outcome is not None and status > 0):
+        raise outcome
+    end = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
+    reason = "perhaps out of memory" if status == -signal.SIGKILL else "see above"
+    raise UserError(f"rank {rank} {end} ({reason})")
+
+
+def _call_on_rank(
+    files: Iterable[Path], pickled: bytes, outcomes: SimpleQueue[int | Exception]
+) -> None:
+    """Calls the function of `launch`, and reports if it fails or is stopped by a signal."""
+    try:
+        for path in files:
+            plugins.import_file(path)
+        function, arguments = pickle.loads(pickled)
+        stopped_by = function(*arguments)
+        if stopped_by is None:
+            return
+        outcomes.put(stopped_by)
+    except UserError as error:
+        # Every rank raises the same UserError, so only rank 0 reports it. A RankError is local.
+        if os.environ["RANK"] == "0" or isinstance(error, RankError):
+            outcomes.put(error)
+    except Exception:
+        outcomes.put(RuntimeError(traceback.format_exc()))
+    sys.exit(1)  # Returning would wait for the other ranks.
 
 
 @contextmanager

@@ -1,21 +1,25 @@
-"""Reports of a training run: metrics, samples, symptoms and a page."""
+"""Reports of a training run: progress, metrics, samples, symptoms and a page."""
 
 import contextlib
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from transmute.batch import Batch
-from transmute.config.training import Recipe
+from transmute.config.training import TrainConfig
+from transmute.data.stream import Stream, fixed_batches
+from transmute.device import synchronize
 from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
 from transmute.images import save_image
 from transmute.report.page import write_report
-from transmute.run import Run
-from transmute.training.console import TrainingConsole
-from transmute.training.diagnosis import image_symptoms, number_symptoms
+from transmute.training.checkpoint import ModelWriter
+from transmute.training.diagnosis import Diagnosis, image_symptoms, number_symptoms
 from transmute.training.loggers import Loggers
 from transmute.training.previews import make_previews, sample_row, sheet
 from transmute.training.trainer import Trainer
@@ -23,107 +27,161 @@ from transmute.training.trainer import Trainer
 PAGE_SECONDS = 20.0
 """Least time between two pages written at reports. A page contains images, so it is large."""
 
-
-class Diagnosis:
-    """Reports a symptom once it was found in enough checks in a row, and again if it returns.
-
-    Attributes:
-        rows: The latest reports.
-        unsaved: Symptoms reported since the last row of metrics.jsonl.
-    """
-
-    def __init__(self, steps: int, rows: Iterable[dict[str, Any]] = ()) -> None:
-        self.steps = steps
-        self.rows = deque(rows, maxlen=10)
-        self.unsaved: list[dict[str, Any]] = []
-        self._checks: dict[str, dict[tuple[str, str], int]] = {}
-
-    def update(self, kind: str, found: Sequence[Symptom], step: int) -> list[Symptom]:
-        """Counts the findings of one check, and returns what to report now.
-
-        Args:
-            kind: Kind of check, such as "images": checks of other kinds are counted apart.
-            found: The symptoms that were found.
-            step: The current step.
-        """
-        # Untrained generators look faulty: for the first tenth of training (at least 500 steps,
-        # at most half), only symptoms that count early are considered.
-        learning = step <= max(0.1 * self.steps, min(500, 0.5 * self.steps))
-        present = {(one.name, one.where): one for one in found if one.early or not learning}
-        before = self._checks.get(kind, {})
-        self._checks[kind] = {key: before.get(key, 0) + 1 for key in present}
-        reported = [one for key, one in present.items() if self._checks[kind][key] == one.checks]
-        self.unsaved += [asdict(symptom) for symptom in reported]
-        return reported
+WARM_UP, TIMED = 5, 10
+"""Steps before the timing, and steps timed, from which the remaining time is estimated."""
 
 
-@dataclass
+PREVIEWS = 4
+"""Rows of a sample sheet."""
+
+
 class Reporter:
-    """Writes the reports of a training run. Does nothing on ranks other than 0.
+    """Shows the progress of a training run, and writes its reports.
+
+    Args:
+        config: Training settings.
+        stream: With the images of sample sheets: held-out ones, or training images if none are
+            held out.
+        models: The models of the run, which the samples show.
+        trainer: The trainer.
+        console: Where to print. On ranks other than 0, it is quiet, and nothing is written.
+        say: Prints a line on the console.
+        start_step: Steps finished before this session.
+        last_step: Length of the training run.
 
     Attributes:
-        shown: Batches of the sample sheet: held-out images, or training images if none are held
-            out.
-        trained_on: As many batches of training images; empty if `shown` are training images.
+        bar: The progress bar: a context manager that shows it.
         enabled: Whether this is rank 0.
     """
 
-    run: Run
-    recipe: Recipe
-    trainer: Trainer
-    console: TrainingConsole
-    diagnosis: Diagnosis
-    loggers: Loggers
-    shown: Sequence[Batch]
-    trained_on: Sequence[Batch]
-    per_image_statistics: bool
-    enabled: bool
-    page_written: float = 0.0
+    def __init__(
+        self,
+        config: TrainConfig,
+        stream: Stream,
+        models: ModelWriter,
+        trainer: Trainer,
+        console: Console,
+        say: Callable[[str], None],
+        start_step: int,
+        last_step: int,
+    ) -> None:
+        self.models, self.trainer = models, trainer
+        self.run, self.recipe = models.run, config.recipe
+        self.start_step, self.last_step = start_step, last_step
+        self.say, self.enabled = say, not console.quiet
+        self.diagnosis = Diagnosis(last_step, self.run.metrics())
+        self.shown, self.trained_on, log = [], [], ()
+        if self.enabled:
+            self.shown, self.trained_on = fixed_batches(stream.data, stream.readers, PREVIEWS)
+            log = config.log
+        self.loggers = Loggers(log, self.run, self.recipe.model_dump(mode="json"), start_step, say)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[report]}"),
+            console=console,
+            disable=console.quiet or not console.is_terminal,
+        )
+        self._task = self.bar.add_task("training", total=last_step, completed=start_step, report="")
+        self._page_written = 0.0
+        self._restart_timing()
+
+    def _restart_timing(self) -> None:
+        self._start, self._steps = time.perf_counter(), 0
+        self._waited, self._load_seconds = 0.0, 0.0
+
+    def next_batch(self, batches: Iterator[tuple[Batch, float]]) -> Batch:
+        """The next batch. Records how long it took to load, and to arrive."""
+        start = time.perf_counter()
+        batch, load_seconds = next(batches)
+        self._waited += time.perf_counter() - start
+        self._load_seconds += load_seconds
+        return batch
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Excludes the time of the block from the speed."""
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
+
+    def advance(self, step: int) -> None:
+        """Records a finished step, and prints an estimate once the first steps are timed."""
+        self._steps += 1
+        self.bar.advance(self._task)
+        taken, left = step - self.start_step, self.last_step - step
+        if taken == WARM_UP and left > TIMED:
+            synchronize(self.trainer.device)
+            self._restart_timing()
+        if taken == WARM_UP + TIMED and left:
+            synchronize(self.trainer.device)
+            speed = self._steps / (time.perf_counter() - self._start)
+            duration = timedelta(seconds=round(left / speed))
+            self.say(f"{speed:.3g} steps/s: the remaining {left:,} take {duration}")
 
     def report(self, step: int, means: dict[str, float], lr_factor: float) -> None:
-        """Prints losses, appends them to metrics.jsonl, and checks them for symptoms."""
-        self.console.report(step, means)
-        if not self.enabled:
-            return
-        row = {"step": step, "images": step * self.recipe.batch, **means, "rate": lr_factor}
-        speed = {
-            "images_per_second": round(self.console.images_per_second, 3),
-            "load_milliseconds": round(self.console.load_milliseconds, 2),
+        """Prints losses and speed, appends them to metrics.jsonl, and checks them for symptoms.
+
+        Args:
+            step: The current step.
+            means: Mean losses since the last report.
+            lr_factor: Factor of the learning rate.
+        """
+        seconds, steps = time.perf_counter() - self._start, max(self._steps, 1)
+        row = {
+            "step": step,
+            "images": step * self.recipe.batch,
+            **means,
+            "rate": lr_factor,
+            "images_per_second": round(self._steps * self.recipe.batch / seconds, 3),
+            "load_milliseconds": round(1000 * self._load_seconds / steps, 2),
         }
+        losses = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        speed = f"{row['images_per_second']:.3g} images/s"
+        load = f"({row['load_milliseconds']:.1f} ms to load one)"
+        self.bar.update(self._task, report=f"{speed} {load} {losses}")
+        if self.bar.disable:
+            left = timedelta(seconds=round((self.last_step - step) * seconds / steps))
+            self.say(f"step {step}/{self.last_step}  {speed}  {left} left  {losses}")
+        if self.enabled:
+            self._write_metrics(row, waiting=(self._waited, seconds))
+        self._restart_timing()
+
+    def _write_metrics(self, row: dict[str, Any], waiting: tuple[float, float]) -> None:
         self.diagnosis.rows.append(row)
         found = number_symptoms(
             self.recipe.method,
             self.diagnosis.rows,
-            waiting=self.console.waiting_times(),
-            lr_factor=lr_factor,
-            step=step,
-            steps=self.diagnosis.steps,
+            waiting=waiting,
+            lr_factor=row["rate"],
+            step=row["step"],
+            steps=self.last_step,
             asynchronous=self.trainer.device.type == "cuda",
         )
-        self._warn("numbers", found, step)
+        self._warn("numbers", found, row["step"])
         unsaved, self.diagnosis.unsaved = self.diagnosis.unsaved, []
-        self.run.append(
-            self.run.metrics_file, row | speed | ({"symptoms": unsaved} if unsaved else {})
-        )
-        self.loggers.log(step, row | speed)
-        if time.perf_counter() - self.page_written > PAGE_SECONDS:
+        symptoms = {"symptoms": unsaved} if unsaved else {}
+        self.run.append(self.run.metrics_file, row | symptoms)
+        self.loggers.log(row["step"], row)
+        if time.perf_counter() - self._page_written > PAGE_SECONDS:
             self.write_page()
 
     def sample(self, step: int) -> None:
         """Writes a sample sheet, and checks its images for symptoms."""
         if not self.enabled:
             return
+        method, generators = self.trainer.method, self.models.for_inference(self.trainer)
         shown, trained_on = (
-            make_previews(self.trainer, batches, per_image_statistics=self.per_image_statistics)
-            for batches in (self.shown, self.trained_on)
+            make_previews(method, generators, batches) for batches in (self.shown, self.trained_on)
         )
         table = sheet([sample_row(previews) for previews in shown])
         save_image(table, self.run.sample_file(step))
         self.loggers.log(step, {}, table)
         if step:
-            found = image_symptoms(
-                self.trainer.method, shown, trained_on, paired=self.recipe.method.paired
-            )
+            paired = self.recipe.method.paired
+            found = image_symptoms(method, shown, trained_on, paired=paired)
             self._warn("images", found, step)
         self.write_page()
 
@@ -147,13 +205,13 @@ class Reporter:
     def write_page(self, *, running: bool = True) -> None:
         """Writes report.html."""
         if self.enabled:
-            self.page_written = time.perf_counter()
+            self._page_written = time.perf_counter()
             with contextlib.suppress(OSError):  # some systems lock a file that a browser reads
                 write_report(self.run, running=running)
 
     def _warn(self, kind: str, found: Sequence[Symptom], step: int) -> None:
         for symptom in self.diagnosis.update(kind, found, step):
-            self.console.say(
+            self.say(
                 f"warning at step {step}: {symptom.sentence}. To fix it, {symptom.change} "
                 f"(docs/reading-a-run.md, {symptom.name})"
             )

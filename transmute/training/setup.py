@@ -1,47 +1,45 @@
 """Everything before the first step: all input is checked before anything is written."""
 
+import contextlib
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL
-import torch
 from rich.console import Console
 from torch import nn
 
 import transmute
-from transmute.config.base import differences, width_and_height
+from transmute.config.base import differences
 from transmute.config.training import Recipe, TrainConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import require_usable
-from transmute.data.stream import Order, Reader, Stream, fixed_batches, readers
-from transmute.device import require_working, select_precision
+from transmute.data.stream import Order, Stream, readers
+from transmute.device import device_name, require_working, select_precision
 from transmute.errors import UserError
 from transmute.files import write_json
 from transmute.methods.base import Method
 from transmute.run import Run
-from transmute.training import evaluations, loggers
 from transmute.training.checkpoint import ModelWriter, TrainingState, resume
-from transmute.training.console import TrainingConsole
+from transmute.training.evaluations import (
+    EvaluationHistory,
+    EvaluatorFactory,
+    Measure,
+    depends_on_evaluations,
+    prepare_measuring,
+)
 from transmute.training.processes import Processes, seed_step
-from transmute.training.reporting import Diagnosis, Reporter
-from transmute.training.speed import Speed, cudnn_settings, select_speed
-from transmute.training.trainer import Trainer
+from transmute.training.reporting import Reporter
+from transmute.training.speed import cudnn_settings, select_speed
+from transmute.training.trainer import Speed, Trainer
 from transmute.translation.model import read_networks
-
-PREVIEWS = 4
-"""Rows of a sample sheet."""
 
 
 @dataclass
@@ -50,27 +48,31 @@ class Training:
 
     Attributes:
         history: The evaluations so far; the same on every rank.
-        measure: Evaluates the generators. None on ranks other than 0, and without evaluations.
+        measure: Evaluates the generators. None on ranks other than 0, and without
         last_step: Length of the training run.
     """
 
     config: TrainConfig
     processes: Processes
-    console: TrainingConsole
     stream: Stream
     state: TrainingState
-    history: evaluations.EvaluationHistory
+    history: EvaluationHistory
     models: ModelWriter
     reporter: Reporter
-    measure: evaluations.Measure | None
+    measure: Measure | None
     last_step: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left, or evaluations stopped improving."""
+        return self.state.step >= self.last_step or self.history.exhausted
 
 
 def prepare(
     config: TrainConfig,
     processes: Processes,
-    stack: ExitStack,
-    make_evaluator: evaluations.EvaluatorFactory,
+    stack: contextlib.ExitStack,
+    make_evaluator: EvaluatorFactory,
     show: Callable[[str], str],
 ) -> Training:
     """Checks all input, builds the networks, locks the run and resumes it.
@@ -85,16 +87,19 @@ def prepare(
     assert config.run is not None
     recipe, run, is_main = config.recipe, Run(config.run), processes.is_main
     console = Console(quiet=not is_main, highlight=False, soft_wrap=True)
-    say = partial(console.print, markup=False)
 
-    _require_working_hardware(config, processes)
-    _require_same_recipe(run, recipe, extend=config.extend)
-    geometry = Geometry.of(recipe.preprocess, recipe.size, recipe.method.stride)
-    both = readers(geometry, recipe.preprocess, config.data)
-    previous = run.sessions()[-1] if run.sessions() else None
-    data, sizes, fingerprint = _find_images(config, both, previous, say)
-    stream, last_step = _stream(recipe, data, both)
-    _require_steps_left(config, run, last_step)
+    def say(line: str) -> None:
+        console.print(show(line), markup=False)
+
+    _require_possible(config, processes)
+    extended = _require_same_recipe(run, recipe, extend=config.extend)
+    previous = next(reversed(run.sessions()), None)
+    stream, last_step, sizes, fingerprint = _open_data(config, previous, say)
+    if extended and last_step <= (step := max(run.checkpoints(), default=0)):
+        raise UserError(
+            f"{run.folder} is already at step {step}, but the requested length is {last_step} "
+            f"steps. Set `steps` above {step}, or increase `epochs`"
+        )
 
     one_size, size = len(sizes) == 1, require_sizes(recipe, sizes)
     stack.enter_context(cudnn_settings(one_size=one_size, deterministic=config.deterministic))
@@ -102,9 +107,9 @@ def prepare(
         config, processes.device, steps=last_step, one_size=one_size, before=previous
     )
     trainer = _trainer(config, processes, size, speed, say)
-    models = ModelWriter(run, recipe, data.names, _per_image_statistics(config, processes))
-    measure = _measure(config, processes, data, geometry, make_evaluator, models, trainer, say)
-
+    models = _models(config, run, processes, stream.data)
+    with processes.ending_together():
+        measure = prepare_measuring(config, processes, stream, make_evaluator, models, trainer, say)
     state = TrainingState(trainer)
     if is_main:
         stack.enter_context(run.locked())
@@ -112,49 +117,38 @@ def prepare(
         resume(run, processes, state, say)
     if is_main:
         run.rewind(state.step)
-        _record_session(run, config, processes, speed, data, fingerprint, state.step, last_step)
+        facts = {"step": state.step, "last_step": last_step, "fingerprint": fingerprint}
+        _record_session(run, config, processes, stream.data, facts | asdict(speed))
     processes.barrier()
-    history = evaluations.EvaluationHistory(config, run.evaluations())
+    history = EvaluationHistory(config, run.evaluations())
     history.require_same_metric(config.best)
     if is_main and state.step and state.step not in run.models():  # killed while writing them
         models.write(trainer, state.step, history.metrics(state.step))
-
-    progress = TrainingConsole(console, processes, state.step, last_step, recipe.batch, show)
-    reporter = _reporter(config, data, both, models, trainer, progress)
+    reporter = Reporter(config, stream, models, trainer, console, say, state.step, last_step)
     stack.callback(reporter.loggers.close)
     _introduce(config, processes, explanation, state.step, last_step, say)
-    return Training(
-        config, processes, progress, stream, state, history, models, reporter, measure, last_step
-    )
-
-
-def require_multiple_of_stride(recipe: Recipe) -> None:
-    """Checks that the size suits the generators.
-
-    Raises:
-        UserError: If a side is not a multiple of the stride. Names the nearest sizes that are.
-    """
-    stride, size = recipe.method.stride, width_and_height(recipe.size)
-    if any(side % stride for side in size):
-        lower, upper = (
-            "x".join(str(max(1, (side + more) // stride) * stride) for side in size)
-            for more in (0, stride - 1)
-        )
-        raise UserError(
-            f"`size={recipe.size}` is not a multiple of {stride}, which the networks of "
-            f"{recipe.method.name} require. Use {' or '.join(dict.fromkeys((lower, upper)))}"
-        )
+    return Training(config, processes, stream, state, history, models, reporter, measure, last_step)
 
 
 def require_sizes(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """Returns the (width, height) of training images, or of the largest if they differ.
 
     Raises:
-        UserError: If the smallest is too small for a network, or if images differ in size and
-            are used in one batch or an image history.
+        UserError: If a side is not a multiple of the networks' stride, if the smallest is too small
+            for a network, or if images differ in size and are used in one batch or an image
+            history.
     """
-    sizes = set(sizes)
-    shortest = min(min(size) for size in sizes)
+    sizes, stride = set(sizes), recipe.method.stride
+    shortest, largest = min(min(size) for size in sizes), max(sizes)
+    if any(side % stride for side in largest):
+        lower, upper = (
+            "x".join(str(max(1, (side + more) // stride) * stride) for side in largest)
+            for more in (0, stride - 1)
+        )
+        raise UserError(
+            f"`size={recipe.size}` is not a multiple of {stride}, which the networks of "
+            f"{recipe.method.name} require. Use {' or '.join(dict.fromkeys((lower, upper)))}"
+        )
     for name, network in recipe.method.networks.items():
         if shortest < network.min_size:
             raise UserError(
@@ -171,10 +165,11 @@ def require_sizes(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> tuple[int
                 f"`preprocess.mode={recipe.preprocess.mode}` produces images of different sizes, "
                 f"but {consumer} needs images of one size. Use {change}, or a mode that crops"
             )
-    return max(sizes)
+    return largest
 
 
-def _require_working_hardware(config: TrainConfig, processes: Processes) -> None:
+def _require_possible(config: TrainConfig, processes: Processes) -> None:
+    """Checks the device, and settings that depend on devices or on each other."""
     precision, _ = select_precision(config.precision, processes.device)
     require_working(processes.device, bfloat16=precision == "bfloat16")
     recipe = config.recipe
@@ -189,10 +184,18 @@ def _require_working_hardware(config: TrainConfig, processes: Processes) -> None
             "`sync_batch_norm` works only with several GPUs. Remove it, or use instance norm, "
             "which needs no synchronization"
         )
+    if config.evaluate_every is None and depends_on_evaluations(config):
+        raise UserError(
+            "`patience` and a plateau schedule depend on evaluations. Set `evaluate_every` too"
+        )
 
 
-def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> None:
-    """A run resumes with its own recipe, and a new one starts in a folder without a run."""
+def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
+    """A run resumes with its own recipe, and a new one starts in a folder without a run.
+
+    Returns:
+        Whether `extend` has changed the recipe of an existing run.
+    """
     if run.folder.is_file():
         raise UserError(f"`run={run.folder}` is a file. Choose a folder")
     trained = run.checkpoints() or run.models()
@@ -201,44 +204,39 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> None:
             f"{run.folder} contains training files but no recipe.json, so it cannot be resumed. "
             "Choose another `run`"
         )
-    before = run.read_json(run.recipe_file) if trained else {}
-    changed = differences(before, recipe.model_dump(mode="json"))
-    if extend:
-        may_change = re.compile(r"(epochs|steps|schedule|optimizer|preprocess\.uncropped)\b")
-        changed = [line for line in changed if not may_change.match(line)]
-    if changed and trained:  # without checkpoints, a run can be restarted with another recipe
-        more = f"; and {len(changed) - 8} more" if len(changed) > 8 else ""
+    if not trained:  # it can be restarted with another recipe
+        return False
+    changed = differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json"))
+    may_change = re.compile(r"(epochs|steps|schedule|optimizer|preprocess\.uncropped)\b")
+    refused = [line for line in changed if not (extend and may_change.match(line))]
+    if refused:
+        more = f"; and {len(refused) - 8} more" if len(refused) > 8 else ""
         raise UserError(
-            f"{run.folder} was started with another recipe ({'; '.join(changed[:8])}{more}). Use "
+            f"{run.folder} was started with another recipe ({'; '.join(refused[:8])}{more}). Use "
             f"the same settings (`config={run.recipe_file}`), or another `run`. `extend` allows "
             "another length, schedule or optimizer"
         )
+    return bool(changed)
 
 
-def _require_steps_left(config: TrainConfig, run: Run, last_step: int) -> None:
-    """An extended run must end after its current step."""
-    step, recipe = max(run.checkpoints(), default=0), config.recipe.model_dump(mode="json")
-    if config.extend and step >= last_step and run.read_json(run.recipe_file) != recipe:
-        raise UserError(
-            f"{run.folder} is already at step {step}, but the requested length is {last_step} "
-            f"steps. Set `steps` above {step}, or increase `epochs`"
-        )
-
-
-def _find_images(
-    config: TrainConfig,
-    both: tuple[Reader, Reader],
-    previous: dict[str, Any] | None,
-    say: Callable[[str], None],
-) -> tuple[DataSet, set[tuple[int, int]], str]:
-    """The data set, the sizes of training images, and the fingerprint of the data set.
+def _open_data(
+    config: TrainConfig, previous: dict[str, Any] | None, say: Callable[[str], None]
+) -> tuple[Stream, int, set[tuple[int, int]], str]:
+    """Opens the training images.
 
     Images are not checked again if an earlier session has checked them and their sizes are known.
+
+    Returns:
+        The stream of training images, the length of the training run in steps, the sizes of
+        training images, and the fingerprint of the data set.
     """
-    method, skip_bad, geometry = config.recipe.method, config.data.skip_bad, both[0].geometry
+    recipe, method, preprocess = config.recipe, config.recipe.method, config.recipe.preprocess
+    paired, skip_bad = method.paired, config.data.skip_bad
+    geometry = Geometry.of(preprocess, recipe.size, method.stride)
+    sizes = {geometry.size}
     if geometry.crops:
-        require_multiple_of_stride(config.recipe)
-    data = recognize(config.folder, config.data, paired=method.paired, one_domain=method.one_domain)
+        require_sizes(recipe, sizes)
+    data = recognize(config.folder, config.data, paired=paired, one_domain=method.one_domain)
     say(f"data: {data.description}")
     fingerprint = data.fingerprint()
     known = previous is not None and previous.get("fingerprint") == fingerprint
@@ -247,23 +245,17 @@ def _find_images(
             "the training images changed since this run started. Continuing with the new ones, "
             "from the same position in the order"
         )
-    if known and geometry.crops and not skip_bad:
-        return data, {geometry.size}, fingerprint
-    data, sizes = require_usable(data, both, paired=method.paired, skip_bad=skip_bad, say=say)
-    return data, sizes, fingerprint
-
-
-def _stream(recipe: Recipe, data: DataSet, both: tuple[Reader, Reader]) -> tuple[Stream, int]:
-    """The stream of training images, and the length of the training run in steps."""
-    preprocess, paired = recipe.preprocess, recipe.method.paired
-    a, b = map(len, data.train)
-    order = Order(a, b, recipe.seed, paired, preprocess.sequential)
+    both = readers(geometry, preprocess, config.data)
+    if skip_bad or not known or not geometry.crops:
+        data, sizes = require_usable(data, both, paired=paired, skip_bad=skip_bad, say=say)
+    a, b = data.train
+    order = Order(len(a), len(b), recipe.seed, paired, preprocess.sequential)
     last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
     uncropped_from = None
     if preprocess.uncropped:
         uncropped_from = round(last_step * recipe.batch * (1 - preprocess.uncropped))
-    stream = Stream(data, order, both, flip=preprocess.flip, uncropped_from=uncropped_from)
-    return stream, last_step
+    stream = Stream(data, order, both, preprocess.flip, uncropped_from)
+    return stream, last_step, sizes, fingerprint
 
 
 def _trainer(
@@ -308,57 +300,12 @@ def _load_networks(method: Method, start: Path) -> str:
     return f"from {start}: {', '.join(names)}" + (f"; new: {', '.join(new)}" if new else "")
 
 
-def _per_image_statistics(config: TrainConfig, processes: Processes) -> bool:
-    """Whether batch norm sees one image at a time in training, and so must at inference."""
+def _models(config: TrainConfig, run: Run, processes: Processes, data: DataSet) -> ModelWriter:
+    recipe = config.recipe
     ranks = 1 if config.sync_batch_norm else processes.count
-    return config.recipe.batch // ranks // config.recipe.optimizer.accumulate == 1
-
-
-def _measure(
-    config: TrainConfig,
-    processes: Processes,
-    data: DataSet,
-    geometry: Geometry,
-    make_evaluator: evaluations.EvaluatorFactory,
-    models: ModelWriter,
-    trainer: Trainer,
-    say: Callable[[str], None],
-) -> evaluations.Measure | None:
-    """The evaluation function of rank 0. None on other ranks, and without evaluations."""
-    if config.evaluate_every is None and evaluations.depends_on_evaluations(config):
-        raise UserError(
-            "`patience` and a plateau schedule depend on evaluations. Set `evaluate_every` too"
-        )
-    with processes.ending_together():
-        if config.evaluate_every is not None and processes.is_main:
-            evaluator = make_evaluator(config.metrics, processes.device)
-            return evaluations.prepare_measuring(
-                config, data, geometry, evaluator, models, trainer, say
-            )
-    return None
-
-
-def _reporter(
-    config: TrainConfig,
-    data: DataSet,
-    both: tuple[Reader, Reader],
-    models: ModelWriter,
-    trainer: Trainer,
-    console: TrainingConsole,
-) -> Reporter:
-    run, recipe, is_main = models.run, config.recipe, console.processes.is_main
-    log, values = config.log if is_main else (), recipe.model_dump(mode="json")
-    return Reporter(
-        run,
-        recipe,
-        trainer,
-        console,
-        Diagnosis(console.last_step, run.metrics()),
-        loggers.Loggers(log, run, values, console.start_step, console.say),
-        *(fixed_batches(data, both, PREVIEWS) if is_main else ([], [])),
-        models.per_image_statistics,
-        enabled=is_main,
-    )
+    # Batch norm that sees one image at a time in training must do so at inference.
+    one_image = recipe.batch // ranks // recipe.optimizer.accumulate == 1
+    return ModelWriter(run, recipe, data.names, per_image_statistics=one_image)
 
 
 def _introduce(
@@ -370,11 +317,8 @@ def _introduce(
     say: Callable[[str], None],
 ) -> None:
     """Prints the device, the speed settings, and the step at which training starts."""
-    device = (
-        torch.cuda.get_device_name(processes.device) if processes.device.type == "cuda" else "cpu"
-    )
     count = f"{processes.count} x " if processes.count > 1 else ""
-    say(f"device: {count}{device}, {speed}")
+    say(f"device: {count}{device_name(processes.device)}, {speed}")
     if processes.count > 1:
         statistics = "" if config.sync_batch_norm else " and batch norm statistics"
         say(f"each process has its own image history{statistics}")
@@ -382,38 +326,27 @@ def _introduce(
 
 
 def _record_session(
-    run: Run,
-    config: TrainConfig,
-    processes: Processes,
-    speed: Speed,
-    data: DataSet,
-    fingerprint: str,
-    step: int,
-    last_step: int,
+    run: Run, config: TrainConfig, processes: Processes, data: DataSet, facts: dict[str, Any]
 ) -> None:
-    """Writes the recipe, and appends the session: versions, device, command line and data."""
-    device = processes.device
+    """Writes the recipe, and appends the session: versions, device, command line and data.
+
+    Args:
+        facts: More facts about the session.
+    """
     facts = {
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "step": step,
-        "last_step": last_step,
         "from": str(config.start) if config.start else None,
         "command": sys.argv,
         "transmute": transmute.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
+        **{name: version(name) for name in ("torch", "numpy", "pillow")},
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"cpu, {torch.get_num_threads()} threads",
-        "device_type": device.type,
-        **asdict(speed),
+        "device": device_name(processes.device),
+        "device_type": processes.device.type,
         "processes": processes.count,
         "data": data.description,
-        "fingerprint": fingerprint,
+        **facts,
     }
     sessions = [*run.sessions(), facts]
     write_json(run.recipe_file, config.recipe.model_dump(mode="json"))
@@ -423,12 +356,10 @@ def _record_session(
 def _commit() -> str | None:
     """The commit of Transmute's source, if it runs from a checkout."""
     root = Path(transmute.__file__).parents[1]
-    if not (root / ".git").exists() or not shutil.which("git"):
-        return None
-    result = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    return result.stdout.strip() or None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # git may be missing
+        if (root / ".git").exists():
+            return subprocess.check_output(
+                command, encoding="utf-8", stderr=subprocess.DEVNULL
+            ).strip()
+    return None

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -9,9 +10,26 @@ from torch import Tensor, nn
 
 from transmute.batch import Batch
 from transmute.config.training import AdamConfig
+from transmute.errors import UserError
 from transmute.methods.base import Method, Player, Update
 from transmute.training.capture import CapturedStep
-from transmute.training.speed import Speed
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How steps are made fast.
+
+    Attributes:
+        precision: float32 or bfloat16, for the networks; weights and losses stay float32.
+        compiled: Networks are compiled by torch.
+        captured: Whole steps are replayed as CUDA graphs.
+        concatenated: A network's passes over several batches are made as one.
+    """
+
+    precision: str = "float32"
+    compiled: bool = False
+    captured: bool = False
+    concatenated: bool = False
 
 
 class Trainer:
@@ -139,9 +157,8 @@ class Trainer:
         Returns:
             The player to update, or None if the step is over.
         """
-        with torch.autocast(
-            self.device.type, dtype=self.speed.autocast, enabled=self.speed.autocast is not None
-        ):
+        bfloat16 = self.speed.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             update = next(step, None)
         if update is None:
             return None
@@ -217,10 +234,18 @@ class Trainer:
                 {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
             )
 
-    def non_finite(self) -> str | None:
-        """The name of the first weight that is not finite, or None."""
-        parameters = self.method.named_parameters()
-        return next((name for name, one in parameters if not one.isfinite().all()), None)
+    def require_finite(self, step: int) -> None:
+        """Keeps diverged weights from being saved or evaluated.
+
+        Raises:
+            UserError: With the name of the first weight that is not finite.
+        """
+        for name, parameter in self.method.named_parameters():
+            if not parameter.isfinite().all():
+                raise UserError(
+                    f"the weight {name} is not finite at step {step}. Earlier checkpoints are "
+                    "kept. Try a lower `optimizer.lr`, `optimizer.clip=1`, or `precision=float32`"
+                )
 
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
