@@ -1,5 +1,7 @@
 """Errors that a user can fix."""
 
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """An error the user can fix. Its message says what is wrong, what is expected and what to do.
@@ -16,3 +18,9 @@ class RankError(UserError):
 def first_line(error: BaseException) -> str:
     """The first line of a library's error message, or its type where there is no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def shortened(lines: Sequence[str], limit: int) -> list[str]:
+    """The first lines, and how many there are more."""
+    more = len(lines) - limit
+    return [*lines[:limit], f"... and {more} more"] if more > 0 else list(lines)

@@ -144,7 +144,8 @@ def test_a_folder_that_is_not_a_data_set_is_refused_in_one_sentence(tmp_path: Pa
     with pytest.raises(UserError, match="is not a folder"):
         recognize(tmp_path / "nowhere", empty, paired=False)
     with pytest.raises(
-        UserError, match=r"contains no folders with images, but exactly 2 are needed\. Expected: "
+        UserError,
+        match=r"must contain exactly 2 folders with images, but contains none\. Expected: ",
     ):
         recognize(tmp_path, empty, paired=False)
     image(tmp_path / "trainA" / "x.png")
@@ -161,7 +162,7 @@ def test_a_folder_that_is_not_a_data_set_is_refused_in_one_sentence(tmp_path: Pa
         )
     image(tmp_path / "single" / "horses" / "x.png")
     with pytest.raises(
-        UserError, match=r"contains 1 folders with images \(horses\), but exactly 2 are needed"
+        UserError, match=r"must contain exactly 2 folders with images, but contains horses\."
     ):
         recognize(tmp_path / "single", empty, paired=False)
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from transmute.cli.models import pull_data
 from transmute.cli.parsing import as_flags, dispatch, parse
 from transmute.config.base import Argument, Settings, Size
+from transmute.errors import shortened
 
 HELP = """usage: transmute data COMMAND ...
 
@@ -26,6 +27,13 @@ Checks and writes data sets.
   transmute data pull [NAME]                  list or download data sets
 
 transmute data COMMAND --help lists a command's flags."""
+
+_OTHER_COMMANDS = {
+    "split": "transmute data split",
+    "resize.mode": "transmute data resize --mode",
+    "combine.resize": "transmute data combine --resize",
+}
+"""The flags that the advice of `data check` suggests, by setting."""
 
 
 class CheckArguments(Settings):
@@ -57,19 +65,19 @@ def check(arguments: list[str]) -> int:
             "problems": problems,
             "description": result.description,
             "subsets": [subset.summary() for subset in result.subsets],
-            "findings": [asdict(finding) for finding in result.findings],
+            "findings": [
+                {**asdict(finding), "count": len(finding.files)} for finding in result.findings
+            ],
         }
         print(json.dumps(values, indent=2))
-        return min(problems, 1)
-    print(result.description)
-    width = max(len(subset.name) for subset in result.subsets)
-    sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
-    for finding in result.findings:
-        print(f"\n{finding.level}: {finding.message}\n  {as_flags(finding.advice)}")
-        sys.stdout.writelines(f"    {name}\n" for name in finding.files)
-        if 0 < len(finding.files) < finding.count:
-            print(f"    ... and {finding.count - len(finding.files)} more")
-    print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
+    else:
+        print(result.description)
+        width = max(len(subset.name) for subset in result.subsets)
+        sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
+        for finding in result.findings:
+            lines = [as_flags(finding.advice, _OTHER_COMMANDS), *shortened(finding.files, 10)]
+            print(f"\n{finding.level}: {finding.message}", *lines, sep="\n  ")
+        print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
     return min(problems, 1)
 
 

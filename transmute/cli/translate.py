@@ -115,4 +115,12 @@ def demo(argv: list[str]) -> int:
     from transmute.demo.demo import run_demo
 
     stopped_by = run_demo(arguments.run, quick=arguments.quick, seed=arguments.seed)
-    return 128 + stopped_by if stopped_by else 0
+    if stopped_by:
+        return 128 + stopped_by
+    print(
+        f"Translated images: {arguments.run / 'demo.png'}\n"
+        f"Report: {arguments.run / 'report.html'}\n"
+        "To train on your own images: transmute train FOLDER --run runs/mine\n"
+        f"To translate images: transmute translate IMAGES --model {arguments.run}"
+    )
+    return 0

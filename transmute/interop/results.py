@@ -14,7 +14,7 @@ from torch import nn
 from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.config.networks import GeneratorConfig, UNetConfig
 from transmute.data.layout import Source, recognize
-from transmute.data.preprocess import CENTER_CROP, Geometry
+from transmute.data.preprocess import Geometry
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.files import write_text
@@ -161,7 +161,7 @@ def _results(
     count = min(max(map(len, sides)), options["num_test"], options["max_dataset_size"])
 
     def read(source: Source, channels: int) -> Images:
-        image = geometry.crop(geometry.resize(source.open(channels=channels)[0]), CENTER_CROP)
+        image = geometry.crop(geometry.resize(source.open(channels=channels)[0]))
         if min(image.size) < smallest:
             raise UserError(
                 f"images of {image.width}x{image.height} are too small for this generator, which "

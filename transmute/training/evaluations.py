@@ -13,9 +13,8 @@ from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
-from transmute.data.scan import decode_all
+from transmute.data.scan import readable
 from transmute.errors import UserError
-from transmute.images import ImageError
 from transmute.metrics.evaluator import Evaluator
 from transmute.run import best_evaluation, comparable_evaluations
 from transmute.training.checkpoint import ModelWriter
@@ -117,7 +116,7 @@ def prepare_measuring(
     """
     paired, held_out = config.recipe.method.paired, all(data.test)
     sides = data.test if held_out else data.train
-    a, b = _readable(sides, paired=paired) if config.data.skip_bad else sides
+    a, b = readable(sides, paired=paired) if config.data.skip_bad else sides
     measurable = evaluator.measurable(
         paired=paired, both_directions=len(trainer.generators) == 2, counts=(len(a), len(b))
     )
@@ -180,15 +179,3 @@ def _deciding_metric(
 
 def _open(source: Source, geometry: Geometry, background: str) -> Image.Image:
     return geometry.whole(source.open(background=background)[0])
-
-
-def _readable(
-    sides: tuple[list[Source], list[Source]], *, paired: bool
-) -> tuple[list[Source], list[Source]]:
-    """The readable images. For paired data, only pairs in which both images are readable."""
-    decoded = decode_all([*sides[0], *sides[1]], lambda source, image, alpha: None)
-    bad = {source for source, result in decoded.items() if isinstance(result, ImageError)}
-    if paired:
-        bad.update(*(pair for pair in zip(*sides, strict=True) if bad.intersection(pair)))
-    a, b = ([source for source in side if source not in bad] for side in sides)
-    return a, b

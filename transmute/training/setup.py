@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from transmute.config.training import Recipe, TrainConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import require_usable
-from transmute.data.stream import Order, Reader, Stream, fixed_batches, readers
+from transmute.data.stream import Stream
 from transmute.device import require_working, select_precision
 from transmute.errors import UserError
 from transmute.methods.base import Method
@@ -88,10 +88,9 @@ def prepare(
     _require_working_hardware(config, processes)
     _require_same_recipe(run, recipe, extend=config.extend)
     geometry = Geometry.of(recipe.preprocess, recipe.size, recipe.method.stride)
-    both = readers(geometry, recipe.preprocess, config.data)
     previous = run.sessions()[-1] if run.sessions() else None
-    data, sizes, fingerprint = _find_images(config, both, previous, say)
-    stream, last_step = _stream(recipe, data, both)
+    data, sizes, fingerprint = _find_images(config, geometry, previous, say)
+    stream, last_step = _stream(config, data, geometry)
     _require_steps_left(config, run, last_step)
 
     one_size, size = len(sizes) == 1, require_sizes(recipe, sizes)
@@ -118,7 +117,7 @@ def prepare(
         models.write(trainer, state.step, history.metrics(state.step))
 
     progress = TrainingConsole(console, processes, state.step, last_step, recipe.batch, show)
-    reporter = _reporter(config, data, both, models, trainer, progress)
+    reporter = _reporter(config, stream, models, trainer, progress)
     stack.callback(reporter.loggers.close)
     _introduce(config, processes, explanation, state.step, last_step, say)
     return Training(
@@ -225,7 +224,7 @@ def _require_steps_left(config: TrainConfig, run: Run, last_step: int) -> None:
 
 def _find_images(
     config: TrainConfig,
-    both: tuple[Reader, Reader],
+    geometry: Geometry,
     previous: dict[str, Any] | None,
     say: Callable[[str], None],
 ) -> tuple[DataSet, set[tuple[int, int]], str]:
@@ -233,7 +232,7 @@ def _find_images(
 
     Images are not checked again if an earlier session has checked them and their sizes are known.
     """
-    method, skip_bad, geometry = config.recipe.method, config.data.skip_bad, both[0].geometry
+    method, skip_bad = config.recipe.method, config.data.skip_bad
     if geometry.crops:
         require_multiple_of_stride(config.recipe)
     data = recognize(config.folder, config.data, paired=method.paired, one_domain=method.one_domain)
@@ -247,21 +246,18 @@ def _find_images(
         )
     if known and geometry.crops and not skip_bad:
         return data, {geometry.size}, fingerprint
-    data, sizes = require_usable(data, both, paired=method.paired, skip_bad=skip_bad, say=say)
+    data, sizes = require_usable(data, geometry, paired=method.paired, skip_bad=skip_bad, say=say)
     return data, sizes, fingerprint
 
 
-def _stream(recipe: Recipe, data: DataSet, both: tuple[Reader, Reader]) -> tuple[Stream, int]:
+def _stream(config: TrainConfig, data: DataSet, geometry: Geometry) -> tuple[Stream, int]:
     """The stream of training images, and the length of the training run in steps."""
-    preprocess, paired = recipe.preprocess, recipe.method.paired
-    a, b = map(len, data.train)
-    order = Order(a, b, recipe.seed, paired, preprocess.sequential)
-    last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
-    uncropped_from = None
-    if preprocess.uncropped:
-        uncropped_from = round(last_step * recipe.batch * (1 - preprocess.uncropped))
-    stream = Stream(data, order, both, flip=preprocess.flip, uncropped_from=uncropped_from)
-    return stream, last_step
+    recipe, preprocess = config.recipe, config.recipe.preprocess
+    cache = {} if config.data.cache else None
+    stream = Stream(data, geometry, preprocess, recipe.seed, recipe.method.paired, cache=cache)
+    last_step = recipe.steps or max(1, recipe.epochs * stream.pass_length // recipe.batch)
+    uncropped_from = round(last_step * recipe.batch * (1 - preprocess.uncropped))
+    return replace(stream, uncropped_from=uncropped_from), last_step
 
 
 def _trainer(
@@ -338,8 +334,7 @@ def _measure(
 
 def _reporter(
     config: TrainConfig,
-    data: DataSet,
-    both: tuple[Reader, Reader],
+    stream: Stream,
     models: ModelWriter,
     trainer: Trainer,
     console: TrainingConsole,
@@ -353,7 +348,7 @@ def _reporter(
         console,
         Diagnosis(console.last_step, run.metrics()),
         loggers.Loggers(log, run, values, console.start_step, console.say),
-        *(fixed_batches(data, both, PREVIEWS) if is_main else ([], [])),
+        *(stream.fixed_batches(PREVIEWS) if is_main else ([], [])),
         models.per_image_statistics,
         enabled=is_main,
     )
