@@ -1,7 +1,5 @@
 """Errors that a user can fix."""
 
-from collections.abc import Sequence
-
 
 class UserError(ValueError):
     """An error the user can fix. Its message says what is wrong, what is expected and what to do.
@@ -20,7 +18,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def shortened(lines: Sequence[str], limit: int) -> list[str]:
+def shortened(lines: list[str], limit: int) -> list[str]:
     """The first lines, and how many there are more."""
     more = len(lines) - limit
-    return [*lines[:limit], f"... and {more} more"] if more > 0 else list(lines)
+    return [*lines[:limit], f"... and {more} more"] if more > 0 else lines

@@ -120,8 +120,7 @@ def plan_split(
         for index, source in enumerate(sources):
             # Both halves of a side by side image are one file.
             phase = f"{'test' if index in held_out else 'train'}{'' if source.half else letter}"
-            target = out / phase / source.path.relative_to(top)
-            plan[target] = partial(_copy, source.path, link)
+            plan[out / phase / source.path.relative_to(top)] = partial(_copy, source.path, link)
     return plan
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
-from transmute.data.layout import DataSet, by_stem, recognize
+from transmute.data.layout import by_stem, recognize
 from transmute.data.scan import Record, Subset, read_subsets, relative_name
 from transmute.images import EXTENSIONS, find_images
 
@@ -89,13 +89,28 @@ def audit(
     source = SourceConfig(a=a, b=b, skip_bad=True)
     matched = recognize(folder, source, paired=paired)
     halves = matched.train[0][0].half is not None
-    data = matched
-    if paired and not halves:
-        data = recognize(folder, source, paired=False)  # also images without a partner
+    # Images without a partner are checked too.
+    data = recognize(folder, source, paired=False) if paired and not halves else matched
     subsets = read_subsets(data, folder)
     domains = zip(subsets[::2], subsets[1::2], strict=True) if paired and not halves else ()
+    files = [path for place in data.folders for path in find_images(place, any_extension=True)]
     findings = [
-        *_unusable_files(data, folder, subsets),
+        *_listed(
+            "problem",
+            "images cannot be read",
+            "Repair or remove them, or set `data.skip_bad` to skip them in training",
+            [str(error) for subset in subsets for error in subset.errors.values()],
+        ),
+        *_listed(
+            "remark",
+            "files do not have a known image extension, and training does not use them",
+            "Convert or rename those that are images",
+            [
+                relative_name(folder, path)
+                for path in files
+                if path.suffix.lower() not in EXTENSIONS
+            ],
+        ),
         *_duplicates(subsets, paired=paired or halves),
         *_numbers(subsets),
         *(finding for subset in subsets for finding in _unusual_images(subset)),
@@ -110,22 +125,6 @@ def _listed(
     """A finding whose message begins with the number of its files, if there are any."""
     if files := list(dict.fromkeys(files)):
         yield Finding(level, f"{len(files)} {message}", advice, files)
-
-
-def _unusable_files(data: DataSet, folder: Path | None, subsets: list[Subset]) -> Iterator[Finding]:
-    yield from _listed(
-        "problem",
-        "images cannot be read",
-        "Repair or remove them, or set `data.skip_bad` to skip them in training",
-        [str(error) for subset in subsets for error in subset.errors.values()],
-    )
-    files = [path for place in data.folders for path in find_images(place, any_extension=True)]
-    yield from _listed(
-        "remark",
-        "files do not have a known image extension, and training does not use them",
-        "Convert or rename those that are images",
-        [relative_name(folder, path) for path in files if path.suffix.lower() not in EXTENSIONS],
-    )
 
 
 def _duplicates(subsets: list[Subset], *, paired: bool) -> Iterator[Finding]:
@@ -192,9 +191,11 @@ def _unusual_images(subset: Subset) -> Iterator[Finding]:
     checks = _CHECKS if all(image.is_gray for image in images) else _GRAY_CHECKS + _CHECKS
     for message, is_unusual, advice in checks:
         unusual = [image for image in images if is_unusual(image)]
-        modes = ", ".join(dict.fromkeys(image.mode for image in unusual))
         yield from _listed(
-            "remark", f"{of} {message} ({modes})", advice, [image.name for image in unusual]
+            "remark",
+            f"{of} {message} ({', '.join(dict.fromkeys(image.mode for image in unusual))})",
+            advice,
+            [image.name for image in unusual],
         )
     yield from _listed(
         "remark",

@@ -43,9 +43,8 @@ class NearDuplicate(NamedTuple):
 def image_hash(image: Image.Image) -> ImageHash:
     """Hashes an image of mode RGB or L."""
     thumbnail = np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX))
-    size = f"{image.width}x{image.height}"[:16].encode()
-    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=size).digest()
-    return ImageHash(digest, thumbnail)
+    digest = hashlib.blake2b(image.tobytes(), salt=f"{image.width}x{image.height}"[:16].encode())
+    return ImageHash(digest.digest(), thumbnail)
 
 
 def find_near_duplicates(

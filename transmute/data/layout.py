@@ -18,9 +18,10 @@ _EXPECTED = (
     "Expected: trainA and trainB, train/A and train/B, side by side images in train, or two "
     "folders passed as `data.a` and `data.b`"
 )
-_Layout = tuple[tuple[str, str], tuple[str | None, str | None], tuple[Path, ...], tuple[Path, ...]]
-"""Names of the domains, which half of a side by side image is which (None for whole images), the
-folders of both domains, and those of held-out images, which may be missing or empty."""
+_SIDE_BY_SIDE = "side by side images, a left, b right"
+_Layout = tuple[tuple[str, str], str, tuple[Path, ...], tuple[Path, ...]]
+"""Names of the domains, the kind of data set, the folders of both domains, and those of held-out
+images, which may be missing or empty."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,8 @@ def recognize(
     if config.reader is not None:
         # Load now, so that errors surface early and only one thread imports it.
         plugins.load(config.reader)
-    names, halves, train_folders, test_folders = _folders(folder, config, one_domain, paired)
-    kind = "pairs matched by name" if paired else "unpaired"
-    if one_domain:
-        kind = "one domain"
-    elif halves[0]:
-        kind = "side by side images, a left, b right"
+    names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
+    halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
     train, test = _sources(train_folders, halves, config, paired), [[], []]
     if test_folders:
         with contextlib.suppress(UserError):  # no images, or none that match
@@ -170,6 +167,7 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
     Rejects a `train` folder of unpaired data whose first image is too narrow for two images side
     by side.
     """
+    kind = "pairs matched by name" if paired else "unpaired"
     if (config.a or config.b) and not one_domain:
         if folder or not (config.a and config.b):
             raise UserError(
@@ -177,7 +175,7 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
                 f"the data set{f' {folder}' if folder else ''} or these two folders, not both"
             )
         a, b = config.a.resolve().name, config.b.resolve().name
-        return (a, b) if a != b else ("a", "b"), (None, None), (config.a, config.b), ()
+        return (a, b) if a != b else ("a", "b"), kind, (config.a, config.b), ()
     folder = folder or config.a
     if folder is None or not folder.is_dir():
         raise UserError(
@@ -189,17 +187,20 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
     top = inside if inside.is_dir() else folder
     if one_domain:
         test = (held_out, held_out) if top == inside else ()
-        return ("gray", "color"), (None, None), (top, top), test
+        return ("gray", "color"), "one domain", (top, top), test
     if train := _domain_folders(folder, "train", "train_", "train/", ""):
         test = _domain_folders(folder, "test", "test_", "test/", "val", "val_", "val/")
-        return names, (None, None), train, test
+        return names, kind, train, test
     any_extension = config.reader is not None
     images = find_images(top, any_extension=any_extension)
-    below = [path for path in sorted(top.iterdir()) if path.is_dir()]
-    below = [path.name for path in below if find_images(path, any_extension=any_extension)]
+    below = [
+        path.name
+        for path in sorted(top.iterdir())
+        if path.is_dir() and find_images(path, any_extension=any_extension)
+    ]
     if len(below) == 2 and not any(path.parent == inside for path in images):
         train, test = ((place / below[0], place / below[1]) for place in (top, held_out))
-        return (below[0], below[1]), (None, None), train, test
+        return (below[0], below[1]), kind, train, test
     if images and (top == inside or (paired and not below)):
         with contextlib.suppress(ImageError):
             width, height = Source(images[0], reader=config.reader).open()[0].size
@@ -208,7 +209,7 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
                     f"{top} contains images of one domain only ({images[0].name} is "
                     f"{width}x{height}, too narrow for two images side by side). {_EXPECTED}"
                 )
-        return names, ("left", "right"), (top, top), (held_out, held_out)
+        return names, _SIDE_BY_SIDE, (top, top), (held_out, held_out)
     raise UserError(
         f"{top} must contain exactly 2 folders with images, but contains "
         f"{', '.join(below) or 'none'}. {_EXPECTED}"
@@ -217,8 +218,10 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
 
 def _domain_folders(folder: Path, *prefixes: str) -> tuple[Path, ...]:
     """The folders of both domains: paths that are a prefix followed by A or B, in any case."""
-    below = sorted([*folder.glob("*/"), *folder.glob("*/*/")])
-    known = {path.relative_to(folder).as_posix().lower(): path for path in below}
+    known = {
+        path.relative_to(folder).as_posix().lower(): path
+        for path in sorted([*folder.glob("*/"), *folder.glob("*/*/")])
+    }
     for prefix in prefixes:
         a, b = (known.get(f"{prefix}{letter}") for letter in "ab")
         if a and b:
@@ -235,8 +238,10 @@ def _sources(
     folders: tuple[Path, ...], halves: Sequence[str | None], config: SourceConfig, paired: bool
 ) -> list[list[Source]]:
     """The images of both domains, which may be in one folder."""
-    any_extension, different = config.reader is not None, list(dict.fromkeys(folders))
-    images = [require_images(folder, any_extension=any_extension) for folder in different]
+    images = [
+        require_images(folder, any_extension=config.reader is not None)
+        for folder in dict.fromkeys(folders)
+    ]
     if paired and len(images) == 2:
         a, b = match_pairs(folders, images)
         alone = sorted(a.keys() ^ b.keys())

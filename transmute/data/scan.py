@@ -32,8 +32,9 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str
     # The ranks of one machine share a terminal.
     hidden = not console.is_terminal or os.environ.get("RANK", "0") != "0"
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(work, items)
-        return list(track(results, title, len(items), console=console, disable=hidden))
+        return list(
+            track(pool.map(work, items), title, len(items), console=console, disable=hidden)
+        )
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,14 @@ class Subset:
     def __str__(self) -> str:
         summary = self.summary()
         modes = ", ".join(f"{mode} {count}" for mode, count in summary["modes"].items())
-        sizes = list(summary["sizes"])
-        text = ", ".join(sizes)
-        if len(sizes) > 1:
-            by_area = sorted(sizes, key=lambda size: math.prod(map(int, size.split("x"))))
-            text = (
-                f"{len(sizes)} sizes, {by_area[0]} to {by_area[-1]}, mostly {sizes[0]} "
-                f"({summary['sizes'][sizes[0]]})"
+        sizes = next(iter(summary["sizes"]), "")
+        by_area = sorted(summary["sizes"], key=lambda size: math.prod(map(int, size.split("x"))))
+        if len(by_area) > 1:
+            sizes = (
+                f"{len(by_area)} sizes, {by_area[0]} to {by_area[-1]}, mostly {sizes} "
+                f"({summary['sizes'][sizes]})"
             )
-        return f"{summary['images']:6} images  {text}  {modes}"
+        return f"{summary['images']:6} images  {sizes}  {modes}"
 
 
 def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
@@ -166,8 +166,11 @@ def decode_all(
         except ImageError as error:
             return dict.fromkeys(files[file], error)
 
-    groups = in_threads(inspect_file, list(files), "checking images")
-    decoded = [item for group in groups for item in group.items()]
+    decoded = [
+        item
+        for group in in_threads(inspect_file, list(files), "checking images")
+        for item in group.items()
+    ]
     return (
         {source: result for source, result in decoded if not isinstance(result, ImageError)},
         {source: result for source, result in decoded if isinstance(result, ImageError)},
@@ -205,9 +208,10 @@ def require_usable(
     if paired:
         for a, b in zip(*data.train, strict=True):
             if a in sizes and b in sizes and sizes[a] != sizes[b]:
-                both = "{}x{} and {}x{}".format(*sizes[a], *sizes[b])
                 problems[a] = ImageError(
-                    f"{a.path} and {b.path} differ in size: {both} after preprocessing"
+                    "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
+                        a.path, b.path, *sizes[a], *sizes[b]
+                    )
                 )
     listed = list(dict.fromkeys(map(str, problems.values())))
     if listed and not skip_bad:
@@ -251,7 +255,11 @@ def _without_bad(
 ) -> tuple[list[Source], list[Source]]:
     """The images of both domains without bad ones and, if paired, their partners."""
     if paired:
-        pairs = zip(*sides, strict=True)
-        bad = {source for pair in pairs if not bad.isdisjoint(pair) for source in pair}
+        bad = {
+            source
+            for pair in zip(*sides, strict=True)
+            if not bad.isdisjoint(pair)
+            for source in pair
+        }
     a, b = ([source for source in side if source not in bad] for side in sides)
     return a, b

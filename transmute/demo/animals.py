@@ -51,11 +51,10 @@ def animal(
     coat = np.clip(coat * _light_from_above(mask)[:, :, None], 0, 255)
     opacity = np.asarray(mask, dtype=np.float32)[:, :, None] / 255
     blended = (background * (1 - opacity) + coat * opacity).round().clip(0, 255).astype(np.uint8)
-    image, mask = (
-        drawn.resize((size, size), Image.Resampling.BOX)
-        for drawn in (Image.fromarray(blended), mask)
+    return (
+        Image.fromarray(blended).resize((size, size), Image.Resampling.BOX),
+        mask.resize((size, size), Image.Resampling.BOX),
     )
-    return image, mask
 
 
 def _noise(random: np.random.Generator, side: int, cells: int) -> np.ndarray:
@@ -107,8 +106,15 @@ def _silhouette(random: np.random.Generator, side: int) -> tuple[Image.Image, Im
         [(0.25, 0.86 + lift), (0.205, 0.83 + lift), (0.40, 0.56), (0.46, 0.59)],
         [(0.89, 0.52), (0.93, 0.46), (0.99, 0.16), (0.94, 0.14)],
     ]
+    dark_parts = [
+        *mane_and_tail,
+        *(  # hooves
+            [(foot - 0.03, 0.035), (foot + 0.03, 0.035), (foot + 0.03, 0), (foot - 0.03, 0)]
+            for _, foot in legs
+        ),
+    ]
     body = [
-        *(
+        *(  # legs
             [(hip - 0.06, 0.42), (hip + 0.06, 0.42), (foot + 0.025, 0), (foot - 0.025, 0)]
             for hip, foot in legs
         ),
@@ -123,10 +129,6 @@ def _silhouette(random: np.random.Generator, side: int) -> tuple[Image.Image, Im
         [(0.16, 0.80 + lift), (0.22, 0.80 + lift), (0.205, 0.91 + lift)],  # ear
         [(0.30, 0.56), (0.46, 0.52), (0.22, 0.80 + lift), (0.12, 0.70 + lift)],  # neck
     ]
-    hooves = [
-        [(foot - 0.03, 0.035), (foot + 0.03, 0.035), (foot + 0.03, 0), (foot - 0.03, 0)]
-        for _, foot in legs
-    ]
     ellipses = (0.60, 0.44, 0.31, 0.155), (0.045, 0.595 + lift, 0.045, 0.04)  # belly and muzzle
 
     def to_pixels(x: float, y: float) -> tuple[float, float]:
@@ -134,7 +136,7 @@ def _silhouette(random: np.random.Generator, side: int) -> tuple[Image.Image, Im
         return (side - x if flip else x), ground - scale * y
 
     mask, dark = Image.new("L", (side, side)), Image.new("L", (side, side))
-    for image, polygons in ((mask, body), (dark, [*hooves, *mane_and_tail])):
+    for image, polygons in ((mask, body), (dark, dark_parts)):
         for points in polygons:
             ImageDraw.Draw(image).polygon([to_pixels(*point) for point in points], fill=255)
     for x, y, wide, high in ellipses:
