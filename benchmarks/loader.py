@@ -21,7 +21,7 @@ from PIL import Image
 from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
-from transmute.data.stream import Order, Stream, readers
+from transmute.data.stream import Stream
 
 WARM_UP = 20
 """Steps before the measurement, in which the workers start."""
@@ -40,11 +40,9 @@ def write_noise(folder: Path, count: int) -> None:
 
 def build_stream(folder: Path, *, cache: bool) -> Stream:
     """The training stream of a folder, with the default preprocessing at 256 px."""
-    source, preprocess = SourceConfig(cache=cache), PreprocessConfig()
-    data = recognize(folder, source, paired=False)
-    order = Order(len(data.train[0]), len(data.train[1]), 0, paired=False, sequential=False)
-    both = readers(Geometry.of(preprocess, "256x256", 4), preprocess, source)
-    return Stream(data, order, both, flip=preprocess.flip)
+    preprocess, data = PreprocessConfig(), recognize(folder, SourceConfig(), paired=False)
+    geometry = Geometry.of(preprocess, "256x256", 4)
+    return Stream(data, geometry, preprocess, 0, paired=False, cache={} if cache else None)
 
 
 def measure(
@@ -55,7 +53,7 @@ def measure(
     With a cache, the first pass over the data fills it and is not measured.
     """
     stream = build_stream(folder, cache=cache)
-    warm_up = -(-stream.order.pass_length // batch) if cache else WARM_UP
+    warm_up = -(-stream.pass_length // batch) if cache else WARM_UP
     batches = stream.batches(
         batch=batch,
         start_step=0,

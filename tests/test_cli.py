@@ -427,6 +427,17 @@ def test_checking_a_data_set_exits_with_1_only_for_problems_and_prints_json(
     result = json.loads(capsys.readouterr().out)
     assert result["problems"] == 1
     assert result["findings"][0]["files"] == ["testA/copy.png and trainA/0000.png (same)"]
+    for index in range(12):
+        (data / "trainB" / f"bad{index}.png").write_text("no image")
+    assert run_command(["data", "check", str(data)]) == 1
+    printed = capsys.readouterr().out
+    assert "problem: 12 images cannot be read\n  Repair or remove them" in printed
+    assert printed.count("is not an image that can be read\n") == 10
+    assert "  ... and 2 more\n" in printed
+    assert "no images are held out" not in printed
+    shutil.rmtree(data / "testA")
+    assert run_command(["data", "check", str(data)]) == 1
+    assert "Hold some out with transmute data split, to evaluate" in capsys.readouterr().out
     folders = ["--a", str(animals / "trainA"), "--b", str(animals / "trainB")]
     assert run_command(["data", "check", *folders, "--paired"]) == 0
 

@@ -16,3 +16,9 @@ class RankError(UserError):
 def first_line(error: BaseException) -> str:
     """The first line of a library's error message, or its type where there is no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def shortened(lines: list[str], limit: int) -> list[str]:
+    """The first lines, and how many there are more."""
+    more = len(lines) - limit
+    return [*lines[:limit], f"... and {more} more"] if more > 0 else lines

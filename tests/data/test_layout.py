@@ -94,6 +94,32 @@ def test_side_by_side_images_are_two_halves_of_one_file(tmp_path: Path) -> None:
     assert [(source.path.name, source.half) for source in data.test[1]] == [("3.png", "right")]
 
 
+def test_side_by_side_images_of_paired_data_may_be_in_the_folder_itself(tmp_path: Path) -> None:
+    image(tmp_path / "1.png", 16, 8)
+    data = recognize(tmp_path, SourceConfig(), paired=True)
+    assert [(side[0].path, side[0].half) for side in data.train] == [
+        (tmp_path / "1.png", "left"),
+        (tmp_path / "1.png", "right"),
+    ]
+    assert data.folders == (tmp_path, tmp_path)
+    with pytest.raises(UserError, match="must contain exactly 2 folders with images"):
+        recognize(tmp_path, SourceConfig(), paired=False)
+    image(tmp_path / "single" / "2.png", 16, 8)
+    with pytest.raises(UserError, match="but contains single"):
+        recognize(tmp_path, SourceConfig(), paired=True)
+
+
+def test_domain_folders_may_be_links(tmp_path: Path) -> None:
+    for name in ("elsewhere/horses/1.png", "elsewhere/zebras/2.png"):
+        image(tmp_path / name)
+    (tmp_path / "data").mkdir()
+    for name in ("horses", "zebras"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere" / name)
+    data = recognize(tmp_path / "data", SourceConfig(), paired=False)
+    assert data.names == ("horses", "zebras")
+    assert [len(side) for side in data.train] == [1, 1]
+
+
 def test_pairs_in_two_folders_are_matched_by_name_without_extension(tmp_path: Path) -> None:
     for name in ("trainA/1.png", "trainA/sub/2.png", "trainB/sub/2.jpg", "trainB/1.bmp"):
         image(tmp_path / name)
@@ -144,7 +170,8 @@ def test_a_folder_that_is_not_a_data_set_is_refused_in_one_sentence(tmp_path: Pa
     with pytest.raises(UserError, match="is not a folder"):
         recognize(tmp_path / "nowhere", empty, paired=False)
     with pytest.raises(
-        UserError, match=r"contains no folders with images, but exactly 2 are needed\. Expected: "
+        UserError,
+        match=r"must contain exactly 2 folders with images, but contains none\. Expected: ",
     ):
         recognize(tmp_path, empty, paired=False)
     image(tmp_path / "trainA" / "x.png")
@@ -161,7 +188,7 @@ def test_a_folder_that_is_not_a_data_set_is_refused_in_one_sentence(tmp_path: Pa
         )
     image(tmp_path / "single" / "horses" / "x.png")
     with pytest.raises(
-        UserError, match=r"contains 1 folders with images \(horses\), but exactly 2 are needed"
+        UserError, match=r"must contain exactly 2 folders with images, but contains horses\."
     ):
         recognize(tmp_path / "single", empty, paired=False)
 
@@ -209,3 +236,5 @@ def test_domains_can_be_swapped(tmp_path: Path) -> None:
         "d.png",
         "c.png",
     ]
+    names = ["trainB", "trainA", "testB", "testA"]
+    assert list(data.folders) == [tmp_path / name for name in names]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from transmute.config.data import PreprocessConfig
-from transmute.data.preprocess import Augmentation, Geometry, random_augmentation
+from transmute.data.preprocess import Geometry
 
 
 def image(width: int, height: int) -> Image.Image:
@@ -45,32 +45,15 @@ def corner(image: Image.Image) -> tuple[int, int]:
 def test_sizes_before_and_after_the_crop(mode, size, load, original, resized, final) -> None:
     sizes = geometry(mode, size, load)
     assert sizes.resized(*original) == resized
-    assert sizes.final(*original) == final
-    assert sizes.crop(sizes.resize(image(*original)), Augmentation(0.3, 0.9, True)).size == final
+    assert sizes.crop(sizes.resize(image(*original)), 0.3, 0.9, True).size == final
     assert sizes.whole(image(*original)).size == final
 
 
-def test_an_augmentation_sets_the_position_of_the_crop_and_a_flip_mirrors_it() -> None:
+def test_the_position_of_the_crop_is_relative_and_a_flip_mirrors_it() -> None:
     preprocess = geometry("crop", "10x10")
-    assert corner(preprocess.crop(image(30, 20), Augmentation(0.0, 0.0, False))) == (0, 0)
-    assert corner(preprocess.crop(image(30, 20), Augmentation(0.999, 0.999, False))) == (20, 10)
-    assert corner(preprocess.crop(image(30, 20), Augmentation(0.0, 0.0, True))) == (9, 0)
-
-
-def test_random_crops_reach_every_position() -> None:
-    preprocess, random = geometry("crop", "7x7"), np.random.default_rng(0)
-    corners = {
-        corner(preprocess.crop(image(10, 9), random_augmentation(random, flip=False)))
-        for _ in range(400)
-    }
-    assert corners == {(x, y) for x in range(4) for y in range(3)}
-
-
-def test_half_of_the_augmentations_mirror_unless_flips_are_off() -> None:
-    random = np.random.default_rng(0)
-    flips = sum(random_augmentation(random, flip=True).flip for _ in range(1000))
-    assert 421 < flips < 579  # five standard deviations of a fair coin
-    assert not any(random_augmentation(random, flip=False).flip for _ in range(100))
+    assert corner(preprocess.crop(image(30, 20), 0.0, 0.0, False)) == (0, 0)
+    assert corner(preprocess.crop(image(30, 20), 0.999, 0.999, False)) == (20, 10)
+    assert corner(preprocess.crop(image(30, 20), 0.0, 0.0, True)) == (9, 0)
 
 
 def test_resizing_is_pillow_s_bicubic() -> None:

@@ -12,7 +12,7 @@ from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.config.training import TrainConfig
 from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
-from transmute.data.stream import Order, Stream, readers
+from transmute.data.stream import Stream
 from transmute.errors import UserError
 from transmute.images import ImageError
 from transmute.training.train import train
@@ -50,10 +50,9 @@ def source(folder: Path, name: str = "read", workers: int = 0) -> SourceConfig:
 
 
 def stream(folder: Path, config: SourceConfig) -> Stream:
-    preprocess = PreprocessConfig(mode="none")
+    preprocess = PreprocessConfig(mode="none", flip=False, sequential=True)
     data = recognize(folder / "data", config, paired=False)
-    both = readers(Geometry.of(preprocess, "16x16", 4), preprocess, config)
-    return Stream(data, Order(2, 2, 0, False, True), both, flip=False)
+    return Stream(data, Geometry.of(preprocess, "16x16", 4), preprocess, seed=0, paired=False)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

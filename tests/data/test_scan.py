@@ -10,7 +10,6 @@ from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import decode_all, require_usable
-from transmute.data.stream import readers
 from transmute.errors import UserError
 
 
@@ -32,10 +31,10 @@ def check(
     folder: Path, *, skip_bad: bool, paired: bool = False, mode: Any = "none", size: str = "16x16"
 ) -> tuple[DataSet, list[str]]:
     lines: list[str] = []
-    preprocess, source = PreprocessConfig(mode=mode), SourceConfig()
-    data = recognize(folder, source, paired=paired)
-    both = readers(Geometry.of(preprocess, size, 4), preprocess, source)
-    usable, _ = require_usable(data, both, paired=paired, skip_bad=skip_bad, say=lines.append)
+    preprocess = PreprocessConfig(mode=mode)
+    data = recognize(folder, SourceConfig(), paired=paired)
+    geometry = Geometry.of(preprocess, size, 4)
+    usable, _ = require_usable(data, geometry, paired=paired, skip_bad=skip_bad, say=lines.append)
     return usable, lines
 
 
@@ -78,10 +77,13 @@ def test_both_halves_of_a_file_are_decoded_at_once(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     Image.new("RGB", (33, 8), "red").save(tmp_path / "train/x.png")
     data = recognize(tmp_path, SourceConfig(), paired=True)
-    decoded = decode_all([*data.train[0], *data.train[1]], lambda source, image, alpha: image)
+    decoded, errors = decode_all(
+        [*data.train[0], *data.train[1]], lambda source, image, alpha: image
+    )
+    assert not errors
     assert list(decoded) == [*data.train[0], *data.train[1]]
     for source, image in decoded.items():
-        assert image.tobytes() == source.open()[0].tobytes()  # pyright: ignore
+        assert image.tobytes() == source.open()[0].tobytes()
 
 
 def test_a_domain_without_usable_images_is_an_error(folder: Path) -> None:
@@ -91,13 +93,11 @@ def test_a_domain_without_usable_images_is_an_error(folder: Path) -> None:
 
 
 def test_the_sizes_in_training_are_returned(animals: Path, folder: Path) -> None:
-    preprocess = PreprocessConfig(mode="none")
-    geometry = Geometry.of(preprocess, "16x16", 4)
+    geometry = Geometry.of(PreprocessConfig(mode="none"), "16x16", 4)
 
     def sizes(folder: Path) -> set[tuple[int, int]]:
-        source = SourceConfig()
-        data, both = recognize(folder, source, paired=False), readers(geometry, preprocess, source)
-        return require_usable(data, both, paired=False, skip_bad=True, say=lambda line: None)[1]
+        data = recognize(folder, SourceConfig(), paired=False)
+        return require_usable(data, geometry, paired=False, skip_bad=True, say=lambda line: None)[1]
 
     assert sizes(animals) == {(16, 16)}
     Image.new("RGB", (21, 16)).save(folder / "trainA/0.png")

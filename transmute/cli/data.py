@@ -10,6 +10,14 @@ from pydantic import Field
 
 from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, Size
+from transmute.errors import shortened
+
+_OTHER_COMMANDS = {
+    "split": "transmute data split",
+    "resize.mode": "transmute data resize --mode",
+    "combine.resize": "transmute data combine --resize",
+}
+"""The flags that the advice of `data check` suggests, by setting."""
 
 
 class CheckCommand(Command):
@@ -37,7 +45,9 @@ class CheckCommand(Command):
                 "problems": problems,
                 "description": result.description,
                 "subsets": [subset.summary() for subset in result.subsets],
-                "findings": [asdict(finding) for finding in result.findings],
+                "findings": [
+                    {**asdict(finding), "count": len(finding.files)} for finding in result.findings
+                ],
             }
             print(json.dumps(values, indent=2))
             return min(problems, 1)
@@ -45,10 +55,8 @@ class CheckCommand(Command):
         width = max(len(subset.name) for subset in result.subsets)
         sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
         for finding in result.findings:
-            print(f"\n{finding.level}: {finding.message}\n  {as_flags(finding.advice)}")
-            sys.stdout.writelines(f"    {name}\n" for name in finding.files)
-            if 0 < len(finding.files) < finding.count:
-                print(f"    ... and {finding.count - len(finding.files)} more")
+            lines = [as_flags(finding.advice, _OTHER_COMMANDS), *shortened(finding.files, 10)]
+            print(f"\n{finding.level}: {finding.message}", *lines, sep="\n  ")
         print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
         return min(problems, 1)
 

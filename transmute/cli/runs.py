@@ -168,8 +168,15 @@ class DemoCommand(Command):
     def execute(self) -> int:
         from transmute.demo.demo import run_demo
 
-        stopped_by = run_demo(self.run, quick=self.quick, seed=self.seed)
-        return 128 + stopped_by if stopped_by else 0
+        if stopped_by := run_demo(self.run, quick=self.quick, seed=self.seed):
+            return 128 + stopped_by
+        print(
+            f"Translated images: {self.run / 'demo.png'}\n"
+            f"Report: {self.run / 'report.html'}\n"
+            "To train on your own images: transmute train FOLDER --run runs/mine\n"
+            f"To translate images: transmute translate IMAGES --model {self.run}"
+        )
+        return 0
 
 
 class ReportCommand(Command):

@@ -91,8 +91,7 @@ def plan_split(
     """Plans a copy of a data set in which some images are held out.
 
     Args:
-        folder: Any layout of two folders. If paired, also side by side images, in `train` or in the
-            folder itself.
+        folder: The data set, in any layout that `recognize` supports.
         out: Folder to write to.
         test: Fraction of the images to hold out, in (0, 1). At least one image is held out, and
             at least one is not.
@@ -105,29 +104,23 @@ def plan_split(
             no layout fits, or `out` is inside the folder.
     """
     _refuse_inside(out, folder)
-    images = find_images(folder)
-    if paired and images and all(path.parent == folder for path in images):
-        domains = [("", folder, images)]
-    else:
-        data = recognize(folder, SourceConfig(), paired=paired)
-        if data.test[0]:
-            raise UserError(
-                f"{folder} already has held-out images, in {data.folders[-1]}. Choose a "
-                "folder without them"
-            )
-        letters = "AB" if len(data.folders) == 2 else ("",)  # side by side images are one domain
-        sides = ([source.path for source in side] for side in data.train)
-        domains = list(zip(letters, data.folders, sides, strict=False))
+    data = recognize(folder, SourceConfig(), paired=paired)
+    if data.test[0]:
+        raise UserError(
+            f"{folder} already has held-out images, in {data.folders[-1]}. Choose a folder without "
+            "them"
+        )
     plan: Plan = {}
-    for letter, top, images in domains:
-        if len(images) < 2:
+    for letter, top, sources in zip("AB", data.folders, data.train, strict=True):
+        if len(sources) < 2:
             raise UserError(f"{top} has only one image. Holding one out needs at least two")
-        num_test = min(max(1, round(test * len(images))), len(images) - 1)
+        num_test = min(max(1, round(test * len(sources))), len(sources) - 1)
         # Partners have the same index, and domains of one length the same permutation.
-        held_out = set(np.random.default_rng(seed).permutation(len(images))[:num_test].tolist())
-        for index, path in enumerate(images):
-            phase = "test" if index in held_out else "train"
-            plan[out / f"{phase}{letter}" / path.relative_to(top)] = partial(_copy, path, link)
+        held_out = set(np.random.default_rng(seed).permutation(len(sources))[:num_test].tolist())
+        for index, source in enumerate(sources):
+            # Both halves of a side by side image are one file.
+            phase = f"{'test' if index in held_out else 'train'}{'' if source.half else letter}"
+            plan[out / phase / source.path.relative_to(top)] = partial(_copy, source.path, link)
     return plan
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
-from transmute.data.layout import DataSet, by_stem, recognize
+from transmute.data.layout import by_stem, recognize
 from transmute.data.scan import Record, Subset, read_subsets, relative_name
-from transmute.images import EXTENSIONS, ImageError, find_images
+from transmute.images import EXTENSIONS, find_images
 
 _DEFAULT_SIZE = 256  # pixels, of the recipes
 
@@ -21,14 +21,12 @@ class Finding:
     Attributes:
         message: The finding.
         advice: How to fix it.
-        count: Number of files.
-        files: Names of the first ten.
+        files: Names of the files.
     """
 
     level: Literal["problem", "remark"]
     message: str
     advice: str
-    count: int
     files: list[str]
 
 
@@ -89,20 +87,36 @@ def audit(
         UserError: If no layout fits, a domain is empty, or no pairs match.
     """
     source = SourceConfig(a=a, b=b, skip_bad=True)
-    data = recognize(folder, source, paired=paired)
-    description, halves = data.description, data.train[0][0].half is not None
-    if paired and not halves:
-        data = recognize(folder, source, paired=False)  # also images without a partner
+    matched = recognize(folder, source, paired=paired)
+    halves = matched.train[0][0].half is not None
+    # Images without a partner are checked too.
+    data = recognize(folder, source, paired=False) if paired and not halves else matched
     subsets = read_subsets(data, folder)
     domains = zip(subsets[::2], subsets[1::2], strict=True) if paired and not halves else ()
+    files = [path for place in data.folders for path in find_images(place, any_extension=True)]
     findings = [
-        *_unusable_files(data, folder, subsets),
+        *_listed(
+            "problem",
+            "images cannot be read",
+            "Repair or remove them, or set `data.skip_bad` to skip them in training",
+            [str(error) for subset in subsets for error in subset.errors.values()],
+        ),
+        *_listed(
+            "remark",
+            "files do not have a known image extension, and training does not use them",
+            "Convert or rename those that are images",
+            [
+                relative_name(folder, path)
+                for path in files
+                if path.suffix.lower() not in EXTENSIONS
+            ],
+        ),
         *_duplicates(subsets, paired=paired or halves),
         *_numbers(subsets),
         *(finding for subset in subsets for finding in _unusual_images(subset)),
         *(finding for both in domains for finding in _unmatched(*both)),
     ]
-    return Audit(description, subsets, sorted(findings, key=lambda finding: finding.level))
+    return Audit(matched.description, subsets, sorted(findings, key=lambda finding: finding.level))
 
 
 def _listed(
@@ -110,24 +124,7 @@ def _listed(
 ) -> Iterator[Finding]:
     """A finding whose message begins with the number of its files, if there are any."""
     if files := list(dict.fromkeys(files)):
-        yield Finding(level, f"{len(files)} {message}", advice, len(files), files[:10])
-
-
-def _unusable_files(data: DataSet, folder: Path | None, subsets: list[Subset]) -> Iterator[Finding]:
-    results = [result for subset in subsets for result in subset.results.values()]
-    yield from _listed(
-        "problem",
-        "images cannot be read",
-        "Repair or remove them, or set `data.skip_bad` to skip them in training",
-        [str(result) for result in results if isinstance(result, ImageError)],
-    )
-    files = [path for place in data.folders for path in find_images(place, any_extension=True)]
-    yield from _listed(
-        "remark",
-        "files do not have a known image extension, and training does not use them",
-        "Convert or rename those that are images",
-        [relative_name(folder, path) for path in files if path.suffix.lower() not in EXTENSIONS],
-    )
+        yield Finding(level, f"{len(files)} {message}", advice, files)
 
 
 def _duplicates(subsets: list[Subset], *, paired: bool) -> Iterator[Finding]:
@@ -165,30 +162,28 @@ def _near_duplicates(*sides: list[Record]) -> list[str]:
     ]
 
 
-def _numbers(subsets: list[Subset]) -> Iterator[Finding]:
+def _numbers(subsets: list[Subset]) -> list[Finding]:
     (few, few_name), (many, many_name) = sorted(
         (len(subset.records), subset.name) for subset in subsets[:2]
     )
     too_few = "A translator learns little more than these images. Some hundreds are better"
     remarks = [
-        (few < 100, few, f"{few_name} has only {few} images", too_few),
-        (many < 100, many, f"{many_name} has only {many} images", too_few),
+        (few < 100, f"{few_name} has only {few} images", too_few),
+        (many < 100, f"{many_name} has only {many} images", too_few),
         (
             many > 10 * few > 0,
-            few,
             f"{many_name} has {many / max(few, 1):.0f} times as many images as {few_name}",
             f"Add images to {few_name}. Each of them is used that much more often",
         ),
         (
             len(subsets) == 2,
-            0,
             "no images are held out",
-            "Hold some out with transmute data split, to evaluate the translator on",
+            "Hold some out with `split`, to evaluate the translator on",
         ),
     ]
-    for applies, count, message, advice in remarks:
-        if applies:
-            yield Finding("remark", message, advice, count, [])
+    return [
+        Finding("remark", message, advice, []) for applies, message, advice in remarks if applies
+    ]
 
 
 def _unusual_images(subset: Subset) -> Iterator[Finding]:
@@ -196,9 +191,11 @@ def _unusual_images(subset: Subset) -> Iterator[Finding]:
     checks = _CHECKS if all(image.is_gray for image in images) else _GRAY_CHECKS + _CHECKS
     for message, is_unusual, advice in checks:
         unusual = [image for image in images if is_unusual(image)]
-        modes = ", ".join(dict.fromkeys(image.mode for image in unusual))
         yield from _listed(
-            "remark", f"{of} {message} ({modes})", advice, [image.name for image in unusual]
+            "remark",
+            f"{of} {message} ({', '.join(dict.fromkeys(image.mode for image in unusual))})",
+            advice,
+            [image.name for image in unusual],
         )
     yield from _listed(
         "remark",
@@ -212,30 +209,32 @@ def _unusual_images(subset: Subset) -> Iterator[Finding]:
             "remark",
             f"images of {subset.name} have different proportions: width by height is "
             f"{shapes[0][0]:.2f} to {shapes[-1][0]:.2f}",
-            "Training distorts them to one shape. `preprocess.mode=scale-width-and-crop`, or "
-            "transmute data resize --mode crop, keeps proportions",
-            len(images),
+            "Training distorts them to one shape. `preprocess.mode=scale-width-and-crop` or "
+            "`resize.mode=crop` keeps proportions",
             [shapes[0][1], shapes[-1][1]],
         )
 
 
 def _unmatched(a: Subset, b: Subset) -> Iterator[Finding]:
     """Images without a partner of the same name, and partners of different sizes."""
-    files_a, files_b = (by_stem(Path(one.name), map(Path, one.results)) for one in (a, b))
+    records = {image.name: image for image in (*a.records, *b.records)}
+    files_a, files_b = (
+        by_stem(Path(one.name), map(Path, [*(image.name for image in one.records), *one.errors]))
+        for one in (a, b)
+    )
     yield from _listed(
         "problem",
         f"images of {a.name} and {b.name} have no partner",
         "Add the missing partners, or set `data.skip_bad` to skip these images in training",
         [(files_a | files_b)[stem].as_posix() for stem in sorted(files_a.keys() ^ files_b.keys())],
     )
-    records_a, records_b = ({one.name: one for one in side.records} for side in (a, b))
     pairs = [
-        (records_a.get(files_a[stem].as_posix()), records_b.get(files_b[stem].as_posix()))
+        (records.get(files_a[stem].as_posix()), records.get(files_b[stem].as_posix()))
         for stem in sorted(files_a.keys() & files_b.keys())
     ]
     yield from _listed(
         "problem",
         f"pairs of {a.name} and {b.name} differ in size",
-        "If they show the same scene, transmute data combine --resize makes them equal",
+        "If they show the same scene, `combine.resize` makes them equal",
         [f"{one} and {two}" for one, two in pairs if one and two and one.size != two.size],
     )

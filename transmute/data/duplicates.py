@@ -43,8 +43,7 @@ class NearDuplicate(NamedTuple):
 def image_hash(image: Image.Image) -> ImageHash:
     """Hashes an image of mode RGB or L."""
     thumbnail = np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX))
-    size = f"{image.width}x{image.height}"[:16].encode()
-    digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=size)
+    digest = hashlib.blake2b(image.tobytes(), salt=f"{image.width}x{image.height}"[:16].encode())
     return ImageHash(digest.digest(), thumbnail)
 
 
@@ -80,13 +79,16 @@ def find_near_duplicates(
             best = similarity.argmax(axis=1)
             correlation = (_standardized(view) * vectors[best]).sum(axis=1)
             verified = (similarity.max(axis=1) >= MIN_SIMILARITY) & (correlation >= MIN_CORRELATION)
-            for row in np.flatnonzero(verified).tolist():
-                found[start + row] = NearDuplicate(start + row, int(best[row]), kind)
+            found |= {
+                start + row: NearDuplicate(start + row, int(best[row]), kind)
+                for row in np.flatnonzero(verified).tolist()
+            }
     first = {one.digest: index for index, one in reversed(list(enumerate(candidates)))}
-    for index, image in enumerate(images):
-        other = first.get(image.digest)
-        if other is not None and (others is not None or other < index):
-            found[index] = NearDuplicate(index, other, "same")
+    found |= {
+        index: NearDuplicate(index, first[image.digest], "same")
+        for index, image in enumerate(images)
+        if image.digest in first and (others is not None or first[image.digest] < index)
+    }
     return sorted(found.values())
 
 

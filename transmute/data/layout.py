@@ -11,18 +11,17 @@ from PIL import Image
 
 from transmute import plugins
 from transmute.config.data import SourceConfig
-from transmute.errors import UserError
+from transmute.errors import UserError, shortened
 from transmute.images import ImageError, find_images, open_image, require_images
 
 _EXPECTED = (
     "Expected: trainA and trainB, train/A and train/B, side by side images in train, or two "
     "folders passed as `data.a` and `data.b`"
 )
-_Layout = tuple[tuple[str, str], tuple[Path, ...], tuple[Path, ...]]
-"""Names of the domains, their folders (or their common one), and the same for held-out images.
-
-Folders of held-out images may be missing or empty.
-"""
+_SIDE_BY_SIDE = "side by side images, a left, b right"
+_Layout = tuple[tuple[str, str], str, tuple[Path, ...], tuple[Path, ...]]
+"""Names of the domains, the kind of data set, the folders of both domains, and those of held-out
+images, which may be missing or empty."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,7 @@ class DataSet:
         description: The layout and the numbers of images, for printing.
         names: Names of the domains.
         train, test: Images of a and of b for training, and held-out ones.
-        folders: Training folders of a and of b, then the held-out ones. If both domains share a
-            folder (side by side images, or one domain), it is listed once.
+        folders: Training folders of a and of b, then the held-out ones if there are any.
     """
 
     description: str
@@ -88,8 +86,8 @@ def recognize(
     """Finds the images of a data set.
 
     Known layouts are `trainA trainB` (with `testA testB` or `valA valB`), `train_A train_B`,
-    `train/A train/B`, `A B`, side by side images in `train`, a folder (or its `train`) with exactly
-    two folders of images, and the two folders of the config.
+    `train/A train/B`, `A B`, side by side images in `train` (or, if paired, in the folder itself),
+    a folder (or its `train`) with exactly two folders of images, and the two folders of the config.
 
     Args:
         folder: The data set, unless its two folders are in the config.
@@ -104,28 +102,24 @@ def recognize(
     if config.reader is not None:
         # Load now, so that errors surface early and only one thread imports it.
         plugins.load(config.reader)
-    names, train_folders, test_folders = _folders(folder, config, one_domain, paired)
-    halves, kind = (None, None), " (pairs matched by name)" if paired else " (unpaired)"
-    if one_domain:
-        kind = ""
-    elif len(train_folders) == 1:
-        halves, kind = ("left", "right"), " (side by side images, a left, b right)"
+    names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
+    halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
     train, test = _sources(train_folders, halves, config, paired), [[], []]
     if test_folders:
         with contextlib.suppress(UserError):  # no images, or none that match
             test = _sources(test_folders, halves, config.replace(skip_bad=True), paired)
+    listed = list(dict.fromkeys(map(str, train_folders)))
     num_train, num_test = (
-        " and ".join(str(len(side)) for side in split[: len(train_folders)])
-        for split in (train, test)
+        " and ".join(str(len(side)) for side in split[: len(listed)]) for split in (train, test)
     )
     first, second = (1, 0) if config.swap else (0, 1)
+    held_out = (test_folders[first], test_folders[second]) if test[0] else ()
     return DataSet(
-        f"{' and '.join(map(str, train_folders))}{kind}: {num_train} training images, "
-        f"{num_test} held out",
+        f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out",
         (names[first], names[second]),
         (train[first], train[second]),
         (test[first], test[second]),
-        train_folders + (test_folders if test[0] else ()),
+        (train_folders[first], train_folders[second], *held_out),
     )
 
 
@@ -173,16 +167,16 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
     Rejects a `train` folder of unpaired data whose first image is too narrow for two images side
     by side.
     """
-    a, b = config.a, config.b
-    if not one_domain and (a or b):
-        if folder or not (a and b):
+    kind = "pairs matched by name" if paired else "unpaired"
+    if (config.a or config.b) and not one_domain:
+        if folder or not (config.a and config.b):
             raise UserError(
                 "`data.a` and `data.b` must be set together, without a data set. Pass either "
                 f"the data set{f' {folder}' if folder else ''} or these two folders, not both"
             )
-        names = a.resolve().name, b.resolve().name
-        return names if names[0] != names[1] else ("a", "b"), (a, b), ()
-    folder = folder or a
+        a, b = config.a.resolve().name, config.b.resolve().name
+        return (a, b) if a != b else ("a", "b"), kind, (config.a, config.b), ()
+    folder = folder or config.a
     if folder is None or not folder.is_dir():
         raise UserError(
             (f"{folder} is not a folder" if folder else "no images were specified")
@@ -190,71 +184,72 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
         )
     inside, names = folder / "train", domain_names(folder.resolve().name)
     held_out = folder / ("test" if (folder / "test").is_dir() else "val")
+    top = inside if inside.is_dir() else folder
     if one_domain:
-        has_train = inside.is_dir()
-        return ("gray", "color"), (inside if has_train else folder,), (held_out,) * has_train
+        test = (held_out, held_out) if top == inside else ()
+        return ("gray", "color"), "one domain", (top, top), test
     if train := _domain_folders(folder, "train", "train_", "train/", ""):
         test = _domain_folders(folder, "test", "test_", "test/", "val", "val_", "val/")
-        return names, train, test
+        return names, kind, train, test
     any_extension = config.reader is not None
-    images = find_images(inside, any_extension=any_extension) if inside.is_dir() else []
-    below = [path for path in sorted((inside if images else folder).iterdir()) if path.is_dir()]
-    below = [path for path in below if find_images(path, any_extension=any_extension)]
+    images = find_images(top, any_extension=any_extension)
+    below = [
+        path.name
+        for path in sorted(top.iterdir())
+        if path.is_dir() and find_images(path, any_extension=any_extension)
+    ]
     if len(below) == 2 and not any(path.parent == inside for path in images):
-        names = below[0].name, below[1].name
-        test = (held_out / names[0], held_out / names[1]) if images else ()
-        return names, (below[0], below[1]), test
-    if images:
+        train, test = ((place / below[0], place / below[1]) for place in (top, held_out))
+        return (below[0], below[1]), kind, train, test
+    if images and (top == inside or (paired and not below)):
         with contextlib.suppress(ImageError):
             width, height = Source(images[0], reader=config.reader).open()[0].size
             if not paired and width < 1.5 * height:
                 raise UserError(
-                    f"{inside} contains images of one domain only ({images[0].name} is "
+                    f"{top} contains images of one domain only ({images[0].name} is "
                     f"{width}x{height}, too narrow for two images side by side). {_EXPECTED}"
                 )
-        return names, (inside,), (held_out,)
-    listed = f" ({', '.join(path.name for path in below)})" if below else ""
+        return names, _SIDE_BY_SIDE, (top, top), (held_out, held_out)
     raise UserError(
-        f"{folder} contains {len(below) or 'no'} folders with images{listed}, but exactly 2 are "
-        f"needed. {_EXPECTED}"
+        f"{top} must contain exactly 2 folders with images, but contains "
+        f"{', '.join(below) or 'none'}. {_EXPECTED}"
     )
 
 
 def _domain_folders(folder: Path, *prefixes: str) -> tuple[Path, ...]:
     """The folders of both domains: paths that are a prefix followed by A or B, in any case."""
-    below = [*sorted(folder.glob("*/")), *sorted(folder.glob("*/*/"))]
-    known = {path.relative_to(folder).as_posix().lower(): path for path in below}
+    known = {
+        path.relative_to(folder).as_posix().lower(): path
+        for path in sorted([*folder.glob("*/"), *folder.glob("*/*/")])
+    }
     for prefix in prefixes:
-        pair = [known[name] for name in (f"{prefix}a", f"{prefix}b") if name in known]
-        if len(pair) == 2:
-            return pair[0], pair[1]
-        if pair and prefix.startswith("train"):
-            name = pair[0].relative_to(folder).as_posix()
-            missing = name[:-1] + {"A": "B", "B": "A", "a": "b", "b": "a"}[name[-1]]
-            raise UserError(f"{folder} has {name} but no {missing}. Both domains are required")
+        a, b = (known.get(f"{prefix}{letter}") for letter in "ab")
+        if a and b:
+            return a, b
+        if (one := a or b) and prefix.startswith("train"):
+            raise UserError(
+                f"{folder} has {one.relative_to(folder).as_posix()} but no "
+                f"{prefix}{'B' if a else 'A'}. Both domains are required"
+            )
     return ()
 
 
 def _sources(
-    folders: tuple[Path, ...],
-    halves: tuple[str | None, str | None],
-    config: SourceConfig,
-    paired: bool,
+    folders: tuple[Path, ...], halves: Sequence[str | None], config: SourceConfig, paired: bool
 ) -> list[list[Source]]:
-    """The images of both domains in two folders, or in one.
-
-    Args:
-        halves: Which half of a side by side image is a and which is b; None for whole images.
-    """
-    images = [require_images(folder, any_extension=config.reader is not None) for folder in folders]
-    if paired and len(folders) == 2:
+    """The images of both domains, which may be in one folder."""
+    images = [
+        require_images(folder, any_extension=config.reader is not None)
+        for folder in dict.fromkeys(folders)
+    ]
+    if paired and len(images) == 2:
         a, b = match_pairs(folders, images)
         alone = sorted(a.keys() ^ b.keys())
         if alone and not config.skip_bad:
-            listed = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
             raise UserError(
-                f"{len(alone)} images have no partner in the other folder ({listed}). Add the "
-                "missing partners, remove these images, or set `data.skip_bad` to skip them"
+                f"{len(alone)} images have no partner in the other folder "
+                f"({', '.join(shortened(alone, 5))}). Add the missing partners, remove these "
+                "images, or set `data.skip_bad` to skip them"
             )
         images = [[side[stem] for stem in sorted(a.keys() & b.keys())] for side in (a, b)]
     return [

@@ -4,34 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 from PIL import Image
 
 from transmute.config.base import width_and_height
 from transmute.config.data import PreprocessConfig
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random choices for one image. Both images of a pair get the same.
-
-    Attributes:
-        x, y: Position of the crop, from left to right and from top to bottom, in [0, 1).
-        flip: Mirror the image left to right.
-    """
-
-    x: float
-    y: float
-    flip: bool
-
-
-CENTER_CROP = Augmentation(0.5, 0.5, flip=False)
-
-
-def random_augmentation(random: np.random.Generator, flip: bool) -> Augmentation:
-    """Draws a uniform position and, if `flip` is set, mirrors half of the images."""
-    x, y, coin = random.random(3)
-    return Augmentation(x, y, bool(flip and coin < 0.5))
 
 
 @dataclass(frozen=True)
@@ -54,9 +30,8 @@ class Geometry:
     def of(cls, config: PreprocessConfig, size: str, stride: int) -> Geometry:
         """The geometry of a recipe with this `size`."""
         width, height = width_and_height(size)
-        enlarged = f"{round(width * 286 / 256)}x{round(height * 286 / 256)}"
-        load = width_and_height(config.load_size or enlarged)
-        return cls(config.mode, (width, height), load, stride)
+        load = config.load_size or (round(width * 286 / 256), round(height * 286 / 256))
+        return cls(config.mode, (width, height), width_and_height(load), stride)
 
     @property
     def crops(self) -> bool:
@@ -82,26 +57,29 @@ class Geometry:
         width, height = (max(1, round(side / unit)) * unit for side in exact)
         return width, height
 
-    def final(self, width: int, height: int) -> tuple[int, int]:
-        """The size that training sees of an image of this size."""
-        return self.size if self.crops else self.resized(width, height)
-
     def resize(self, image: Image.Image) -> Image.Image:
         """Resizes an image for training, before the crop, with Pillow's bicubic filter."""
         return image.resize(self.resized(*image.size), Image.Resampling.BICUBIC)
 
-    def crop(self, image: Image.Image, augmentation: Augmentation) -> Image.Image:
-        """Crops and mirrors an image returned by `resize`."""
+    def crop(
+        self, image: Image.Image, x: float = 0.5, y: float = 0.5, flip: bool = False
+    ) -> Image.Image:
+        """Crops and mirrors an image returned by `resize`.
+
+        Args:
+            image: The resized image.
+            x, y: Position of the crop, from left to right and from top to bottom, in [0, 1).
+            flip: Mirror the image left to right.
+        """
         if self.crops:
             width, height = self.size
-            left = int(augmentation.x * (image.width - width + 1))
-            top = int(augmentation.y * (image.height - height + 1))
+            left, top = int(x * (image.width - width + 1)), int(y * (image.height - height + 1))
             image = image.crop((left, top, left + width, top + height))
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if augmentation.flip else image
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
 
     def whole(self, image: Image.Image) -> Image.Image:
         """Preprocesses an image without randomness.
 
         It is resized to the final size, or cropped in the middle if the mode is "crop".
         """
-        return self.crop((self.uncropped if self.crops else self).resize(image), CENTER_CROP)
+        return self.crop((self.uncropped if self.crops else self).resize(image))

@@ -2,11 +2,10 @@
 
 import math
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,14 +16,11 @@ from rich.progress import track
 from transmute.data.duplicates import ImageHash, image_hash
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
-from transmute.data.stream import Reader
-from transmute.errors import UserError
+from transmute.errors import UserError, shortened
 from transmute.images import ImageError, crop_half
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_MAX_LISTED = 50
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str) -> list[Result]:
@@ -36,8 +32,9 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str
     # The ranks of one machine share a terminal.
     hidden = not console.is_terminal or os.environ.get("RANK", "0") != "0"
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        done = pool.map(work, items)
-        return list(track(done, title, len(items), console=console, disable=hidden))
+        return list(
+            track(pool.map(work, items), title, len(items), console=console, disable=hidden)
+        )
 
 
 @dataclass(frozen=True)
@@ -61,23 +58,20 @@ class Subset:
 
     Attributes:
         name: Folder, with the half of side by side images.
-        results: For each file name, the record of its image, or the error if it is unreadable.
+        records: The readable images.
+        errors: For each unreadable file, by name, why it cannot be read.
     """
 
     name: str
-    results: dict[str, Record | ImageError]
-
-    @property
-    def records(self) -> list[Record]:
-        """The readable images."""
-        return [result for result in self.results.values() if isinstance(result, Record)]
+    records: list[Record]
+    errors: dict[str, ImageError]
 
     def summary(self) -> dict[str, Any]:
         """Image counts: all, unreadable, by "WIDTHxHEIGHT" and by mode, most common first."""
         return {
             "name": self.name,
-            "images": len(self.results),
-            "unreadable": len(self.results) - len(self.records),
+            "images": len(self.records) + len(self.errors),
+            "unreadable": len(self.errors),
             "sizes": dict(
                 Counter("{}x{}".format(*image.size) for image in self.records).most_common()
             ),
@@ -87,15 +81,14 @@ class Subset:
     def __str__(self) -> str:
         summary = self.summary()
         modes = ", ".join(f"{mode} {count}" for mode, count in summary["modes"].items())
-        sizes = list(summary["sizes"])
-        text = ", ".join(sizes)
-        if len(sizes) > 1:
-            by_area = sorted(sizes, key=lambda size: math.prod(map(int, size.split("x"))))
-            text = (
-                f"{len(sizes)} sizes, {by_area[0]} to {by_area[-1]}, mostly {sizes[0]} "
-                f"({summary['sizes'][sizes[0]]})"
+        sizes = next(iter(summary["sizes"]), "")
+        by_area = sorted(summary["sizes"], key=lambda size: math.prod(map(int, size.split("x"))))
+        if len(by_area) > 1:
+            sizes = (
+                f"{len(by_area)} sizes, {by_area[0]} to {by_area[-1]}, mostly {sizes} "
+                f"({summary['sizes'][sizes]})"
             )
-        return f"{len(self.results):6} images  {text}  {modes}"
+        return f"{summary['images']:6} images  {sizes}  {modes}"
 
 
 def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
@@ -120,16 +113,19 @@ def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
             image_hash(image),
         )
 
-    sides = [side for side in (*data.train, *data.test) if side]
-    decoded = decode_all([source for side in sides for source in side], record)
+    sides = [*data.train, *data.test]
+    records, errors = decode_all([source for side in sides for source in side], record)
     return [
         Subset(
-            # A folder of side by side images has two sides.
-            relative_name(folder, data.folders[index * len(data.folders) // len(sides)])
-            + (f" ({side[0].half})" if side[0].half else ""),
-            {relative_name(folder, source.path): decoded[source] for source in side},
+            relative_name(folder, top) + (f" ({side[0].half})" if side[0].half else ""),
+            [records[source] for source in side if source in records],
+            {
+                relative_name(folder, source.path): errors[source]
+                for source in side
+                if source in errors
+            },
         )
-        for index, side in enumerate(sides)
+        for side, top in zip(sides, data.folders, strict=False)
     ]
 
 
@@ -141,41 +137,49 @@ def relative_name(folder: Path | None, path: Path) -> str:
 def decode_all(
     sources: Iterable[Source],
     inspect: Callable[[Source, Image.Image, Image.Image | None], Result],
-) -> dict[Source, Result | ImageError]:
+) -> tuple[dict[Source, Result], dict[Source, ImageError]]:
     """Decodes every file once, in threads, and applies a function to each of its images.
 
     Args:
         sources: Images. Two halves of one file, and repeated images, are decoded once.
-        inspect: Called with the source, its image in RGB, and its alpha channel if it has one.
+        inspect: Called with the source, its image in RGB, and its alpha channel if it has one. May
+            raise an ImageError.
 
     Returns:
-        For each source, the value returned by `inspect`, or the error of decoding its file.
+        The values returned by `inspect`, and the errors of all other images.
     """
-    files: dict[Source, list[Source]] = {}
+    files: dict[Source, list[Source]] = defaultdict(list)
     for source in dict.fromkeys(sources):
-        files.setdefault(replace(source, half=None), []).append(source)
+        files[replace(source, half=None)].append(source)
 
     def inspect_file(file: Source) -> dict[Source, Result | ImageError]:
         try:
             image, alpha = file.open()
+            return {
+                source: inspect(
+                    source,
+                    crop_half(image, source.half),
+                    crop_half(alpha, source.half) if alpha else None,
+                )
+                for source in files[file]
+            }
         except ImageError as error:
             return dict.fromkeys(files[file], error)
-        return {
-            source: inspect(
-                source,
-                crop_half(image, source.half),
-                crop_half(alpha, source.half) if alpha else None,
-            )
-            for source in files[file]
-        }
 
-    groups = in_threads(inspect_file, list(files), "checking images")
-    return {source: result for group in groups for source, result in group.items()}
+    decoded = [
+        item
+        for group in in_threads(inspect_file, list(files), "checking images")
+        for item in group.items()
+    ]
+    return (
+        {source: result for source, result in decoded if not isinstance(result, ImageError)},
+        {source: result for source, result in decoded if isinstance(result, ImageError)},
+    )
 
 
 def require_usable(
     data: DataSet,
-    readers: tuple[Reader, Reader],
+    geometry: Geometry,
     *,
     paired: bool,
     skip_bad: bool,
@@ -185,7 +189,7 @@ def require_usable(
 
     Args:
         data: The data set.
-        readers: One per domain.
+        geometry: Sizes of images in training.
         paired: Check also that partners have equal sizes. A bad image is skipped with its partner.
         skip_bad: Skip bad images instead of raising an error.
         say: Prints a line.
@@ -196,55 +200,66 @@ def require_usable(
     Raises:
         UserError: If there are bad images (all are listed with the reasons), or if none is left.
     """
-    sources = dict.fromkeys([*data.train[0], *data.train[1]])
+    sources = [*data.train[0], *data.train[1]]
     say(f"checking all {len({one.path for one in sources})} training images before the first step")
-    sizes = decode_all(sources, partial(_final_size, readers[0].geometry))
-    # Pairs are kept or skipped together, other images one by one.
-    pairs = [list(zip(*data.train, strict=True))] if paired else []
-    rows = pairs or [[(source,) for source in side] for side in data.train]
-    problems = {row: _problems(row, sizes) for side in rows for row in side}
-    listed = list(dict.fromkeys(problem for row in problems.values() for problem in row))
+    sizes, problems = decode_all(
+        sources, lambda source, image, alpha: _final_size(geometry, source, *image.size)
+    )
+    if paired:
+        for a, b in zip(*data.train, strict=True):
+            if a in sizes and b in sizes and sizes[a] != sizes[b]:
+                problems[a] = ImageError(
+                    "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
+                        a.path, b.path, *sizes[a], *sizes[b]
+                    )
+                )
+    listed = list(dict.fromkeys(map(str, problems.values())))
     if listed and not skip_bad:
-        rest = f"\n  ... and {len(listed) - _MAX_LISTED} more" if len(listed) > _MAX_LISTED else ""
         raise UserError(
             f"{len(listed)} images cannot be used. Repair or remove them, or set `data.skip_bad` "
-            "to skip them:\n  " + "\n  ".join(listed[:_MAX_LISTED]) + rest
+            "to skip them:\n  " + "\n  ".join(shortened(listed, 50))
         )
-    good = [[row for row in side if not problems[row]] for side in rows]
-    train = [row[0] for row in good[0]], [row[-1] for row in good[-1]]
+    train = _without_bad(data.train, problems.keys(), paired=paired)
     if not all(train):
         raise UserError(
             f"no image is left in domain {'b' if train[0] else 'a'}, because all are bad. The "
             f"first problem is: {listed[0]}"
         )
     if listed:
-        first = "; ".join(listed[:5]) + (" ..." if len(listed) > 5 else "")
-        say(f"skipped {len(listed)} bad images: {first}")
-    kept = {sizes[source] for side in train for source in side}
-    return replace(data, train=train), {size for size in kept if isinstance(size, tuple)}
+        say(f"skipped {len(listed)} bad images: {'; '.join(shortened(listed, 5))}")
+    return replace(data, train=train), {sizes[source] for side in train for source in side}
 
 
-def _final_size(
-    geometry: Geometry, source: Source, image: Image.Image, alpha: object
-) -> tuple[int, int] | str:
-    """The size of an image in training, or why it cannot be used."""
-    width, height = geometry.resized(*image.size)
+def _final_size(geometry: Geometry, source: Source, width: int, height: int) -> tuple[int, int]:
+    """The size in training of an image of this size."""
+    width, height = geometry.resized(width, height)
     if geometry.crops and (width < geometry.size[0] or height < geometry.size[1]):
-        return (
+        raise ImageError(
             f"{source.path} is {width}x{height} before the crop, smaller than "
             f"{geometry.size[0]}x{geometry.size[1]}. Lower `size`, or choose another "
             "`preprocess.mode`"
         )
-    return geometry.final(*image.size)
+    return geometry.size if geometry.crops else (width, height)
 
 
-def _problems(
-    row: tuple[Source, ...], sizes: Mapping[Source, tuple[int, int] | str | ImageError]
-) -> list[str]:
-    """Why an image or a pair cannot be used."""
-    problems = [str(sizes[source]) for source in row if not isinstance(sizes[source], tuple)]
-    if not problems and sizes[row[0]] != sizes[row[-1]]:
-        names = " and ".join(str(source.path) for source in row)
-        both = " and ".join("{}x{}".format(*sizes[source]) for source in row)  # pyright: ignore
-        problems = [f"{names} differ in size: {both} after preprocessing"]
-    return problems
+def readable(
+    sides: tuple[list[Source], list[Source]], *, paired: bool
+) -> tuple[list[Source], list[Source]]:
+    """Returns the readable images. If paired, only pairs in which both images are readable."""
+    _, errors = decode_all([*sides[0], *sides[1]], lambda source, image, alpha: None)
+    return _without_bad(sides, errors.keys(), paired=paired)
+
+
+def _without_bad(
+    sides: tuple[list[Source], list[Source]], bad: Set[Source], *, paired: bool
+) -> tuple[list[Source], list[Source]]:
+    """The images of both domains without bad ones and, if paired, their partners."""
+    if paired:
+        bad = {
+            source
+            for pair in zip(*sides, strict=True)
+            if not bad.isdisjoint(pair)
+            for source in pair
+        }
+    a, b = ([source for source in side if source not in bad] for side in sides)
+    return a, b

@@ -14,91 +14,32 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from transmute.batch import Batch
-from transmute.config.data import PreprocessConfig, SourceConfig
+from transmute.config.data import PreprocessConfig
 from transmute.data.layout import DataSet, Source
-from transmute.data.preprocess import Geometry, random_augmentation
+from transmute.data.preprocess import Geometry
 from transmute.images import ImageError, to_bytes_tensor, to_tensor
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Opens the images of one domain.
-
-    Attributes:
-        geometry: Sizes of images.
-        channels: 3 for RGB, 1 for gray.
-        background: Color under transparent pixels.
-        cache: Resized images kept in memory; None disables the cache.
-    """
-
-    geometry: Geometry
-    channels: int
-    background: str
-    cache: dict[tuple[Source, Geometry], Image.Image] | None = None
-
-    def open(self, source: Source) -> Image.Image:
-        """An image in its size on disk, in this domain's channels."""
-        return source.open(channels=self.channels, background=self.background)[0]
-
-    def resized(self, source: Source, geometry: Geometry) -> Image.Image:
-        """An image resized for training, before the crop."""
-        cache = {} if self.cache is None else self.cache
-        if (source, geometry) not in cache:
-            cache[source, geometry] = geometry.resize(self.open(source))
-        return cache[source, geometry]
-
-
-def readers(
-    geometry: Geometry, preprocess: PreprocessConfig, source: SourceConfig
-) -> tuple[Reader, Reader]:
-    """One reader per domain."""
-    a, b = (
-        Reader(geometry, channels, preprocess.background, {} if source.cache else None)
-        for channels in (preprocess.channels_a, preprocess.channels_b)
-    )
-    return a, b
-
-
-@dataclass(frozen=True)
-class Order:
-    """Which images are at which position of the stream.
+@lru_cache(maxsize=4)
+def pass_order(
+    num_a: int, num_b: int, seed: int, pass_number: int, *, paired: bool, sequential: bool
+) -> np.ndarray:
+    """Returns the indices in a and b of all images in a pass, as (length, 2).
 
     A pass contains every image of the larger domain once. The other domain's image has the same
     index (paired or sequential, starting again at its end), or is random.
 
-    Attributes:
-        count_a, count_b: Numbers of images.
+    Args:
+        num_a, num_b: Numbers of images.
         seed: Seed of the order.
+        pass_number: The pass, from 0.
         paired: Images of equal index belong together.
         sequential: Keep the order of the data set, without shuffling.
     """
-
-    count_a: int
-    count_b: int
-    seed: int
-    paired: bool
-    sequential: bool
-
-    @property
-    def pass_length(self) -> int:
-        """Positions in a pass."""
-        return max(self.count_a, self.count_b)
-
-    def __call__(self, position: int) -> tuple[int, int, np.random.Generator]:
-        """The indices in a and b at a position, and the generator of its random choices."""
-        pass_number, index = divmod(position, self.pass_length)
-        indices_a, indices_b = _pass_order(self, pass_number)
-        random = np.random.default_rng([self.seed, pass_number, index, 1])
-        return int(indices_a[index]), int(indices_b[index]), random
-
-
-@lru_cache(maxsize=4)
-def _pass_order(order: Order, pass_number: int) -> tuple[np.ndarray, np.ndarray]:
-    random, length = np.random.default_rng([order.seed, pass_number, 0, 0]), order.pass_length
-    indices = np.arange(length) if order.sequential else random.permutation(length)
-    if order.paired or order.sequential:
-        return indices % order.count_a, indices % order.count_b
-    return indices % order.count_a, random.integers(order.count_b, size=length)
+    random, length = np.random.default_rng([seed, pass_number, 0, 0]), max(num_a, num_b)
+    indices = np.arange(length) if sequential else random.permutation(length)
+    others = indices if paired or sequential else random.integers(num_b, size=length)
+    return np.stack([indices % num_a, others % num_b], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,34 +50,55 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     Attributes:
         data: The data set.
-        order: Which images are at which position.
-        readers: One per domain.
-        flip: Mirror half of the images.
-        uncropped_from: First position without random crops; None keeps random crops throughout.
+        geometry: Sizes of images.
+        preprocess: Channels, background, order and mirroring of images.
+        seed: Seed of the order and of random crops.
+        paired: Images of equal index belong together, and get the same augmentation.
+        uncropped_from: First position without random crops.
+        cache: Resized images kept in memory; None disables the cache.
     """
 
     data: DataSet
-    order: Order
-    readers: tuple[Reader, Reader]
-    flip: bool
-    uncropped_from: int | None = None
+    geometry: Geometry
+    preprocess: PreprocessConfig
+    seed: int
+    paired: bool
+    uncropped_from: float = float("inf")
+    cache: dict[tuple[int, Source, Geometry], Image.Image] | None = None
+
+    @property
+    def pass_length(self) -> int:
+        """Positions in a pass."""
+        return max(map(len, self.data.train))
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The uint8 images (channels, height, width) of both domains at a position."""
-        *indices, random = self.order(position)
-        augmentations = [random_augmentation(random, self.flip)] * 2
-        if not self.order.paired:
-            augmentations[1] = random_augmentation(random, self.flip)
-        geometry = self.readers[0].geometry
-        if self.uncropped_from is not None and position >= self.uncropped_from:
-            geometry = geometry.uncropped
-        a, b = (
-            to_bytes_tensor(geometry.crop(reader.resized(side[index], geometry), augmentation))
-            for reader, side, index, augmentation in zip(
-                self.readers, self.data.train, indices, augmentations, strict=True
-            )
+        pass_number, index = divmod(position, self.pass_length)
+        config, (a, b) = self.preprocess, self.data.train
+        order = pass_order(
+            len(a), len(b), self.seed, pass_number, paired=self.paired, sequential=config.sequential
         )
-        return a, b
+        # For each domain, the position of its crop, and a coin that decides whether it is mirrored.
+        draws = np.random.default_rng([self.seed, pass_number, index, 1]).random((2, 3))
+        geometry = self.geometry.uncropped if position >= self.uncropped_from else self.geometry
+        images = []
+        for domain, source in enumerate((a[order[index, 0]], b[order[index, 1]])):
+            x, y, coin = draws[0 if self.paired else domain]
+            image = self._resized(domain, source, geometry)
+            images.append(geometry.crop(image, x, y, flip=config.flip and coin < 0.5))
+        return to_bytes_tensor(images[0]), to_bytes_tensor(images[1])
+
+    def _open(self, domain: int, source: Source) -> Image.Image:
+        """An image in its size on disk, in the channels of its domain (0 is a, 1 is b)."""
+        channels = (self.preprocess.channels_a, self.preprocess.channels_b)[domain]
+        return source.open(channels=channels, background=self.preprocess.background)[0]
+
+    def _resized(self, domain: int, source: Source, geometry: Geometry) -> Image.Image:
+        """An image resized for training, before the crop."""
+        cache = {} if self.cache is None else self.cache
+        if (domain, source, geometry) not in cache:
+            cache[domain, source, geometry] = geometry.resize(self._open(domain, source))
+        return cache[domain, source, geometry]
 
     def __getitems__(self, positions: Sequence[int]) -> list[tuple[Batch, float] | ImageError]:
         """Loads a batch, for the loader, as the only element of a list.
@@ -192,7 +154,36 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             prefetch_factor=4 if workers else None,
             worker_init_fn=_ignore_ctrl_c,
         )
-        return map(_raise_error, loader)
+        return map(
+            _raise_error, loader
+        )  # workers start here, before a training run handles signals
+
+    def fixed_batches(self, count: int) -> tuple[list[Batch], list[Batch]]:
+        """The fixed images of sample sheets, one per batch, in [-1, 1].
+
+        Unreadable images are skipped.
+
+        Returns:
+            Batches of held-out images, and as many of training images. If none are held out, the
+            first list has training images and the second is empty.
+        """
+        held_out, trained_on = (
+            self._evenly_spaced(sides, count) for sides in (self.data.test, self.data.train)
+        )
+        return (held_out, trained_on) if held_out else (trained_on, [])
+
+    def _evenly_spaced(self, sides: tuple[list[Source], list[Source]], count: int) -> list[Batch]:
+        """Up to `count` batches of evenly spaced images."""
+        count = min(count, len(sides[0]), len(sides[1]))
+        batches = []
+        for index in range(count):
+            with contextlib.suppress(ImageError):
+                images = (
+                    self._open(domain, side[index * len(side) // count])
+                    for domain, side in enumerate(sides)
+                )
+                batches.append(Batch(*(to_tensor(self.geometry.whole(one)) for one in images)))
+        return batches
 
 
 def _raise_error(loaded: tuple[Batch, float] | ImageError) -> tuple[Batch, float]:
@@ -203,36 +194,3 @@ def _raise_error(loaded: tuple[Batch, float] | ImageError) -> tuple[Batch, float
 
 def _ignore_ctrl_c(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def fixed_batches(
-    data: DataSet, readers: tuple[Reader, Reader], count: int
-) -> tuple[list[Batch], list[Batch]]:
-    """The fixed images of sample sheets, one per batch, in [-1, 1].
-
-    Unreadable images are skipped.
-
-    Returns:
-        Batches of held-out images, and as many of training images. If none are held out, the first
-        list has training images and the second is empty.
-    """
-    held_out, trained_on = (
-        _evenly_spaced(sides, readers, count) for sides in (data.test, data.train)
-    )
-    return (held_out, trained_on) if held_out else (trained_on, [])
-
-
-def _evenly_spaced(
-    sides: tuple[list[Source], list[Source]], readers: tuple[Reader, Reader], count: int
-) -> list[Batch]:
-    """Up to `count` batches of evenly spaced images."""
-    count = min(count, len(sides[0]), len(sides[1]))
-    batches = []
-    for index in range(count):
-        with contextlib.suppress(ImageError):
-            images = (
-                to_tensor(reader.geometry.whole(reader.open(side[index * len(side) // count])))
-                for reader, side in zip(readers, sides, strict=True)
-            )
-            batches.append(Batch(*images))
-    return batches

@@ -51,11 +51,10 @@ def animal(
     coat = np.clip(coat * _light_from_above(mask)[:, :, None], 0, 255)
     opacity = np.asarray(mask, dtype=np.float32)[:, :, None] / 255
     blended = (background * (1 - opacity) + coat * opacity).round().clip(0, 255).astype(np.uint8)
-    image, mask = (
-        drawn.resize((size, size), Image.Resampling.BOX)
-        for drawn in (Image.fromarray(blended), mask)
+    return (
+        Image.fromarray(blended).resize((size, size), Image.Resampling.BOX),
+        mask.resize((size, size), Image.Resampling.BOX),
     )
-    return image, mask
 
 
 def _noise(random: np.random.Generator, side: int, cells: int) -> np.ndarray:
@@ -67,14 +66,15 @@ def _noise(random: np.random.Generator, side: int, cells: int) -> np.ndarray:
 def _background(random: np.random.Generator, side: int) -> np.ndarray:
     """Sky above hills above textured ground, float (side, side, 3) in 0..255."""
     down = np.linspace(0, 1, side, dtype=np.float32)[:, None, None]
-    across = np.linspace(0, 1, side)
     top, bottom = _varied(random, _SKIES)
     image = np.broadcast_to(top * (1 - down) + bottom * down, (side, side, 3)).copy()
     near, far = _varied(random, _GROUNDS)
     horizon = random.uniform(0.35, 0.6)
     # First the hills, then the ground in front of them.
     for height, haze in ((random.uniform(0.06, 0.16), 0.55), (0.02, 0.0)):
-        wave = np.sin(2 * np.pi * (random.uniform(0.5, 1.6) * across + random.random()))
+        wave = np.sin(
+            2 * np.pi * (random.uniform(0.5, 1.6) * np.linspace(0, 1, side) + random.random())
+        )
         below = down[:, :, 0] > (horizon - height * (0.6 + 0.4 * wave))[None, :]
         ground = (far * (1 - down) + near * down) * (1 - haze) + bottom * haze * 0.85
         image = np.where(below[:, :, None], ground, image)
@@ -86,8 +86,7 @@ def _varied(
     random: np.random.Generator, palette: Sequence[Sequence[tuple[int, int, int]]]
 ) -> list[np.ndarray]:
     """A random pair of colors, slightly changed."""
-    pair = int(random.integers(len(palette)))
-    return [np.array(color) + random.normal(0, 8, 3) for color in palette[pair]]
+    return [color + random.normal(0, 8, 3) for color in random.choice(palette)]
 
 
 def _silhouette(random: np.random.Generator, side: int) -> tuple[Image.Image, Image.Image]:
@@ -98,25 +97,27 @@ def _silhouette(random: np.random.Generator, side: int) -> tuple[Image.Image, Im
     flip = random.random() < 0.5
 
     # Shapes are in units of the animal's length: x from its nose, y up from its feet.
-    hips, reaches = (0.36, 0.42, 0.80, 0.86), (-0.03, 0.05, -0.04, 0.04)
-    feet = [
-        hip + reach + random.uniform(-0.04, 0.04) for hip, reach in zip(hips, reaches, strict=True)
-    ]
     legs = [
-        [(hip - 0.06, 0.42), (hip + 0.06, 0.42), (foot + 0.025, 0), (foot - 0.025, 0)]
-        for hip, foot in zip(hips, feet, strict=True)
-    ]
-    hooves = [
-        [(foot - 0.03, 0.035), (foot + 0.03, 0.035), (foot + 0.03, 0), (foot - 0.03, 0)]
-        for foot in feet
+        (hip, hip + reach + random.uniform(-0.04, 0.04))
+        for hip, reach in ((0.36, -0.03), (0.42, 0.05), (0.80, -0.04), (0.86, 0.04))
     ]
     lift = random.uniform(-0.10, 0.05)
     mane_and_tail = [
         [(0.25, 0.86 + lift), (0.205, 0.83 + lift), (0.40, 0.56), (0.46, 0.59)],
         [(0.89, 0.52), (0.93, 0.46), (0.99, 0.16), (0.94, 0.14)],
     ]
+    dark_parts = [
+        *mane_and_tail,
+        *(  # hooves
+            [(foot - 0.03, 0.035), (foot + 0.03, 0.035), (foot + 0.03, 0), (foot - 0.03, 0)]
+            for _, foot in legs
+        ),
+    ]
     body = [
-        *legs,
+        *(  # legs
+            [(hip - 0.06, 0.42), (hip + 0.06, 0.42), (foot + 0.025, 0), (foot - 0.025, 0)]
+            for hip, foot in legs
+        ),
         *mane_and_tail,
         [  # head
             (0.23, 0.84 + lift),
@@ -135,7 +136,7 @@ def _silhouette(random: np.random.Generator, side: int) -> tuple[Image.Image, Im
         return (side - x if flip else x), ground - scale * y
 
     mask, dark = Image.new("L", (side, side)), Image.new("L", (side, side))
-    for image, polygons in ((mask, body), (dark, [*hooves, *mane_and_tail])):
+    for image, polygons in ((mask, body), (dark, dark_parts)):
         for points in polygons:
             ImageDraw.Draw(image).polygon([to_pixels(*point) for point in points], fill=255)
     for x, y, wide, high in ellipses:
@@ -148,7 +149,7 @@ def _coat(random: np.random.Generator, side: int, *, striped: bool) -> np.ndarra
     """Color of the coat everywhere, float (side, side, 3) in 0..255."""
     mottle = _noise(random, side, 10)[:, :, None]
     if not striped:
-        return np.array(_COATS[random.integers(len(_COATS))]) + random.normal(0, 6, 3) + 5 * mottle
+        return random.choice(_COATS) + random.normal(0, 6, 3) + 5 * mottle
     rows, columns = np.mgrid[0:side, 0:side] / side
     wave = columns + random.uniform(-0.25, 0.25) * rows + 0.022 * _noise(random, side, 5)
     dark = np.sin(2 * np.pi * (random.uniform(9.0, 11.0) * wave + random.random())) > 0.1
@@ -189,14 +190,12 @@ class TransferScore:
 
     Attributes:
         transfer: How far the animals' appearance moved from their own domain (0) to the other (1).
-        transfer_untranslated: The same for the untranslated images (0 except for rounding).
         background_change: Mean absolute difference to the input outside the animals, in levels of
             255.
         background_of_another: The same between different inputs, for comparison.
     """
 
     transfer: float
-    transfer_untranslated: float
     background_change: float
     background_of_another: float
 
@@ -215,21 +214,16 @@ def score_transfer(
     in units of the standard deviation within the domains.
 
     Args:
-        real, translated, masks: Images of one domain, their translations, and the masks of their
-            animals (mode L). All have one size.
+        real, translated, masks: Images of one domain, their translations (RGB), and the masks of
+            their animals (L). All have one size.
         other, other_masks: Images of the other domain.
     """
     start, end = _appearances(real, masks), _appearances(other, other_masks)
     spread = np.sqrt((start.var(axis=0) + end.var(axis=0)) / 2)
     line = (end.mean(axis=0) - start.mean(axis=0)) / spread
-
-    def transfer(appearances: np.ndarray) -> float:
-        moved = (appearances.mean(axis=0) - start.mean(axis=0)) / spread
-        return float(moved @ line / (line @ line))
-
+    moved = (_appearances(translated, masks).mean(axis=0) - start.mean(axis=0)) / spread
     return TransferScore(
-        transfer(_appearances(translated, masks)),
-        transfer(start),
+        float(moved @ line / (line @ line)),
         _background_difference(real, translated, masks),
         _background_difference(real, [*real[1:], real[0]], masks),
     )
@@ -238,7 +232,8 @@ def score_transfer(
 def _appearances(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> np.ndarray:
     """Mean red, green and blue, and the standard deviation of brightness, inside each animal."""
     animals = [
-        _rgb(image)[np.asarray(mask) == 255] for image, mask in zip(images, masks, strict=True)
+        np.asarray(image)[np.asarray(mask) == 255]
+        for image, mask in zip(images, masks, strict=True)
     ]
     return np.array([[*rgb.mean(axis=0), rgb.mean(axis=1).std()] for rgb in animals])
 
@@ -247,11 +242,7 @@ def _background_difference(
     images: Sequence[Image.Image], others: Sequence[Image.Image], masks: Sequence[Image.Image]
 ) -> float:
     differences = [
-        np.abs(_rgb(image) - _rgb(other))[np.asarray(mask) == 0].mean()
+        np.abs(np.asarray(image, np.float64) - np.asarray(other))[np.asarray(mask) == 0].mean()
         for image, other, mask in zip(images, others, masks, strict=True)
     ]
     return float(np.mean(differences))
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"), dtype=np.float64)

@@ -76,17 +76,11 @@ def run_demo(run: Path, *, quick: bool = False, seed: int = 0) -> int | None:
     for direction, score in scores.items():
         print(
             f"{direction}, held-out images:\n"
-            f"  The animals' appearance moved {score.transfer:.0%} of the way to the other domain "
-            f"(untranslated: {abs(score.transfer_untranslated):.0%}).\n"
+            f"  The animals' appearance moved {score.transfer:.0%} of the way to the other "
+            "domain.\n"
             f"  The background changed by {score.background_change:.1f} of 255 levels (the "
             f"background of another image: {score.background_of_another:.0f})."
         )
-    print(
-        f"Translated images: {run / 'demo.png'}\n"
-        f"Report: {run / 'report.html'}\n"
-        "To train on your own images: transmute train FOLDER --run runs/mine\n"
-        f"To translate images: transmute translate IMAGES --model {run}"
-    )
     return None
 
 
@@ -114,5 +108,5 @@ def score_translations(run: Path, data: Path) -> tuple[Image.Image, dict[str, Tr
         "Plain to striped": score_transfer(plain, now_striped, plain_masks, striped, striped_masks),
         "Striped to plain": score_transfer(striped, now_plain, striped_masks, plain, plain_masks),
     }
-    rows = zip(*columns.values(), strict=True)
-    return sheet([dict(zip(columns, row, strict=True)) for row in rows], scale=2), scores
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return sheet(rows, scale=2), scores

@@ -9,7 +9,7 @@ from PIL import Image
 
 from transmute.config.data import PreprocessConfig
 from transmute.data.layout import Source
-from transmute.data.preprocess import CENTER_CROP, Geometry
+from transmute.data.preprocess import Geometry
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.files import write_text
@@ -130,7 +130,7 @@ def _results(
     count = min(max(map(len, sides)), options["num_test"], options["max_dataset_size"])
 
     def read(source: Source, channels: int) -> Images:
-        image = geometry.crop(geometry.resize(source.open(channels=channels)[0]), CENTER_CROP)
+        image = geometry.crop(geometry.resize(source.open(channels=channels)[0]))
         if min(image.size) < smallest:
             raise UserError(
                 f"images of {image.width}x{image.height} are too small for this generator, which "

@@ -13,10 +13,9 @@ from transmute.config.metrics import MetricsConfig
 from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import Source
 from transmute.data.preprocess import Geometry
-from transmute.data.scan import decode_all
+from transmute.data.scan import readable
 from transmute.data.stream import Stream
 from transmute.errors import UserError
-from transmute.images import ImageError
 from transmute.metrics.evaluator import Evaluator
 from transmute.run import best_evaluation, comparable_evaluations
 from transmute.training.checkpoint import ModelWriter
@@ -124,7 +123,7 @@ def prepare_measuring(
     evaluator = make_evaluator(config.metrics, processes.device)
     paired, held_out = config.recipe.method.paired, all(stream.data.test)
     sides = stream.data.test if held_out else stream.data.train
-    a, b = _readable(sides, paired=paired) if config.data.skip_bad else sides
+    a, b = readable(sides, paired=paired) if config.data.skip_bad else sides
     measurable = evaluator.measurable(
         paired=paired, both_directions=len(trainer.generators) == 2, counts=(len(a), len(b))
     )
@@ -144,7 +143,7 @@ def prepare_measuring(
         f"evaluation: every {config.evaluate_every} steps on {len(a)} images of a and {len(b)} of "
         f"b ({kind})"
     )
-    background, geometry = config.recipe.preprocess.background, stream.readers[0].geometry
+    background, geometry = config.recipe.preprocess.background, stream.geometry
     openers = [[partial(_open, one, geometry, background) for one in side] for side in (a, b)]
 
     def measure(step: int) -> dict[str, Any]:
@@ -182,15 +181,3 @@ def _deciding_metric(
 
 def _open(source: Source, geometry: Geometry, background: str) -> Image.Image:
     return geometry.whole(source.open(background=background)[0])
-
-
-def _readable(
-    sides: tuple[list[Source], list[Source]], *, paired: bool
-) -> tuple[list[Source], list[Source]]:
-    """The readable images. For paired data, only pairs in which both images are readable."""
-    decoded = decode_all([*sides[0], *sides[1]], lambda source, image, alpha: None)
-    bad = {source for source, result in decoded.items() if isinstance(result, ImageError)}
-    if paired:
-        bad.update(*(pair for pair in zip(*sides, strict=True) if bad.intersection(pair)))
-    a, b = ([source for source in side if source not in bad] for side in sides)
-    return a, b

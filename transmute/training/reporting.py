@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from transmute.batch import Batch
 from transmute.config.training import TrainConfig
-from transmute.data.stream import Stream, fixed_batches
+from transmute.data.stream import Stream
 from transmute.device import synchronize
 from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
@@ -72,7 +72,7 @@ class Reporter:
         self.diagnosis = Diagnosis(last_step, self.run.metrics())
         self.shown, self.trained_on, log = [], [], ()
         if self.enabled:
-            self.shown, self.trained_on = fixed_batches(stream.data, stream.readers, PREVIEWS)
+            self.shown, self.trained_on = stream.fixed_batches(PREVIEWS)
             log = config.log
         self.loggers = Loggers(log, self.run, self.recipe.model_dump(mode="json"), start_step, say)
         self.bar = Progress(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from transmute.config.training import Recipe, TrainConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import require_usable
-from transmute.data.stream import Order, Stream, readers
+from transmute.data.stream import Stream
 from transmute.device import device_name, require_working, select_precision
 from transmute.errors import UserError
 from transmute.files import write_json
@@ -245,17 +245,13 @@ def _open_data(
             "the training images changed since this run started. Continuing with the new ones, "
             "from the same position in the order"
         )
-    both = readers(geometry, preprocess, config.data)
     if skip_bad or not known or not geometry.crops:
-        data, sizes = require_usable(data, both, paired=paired, skip_bad=skip_bad, say=say)
-    a, b = data.train
-    order = Order(len(a), len(b), recipe.seed, paired, preprocess.sequential)
-    last_step = recipe.steps or max(1, recipe.epochs * order.pass_length // recipe.batch)
-    uncropped_from = None
-    if preprocess.uncropped:
-        uncropped_from = round(last_step * recipe.batch * (1 - preprocess.uncropped))
-    stream = Stream(data, order, both, preprocess.flip, uncropped_from)
-    return stream, last_step, sizes, fingerprint
+        data, sizes = require_usable(data, geometry, paired=paired, skip_bad=skip_bad, say=say)
+    cache = {} if config.data.cache else None
+    stream = Stream(data, geometry, preprocess, recipe.seed, paired, cache=cache)
+    last_step = recipe.steps or max(1, recipe.epochs * stream.pass_length // recipe.batch)
+    uncropped_from = round(last_step * recipe.batch * (1 - preprocess.uncropped))
+    return replace(stream, uncropped_from=uncropped_from), last_step, sizes, fingerprint
 
 
 def _trainer(

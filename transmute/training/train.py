@@ -116,7 +116,7 @@ def _lr_factor(training: Training, step: int) -> float:
     Progress is counted in epochs, or in steps if the recipe's length is given in steps.
     """
     recipe = training.config.recipe
-    epoch = (step - 1) * recipe.batch // training.stream.order.pass_length
+    epoch = (step - 1) * recipe.batch // training.stream.pass_length
     now, length = (step - 1, recipe.steps) if recipe.steps else (epoch, recipe.epochs)
     return learning_rate_factor(recipe.schedule, now, length, training.history.values)
 
