@@ -130,7 +130,7 @@ def test_a_model_of_an_outside_generator_is_evaluated_but_not_exported(folder: P
     words = ["evaluate", "--model", "run", "--data", "horse2zebra", "--features", "texture"]
     assert run_command([*words, "--generator", "convnet.py:ConvNetConfig"]) == 0
     for path in ("run", "run/models"):
-        with pytest.raises(UserError, match=r"'convnet', .* Copy the file itself instead"):
+        with pytest.raises(UserError, match=r"'convnet', .* it cannot be exported"):
             transmute.export(path, "theirs", format="safetensors")
     assert not (folder / "theirs").exists()
 

@@ -103,13 +103,15 @@ def test_training_needs_no_git_home_make_or_compiler(animals: Path, tmp_path: Pa
 
 
 def test_all_file_names_are_allowed_on_windows(animals: Path, tmp_path: Path) -> None:
+    for side in "AB":
+        shutil.copytree(animals / f"train{side}", tmp_path / "data" / f"train{side}")
     for arguments in (
         ("train", animals, "--run", "run", *TINY, "--evaluate-every", "2", *TEXTURE),
         ("translate", animals / "testA", "--model", "run", "--out", "out"),
         ("export", "run", "--out", "exported"),
         ("import", "exported", "--out", "imported"),
         ("report", "run", "--out", "report.html"),
-        ("data", "split", animals, "--out", "split", "--test", "0.4"),
+        ("data", "split", "data", "--out", "split", "--test", "0.4"),
     ):
         finished = transmute(*arguments, cwd=tmp_path, OMP_NUM_THREADS="1")
         assert finished.returncode == 0, finished.stderr

@@ -58,7 +58,6 @@ def train(
     data: horse2zebra/trainA and horse2zebra/trainB (unpaired): ...
     ...
     finished: open runs/tiny/report.html
-    use it: transmute translate IMAGES --model runs/tiny
     >>> transmute.Translator(run.folder)("horse.jpg").save("zebra.png")
     """
     from transmute.training.train import train as train_with

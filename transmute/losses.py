@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from transmute.tensors import Images, Scalar, Scores, Vectors
 
@@ -32,7 +33,7 @@ class GANLoss:
         return 0.5 * (self.real_loss(real) + self.fake_loss(fake))
 
     def gradient_penalty(
-        self, score: Callable[[Images], Scores], real: Images, fake: Images
+        self, score: Callable[[Images], Scores], real: Tensor, fake: Tensor
     ) -> Scalar | None:
         """The weighted gradient penalty, or None if the loss has none.
 
@@ -42,7 +43,7 @@ class GANLoss:
         Args:
             score: The discriminator.
             real: (batch, channels, height, width).
-            fake: The same shape. No gradient flows into it.
+            fake: The same shape if there is a penalty. No gradient flows into it.
         """
         if self.penalty == 0:
             return None

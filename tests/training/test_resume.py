@@ -52,7 +52,7 @@ class Killed(BaseException):
         "save_tensors 6",
         "checkpoint 1",
         "checkpoint 3",
-        "append_metrics 1",
+        "append 1",
         "save_image 2",
         "keep_newest 2",
     ],
@@ -65,7 +65,7 @@ def test_a_run_that_dies_at_any_moment_and_resumes_equals_an_uninterrupted_one(
         "step": "transmute.training.trainer.Trainer.step",
         "save_tensors": "transmute.translation.model.save_tensors",
         "checkpoint": "transmute.training.checkpoint.save_tensors",
-        "append_metrics": "transmute.run.Run.append_metrics",
+        "append": "transmute.run.Run.append",
         "save_image": "transmute.training.reporting.save_image",
         "keep_newest": "transmute.run.Run.keep_newest",
     }[what]
