@@ -1,7 +1,5 @@
 """Image files, color and the range [-1, 1]: the only module that handles file formats."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from contextlib import nullcontext, suppress
@@ -192,24 +190,24 @@ def _in_srgb(image: Image.Image) -> Image.Image:
     return image
 
 
-def to_bytes_tensor(image: Image.Image) -> torch.Tensor:
+def to_bytes_tensor(image: Image.Image) -> "torch.Tensor":
     """Converts an image of mode RGB or L to uint8 (channels, height, width)."""
     import torch
 
     return torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1).contiguous()
 
 
-def normalize(pixels: torch.Tensor) -> Images:
+def normalize(pixels: "torch.Tensor") -> "Images":
     """Converts uint8 of any shape to float32 in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
-def to_tensor(image: Image.Image) -> Images:
+def to_tensor(image: Image.Image) -> "Images":
     """Converts an image of mode RGB or L to float32 (1, channels, height, width) in [-1, 1]."""
     return normalize(to_bytes_tensor(image))[None]
 
 
-def to_pil(images: Images) -> Image.Image:
+def to_pil(images: "Images") -> Image.Image:
     """Converts one image in [-1, 1] to mode L (1 channel) or RGB (3 channels).
 
     Values are rounded to the nearest of 256 levels, and clipped.

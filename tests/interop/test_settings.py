@@ -173,7 +173,7 @@ def test_the_printed_command_means_the_same(
     configs: list[TrainConfig] = []
     monkeypatch.setattr(
         "transmute.training.train.train",
-        lambda config, after_save, evaluator, show: configs.append(config),
+        lambda config, after_save, show: configs.append(config),
     )
     data = animals if "cycle_gan" in line or "cut" in line else pairs
     run_train_py(

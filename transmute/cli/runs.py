@@ -121,12 +121,11 @@ class TrainCommand(RecipeCommand, TrainConfig):
     def execute(self, after_save: Callable[[Run, int], None] | None = None) -> int | None:
         """Trains, and calls `after_save` as described in `transmute.training.train.train`."""
         from transmute.api import with_run_folder
-        from transmute.evaluation import Evaluator
         from transmute.training.train import train
 
         show = partial(as_flags, known=known_flags.get())
         config = with_run_folder(self)
-        if stopped_by := train(config, after_save, Evaluator, show):
+        if stopped_by := train(config, after_save, show=show):
             return 128 + stopped_by
         if os.environ.get("RANK", "0") == "0":
             best = " (add --step best for the best models)" if config.evaluate_every else ""

@@ -1,7 +1,5 @@
 """Adversarial losses."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -20,7 +18,7 @@ class GANLossConfig(Kind):
     chance_loss: ClassVar[float | None] = None
     """Loss of a discriminator that cannot tell real from fake; None if it has no fixed value."""
 
-    def build(self) -> GANLoss:
+    def build(self) -> "GANLoss":
         from transmute.losses import GAN_LOSSES
 
         return replace(GAN_LOSSES[self.name], **self.arguments())

@@ -1,7 +1,5 @@
 """Methods and the weights of their losses."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -66,7 +64,7 @@ class MethodConfig(Kind):
         return next(losses, None)
 
     @abstractmethod
-    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
+    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> "Method":
         """Builds the method with newly initialized networks.
 
         Args:
@@ -109,7 +107,7 @@ class CycleGANConfig(AdversarialConfig):
     def needs_equal_sizes(self) -> bool:
         return self.history > 0
 
-    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
+    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> "Method":
         from transmute.methods.cyclegan import CycleGAN
 
         if self.identity > 0 and channels_a != channels_b:
@@ -145,7 +143,7 @@ class Pix2PixConfig(AlignedConfig):
     first: Literal["generator", "discriminator"] = "discriminator"
     """Which player is updated first in a step."""
 
-    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
+    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> "Method":
         from transmute.methods.pix2pix import Pix2Pix
 
         return Pix2Pix(self, channels_a, channels_b)
@@ -161,7 +159,7 @@ class ColorizationConfig(AlignedConfig):
     colors: ClassVar[Literal["rgb", "lab"]] = "lab"
     name: Literal["colorization"] = "colorization"
 
-    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
+    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> "Method":
         from transmute.methods.pix2pix import Colorization
 
         if (channels_a, channels_b) != (3, 3):
@@ -206,7 +204,7 @@ class CUTConfig(AdversarialConfig):
     temperature: float = Field(default=0.07, gt=0)
     """Divisor of the similarities. Lower values weight hard negatives more."""
 
-    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> Method:
+    def build(self, channels_a: int, channels_b: int, size: tuple[int, int]) -> "Method":
         from transmute.methods.cut import CUT
 
         if channels_a != channels_b:

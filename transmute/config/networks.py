@@ -1,7 +1,5 @@
 """Generators, discriminators and their initial weights."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -57,7 +55,7 @@ class GeneratorConfig(NetworkConfig):
     """A generator: (batch, in_channels, height, width) in [-1, 1] to the same with out_channels."""
 
     @abstractmethod
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+    def build(self, in_channels: int, out_channels: int) -> "nn.Module":
         """Builds the network with newly initialized weights."""
 
 
@@ -68,7 +66,7 @@ class DiscriminatorConfig(NetworkConfig):
     """
 
     @abstractmethod
-    def build(self, in_channels: int) -> nn.Module:
+    def build(self, in_channels: int) -> "nn.Module":
         """Builds the network with newly initialized weights."""
 
 
@@ -103,7 +101,7 @@ class ResNetConfig(GeneratorConfig):
     def min_size(self) -> int:
         return max(4, 2 * self.stride)
 
-    def build(self, in_channels: int, out_channels: int) -> ResNet:
+    def build(self, in_channels: int, out_channels: int) -> "ResNet":
         from transmute.networks.resnet import ResNet
 
         if self.residual and in_channels != out_channels:
@@ -141,7 +139,7 @@ class UNetConfig(AnyUNetConfig):
     dropout: bool = True
     """Dropout of 0.5 in the decoder, in levels beyond the fifth."""
 
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+    def build(self, in_channels: int, out_channels: int) -> "nn.Module":
         from transmute.networks.unet import unet
 
         return self.initialized(
@@ -156,7 +154,7 @@ class PyTorchGANUNetConfig(AnyUNetConfig):
     dropout: bool = True
     """Dropout of 0.5 in the levels beyond the third."""
 
-    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+    def build(self, in_channels: int, out_channels: int) -> "nn.Module":
         from transmute.networks.unet import pytorch_gan_unet
 
         return self.initialized(
@@ -186,7 +184,7 @@ class PatchGANConfig(ConvDiscriminatorConfig):
     def min_size(self) -> int:
         return 3 * 2**self.layers
 
-    def build(self, in_channels: int) -> nn.Module:
+    def build(self, in_channels: int) -> "nn.Module":
         from transmute.networks.discriminators import patchgan
 
         return self.initialized(patchgan(in_channels=in_channels, **self.arguments()))
@@ -201,7 +199,7 @@ class PixelGANConfig(ConvDiscriminatorConfig):
     def min_size(self) -> int:
         return 2
 
-    def build(self, in_channels: int) -> nn.Module:
+    def build(self, in_channels: int) -> "nn.Module":
         from transmute.networks.discriminators import pixelgan
 
         return self.initialized(pixelgan(in_channels=in_channels, **self.arguments()))
@@ -216,7 +214,7 @@ class FourStrideConfig(ConvDiscriminatorConfig):
     def min_size(self) -> int:
         return 32
 
-    def build(self, in_channels: int) -> nn.Module:
+    def build(self, in_channels: int) -> "nn.Module":
         from transmute.networks.discriminators import four_stride
 
         return self.initialized(four_stride(in_channels=in_channels, **self.arguments()))
@@ -233,7 +231,7 @@ class HeadsConfig(NetworkConfig):
     init: InitializationConfig = InitializationConfig(name="xavier")
     """Initial weights."""
 
-    def build(self, in_channels: int = 0) -> nn.Module:
+    def build(self, in_channels: int = 0) -> "nn.Module":
         from transmute.networks.heads import ProjectionHeads
 
         return self.initialized(ProjectionHeads(**self.arguments()))

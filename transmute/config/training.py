@@ -1,7 +1,5 @@
 """The recipe, which determines what is learned, and settings of data, output and hardware."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -130,7 +128,7 @@ class Recipe(Settings):
         return super().updated(changes)
 
     @model_validator(mode="after")
-    def _batch_is_divisible(self) -> Recipe:
+    def _batch_is_divisible(self) -> Self:
         if self.batch % self.optimizer.accumulate:
             raise ValueError(
                 f"a batch of {self.batch} cannot be split into {self.optimizer.accumulate} equal "

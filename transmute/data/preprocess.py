@@ -1,7 +1,5 @@
 """From an opened image to the pixels that training sees."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -27,7 +25,7 @@ class Geometry:
     stride: int
 
     @classmethod
-    def of(cls, config: PreprocessConfig, size: str, stride: int) -> Geometry:
+    def of(cls, config: PreprocessConfig, size: str, stride: int) -> "Geometry":
         """The geometry of a recipe with this `size`."""
         width, height = width_and_height(size)
         load = config.load_size or (round(width * 286 / 256), round(height * 286 / 256))
@@ -39,7 +37,7 @@ class Geometry:
         return self.mode.endswith("crop")
 
     @property
-    def uncropped(self) -> Geometry:
+    def uncropped(self) -> "Geometry":
         """The same, but resizing directly to the size after the crop."""
         return replace(self, load=self.size)
 

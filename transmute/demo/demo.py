@@ -10,7 +10,6 @@ from transmute.config.metrics import MetricsConfig
 from transmute.config.networks import PatchGANConfig, ResNetConfig
 from transmute.config.training import AdamConfig, Recipe, TrainConfig
 from transmute.demo.animals import TransferScore, score_transfer, write_data_set
-from transmute.evaluation import Evaluator
 from transmute.images import find_images, save_image
 from transmute.training.previews import sheet
 from transmute.training.train import train
@@ -69,7 +68,7 @@ def run_demo(run: Path, *, quick: bool = False, seed: int = 0) -> int | None:
         metrics=MetricsConfig(features="texture", lpips="none"),
         device="cpu",
     )
-    if stopped_by := train(config, evaluator=Evaluator):
+    if stopped_by := train(config):
         return stopped_by
     image, scores = score_translations(run, data)
     save_image(image, run / "demo.png")

@@ -4,8 +4,6 @@ The trainer applies each update before it asks for the next, so networks learn i
 `yield` statements.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,12 +38,12 @@ class Network:
     out_channels: int = 0
 
     @classmethod
-    def generator(cls, config: GeneratorConfig, in_channels: int, out_channels: int) -> Network:
+    def generator(cls, config: GeneratorConfig, in_channels: int, out_channels: int) -> "Network":
         """Builds a generator."""
         return cls(config.build(in_channels, out_channels), config, in_channels, out_channels)
 
     @classmethod
-    def discriminator(cls, config: DiscriminatorConfig, in_channels: int) -> Network:
+    def discriminator(cls, config: DiscriminatorConfig, in_channels: int) -> "Network":
         """Builds a discriminator."""
         return cls(config.build(in_channels), config, in_channels)
 
@@ -61,7 +59,7 @@ class Player:
     def parameters(self) -> list[nn.Parameter]:
         return [parameter for network in self.networks for parameter in network.parameters()]
 
-    def minimize(self, **losses: Scalar | None) -> Update:
+    def minimize(self, **losses: Scalar | None) -> "Update":
         """An update that lowers the sum of these weighted losses.
 
         A loss's keyword is its name in logs, plots and docs. A loss that is None is omitted.

@@ -1,7 +1,5 @@
 """The Python interface for translating images with one model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
@@ -83,7 +81,7 @@ class Translator:
         self._prepare(card, network, torch.device(select_device(device)), precision)
 
     @classmethod
-    def of(cls, card: ModelCard, network: nn.Module, device: torch.device) -> Translator:
+    def of(cls, card: ModelCard, network: nn.Module, device: torch.device) -> "Translator":
         """Creates a translator from a network in memory, in float32.
 
         Args:
