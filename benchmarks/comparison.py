@@ -182,7 +182,7 @@ def _peak_memory(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())["traceEvents"]
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     allocations = [event for event in events if event.get("name") == "[memory]"]
     current = peak = 0
     for event in sorted(allocations, key=lambda event: event["ts"]):

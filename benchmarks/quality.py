@@ -72,7 +72,7 @@ def main() -> None:
     results_file = options.out / "results.json"
     results: dict[str, dict[str, float]] = {}
     if results_file.exists():
-        results = json.loads(results_file.read_text())
+        results = json.loads(results_file.read_text(encoding="utf-8"))
     for seed in range(options.seeds):
         for variant in VARIANTS:
             if f"{variant}-{seed}" not in results:

@@ -93,5 +93,5 @@ number = 3
 @pytest.fixture
 def custom(tmp_path: Path) -> Path:
     path = tmp_path / "custom.py"
-    path.write_text(CUSTOM)
+    path.write_text(CUSTOM, encoding="utf-8")
     return path

@@ -114,7 +114,9 @@ def test_no_function_is_longer_than_60_lines() -> None:
 def loaded_by(statement: str) -> set[str]:
     code = f"{statement}\nimport sys; print('\\n'.join(sys.modules))"
     command = [sys.executable, "-c", code]
-    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.split()
+    )
 
 
 def test_translating_loads_nothing_of_training() -> None:

@@ -51,7 +51,9 @@ def rendered(url: str, profile: Path, *, width: int = 1200, milliseconds: int = 
         "--dump-dom",
         url,
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=120, check=True
+    ).stdout
 
 
 def opened(text: str, folder: Path, script: str = "", **options: int) -> str:

@@ -98,7 +98,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch):
 def my_code(tmp_path: Path) -> Path:
     """A Python file with a method, a generator and a discriminator."""
     file = tmp_path / "my_code.py"
-    file.write_text(MY_CODE)
+    file.write_text(MY_CODE, encoding="utf-8")
     return file
 
 
@@ -172,7 +172,9 @@ def test_generators_may_be_chosen_by_their_names_in_pytorch_cyclegan_and_pix2pix
 
 
 def test_flags_override_the_settings_in_a_file(parsed, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("method: {name: pix2pix, l1: 50}\nbatch: 8\n")
+    (tmp_path / "mine.yaml").write_text(
+        "method: {name: pix2pix, l1: 50}\nbatch: 8\n", encoding="utf-8"
+    )
     config = parsed("data", "--config", str(tmp_path / "mine.yaml"), "--batch", "2")
     assert config.recipe.method == Pix2PixConfig(l1=50.0)
     assert config.recipe.batch == 2
@@ -352,7 +354,7 @@ finally:
     assert "torch" not in sys.modules
 """
     output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+        [sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8"
     )
     assert "--optimizer.lr" in output.stdout
 
@@ -400,7 +402,7 @@ def test_from_two_folders_to_translations(animals: Path, tmp_path: Path, capsys)
     assert run_command([*words, "--size", "training"]) == 0
     data = tmp_path / "data"
     shutil.copytree(animals / "testA", data)
-    (data / "bad.png").write_text("no image")
+    (data / "bad.png").write_text("no image", encoding="utf-8")
     words = ["translate", str(data), "--model", str(run), "--out", str(tmp_path / "three")]
     assert run_command(words) == 1
     assert "1 of 3 images could not be translated" in capsys.readouterr().err
@@ -428,7 +430,7 @@ def test_checking_a_data_set_exits_with_1_only_for_problems_and_prints_json(
     assert result["problems"] == 1
     assert result["findings"][0]["files"] == ["testA/copy.png and trainA/0000.png (same)"]
     for index in range(12):
-        (data / "trainB" / f"bad{index}.png").write_text("no image")
+        (data / "trainB" / f"bad{index}.png").write_text("no image", encoding="utf-8")
     assert run_command(["data", "check", str(data)]) == 1
     printed = capsys.readouterr().out
     assert "problem: 12 images cannot be read\n  Repair or remove them" in printed
@@ -460,7 +462,7 @@ def test_from_two_folders_of_pairs_to_a_small_split_data_set(
     capsys.readouterr()
     with pytest.raises(UserError, match="4 files already exist"):
         run_command(["data", "combine", "A", "B", "--out", "pairs"])
-    Path("B/0.jpg").write_text("no image")
+    Path("B/0.jpg").write_text("no image", encoding="utf-8")
     assert run_command(["data", "combine", "A", "B", "--out", "pairs", "--overwrite"]) == 1
     printed = capsys.readouterr()
     assert printed.out == "3 images written to pairs\n"
@@ -480,7 +482,7 @@ def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(
     for name, recipe in RECIPES.items():
         capsys.readouterr()
         assert run_command(["recipes", name]) == 0
-        (tmp_path / "it.yaml").write_text(capsys.readouterr().out)
+        (tmp_path / "it.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
         assert parsed("data", "--config", str(tmp_path / "it.yaml")).recipe == recipe
         assert parsed("data", "--recipe", name).recipe == recipe
         assert parsed("data", "--method", name).recipe == recipe

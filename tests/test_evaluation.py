@@ -120,7 +120,7 @@ def test_a_model_is_evaluated_in_both_directions(
         "describe colors and edges",
     ):
         assert part in output
-    measured = json.loads(out.read_text())
+    measured = json.loads(out.read_text(encoding="utf-8"))
     assert (measured["step"], measured["split"]) == (1, "test")
     for direction in ("a_to_b", "b_to_a"):
         metrics = {row["name"]: row for row in measured["metrics"][direction]}
@@ -218,10 +218,10 @@ def test_the_error_about_wrong_arguments_says_what_is_wrong(
 ) -> None:
     monkeypatch.chdir(folders)
     (folders / "empty").mkdir()
-    (folders / "recipe.json").write_text("{}")
+    (folders / "recipe.json").write_text("{}", encoding="utf-8")
     shutil.copytree(folders / "plain", folders / "fewer")
     (folders / "fewer" / "00.png").unlink()
-    (folders / "mine.py").write_text(NETWORKS)
+    (folders / "mine.py").write_text(NETWORKS, encoding="utf-8")
     with pytest.raises(UserError, match=problem):
         run_command(
             [
@@ -238,7 +238,7 @@ def test_metrics_that_are_left_out_are_reported(
     (folders / "two").mkdir()
     for name in ("00.png", "01.png"):
         shutil.copy(folders / "plain" / name, folders / "two" / name)
-    (tmp_path / "palette.yaml").write_text('0: "#000000"\n1: "#ff00ff"\n')
+    (tmp_path / "palette.yaml").write_text('0: "#000000"\n1: "#ff00ff"\n', encoding="utf-8")
     words = [
         "evaluate",
         "--real",

@@ -33,7 +33,7 @@ def folder(animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A working folder with the files of the page, and with data."""
     files = {"distancegan": METHOD, "convnet": GENERATOR, "reader": READER, "metric": METRIC}
     for name, code in files.items():
-        (tmp_path / f"{name}.py").write_text(code)
+        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
     shutil.copytree(animals, tmp_path / "horse2zebra")
     for path in (tmp_path / "horse2zebra").rglob("*.png"):  # KID needs four held-out images
         if path.parent.name.startswith("test"):
@@ -105,7 +105,7 @@ def test_an_outside_method_trains_in_two_processes(folder: Path) -> None:
 
 def test_an_outside_method_trains_from_yaml_and_from_python(folder: Path) -> None:
     method = "{name: distancegan.py:DistanceGANConfig, distance: 5}"
-    (folder / "mine.yaml").write_text(f"method: {method}\n")
+    (folder / "mine.yaml").write_text(f"method: {method}\n", encoding="utf-8")
     assert run_command(small(["train", "horse2zebra", "--config", "mine.yaml", "--run", "y"])) == 0
     config = plugins.load("distancegan.py:DistanceGANConfig")
     tiny = {
@@ -117,9 +117,11 @@ def test_an_outside_method_trains_from_yaml_and_from_python(folder: Path) -> Non
     assert run.checkpoints() == [2]
     weights = [load_tensors(Run(Path(name)).models_at() / "a_to_b.safetensors")[0] for name in "yp"]
     assert all((value == weights[1][key]).all() for key, value in weights[0].items())
-    (folder / "code.py").write_text(PYTHON.replace('run="runs/python")', 'run="q", size="no")'))
+    (folder / "code.py").write_text(
+        PYTHON.replace('run="runs/python")', 'run="q", size="no")'), encoding="utf-8"
+    )
     result = subprocess.run(
-        [sys.executable, "code.py"], capture_output=True, text=True, check=False
+        [sys.executable, "code.py"], capture_output=True, encoding="utf-8", check=False
     )
     assert "a size is N or WIDTHxHEIGHT" in result.stderr
 
@@ -139,11 +141,14 @@ def test_neither_a_model_file_nor_a_run_imports_code(folder: Path) -> None:
     words = ["train", "horse2zebra", "--method.generator", "convnet.py:ConvNetConfig"]
     assert run_command(small([*words, "--run", "run"])) == 0
     marker = folder / "imported"
-    (folder / "convnet.py").write_text(f"open({str(marker)!r}, 'w')\n{GENERATOR}")
+    (folder / "convnet.py").write_text(f"open({str(marker)!r}, 'w')\n{GENERATOR}", encoding="utf-8")
     with pytest.raises(UserError, match=r"convnet.*generator=FILE\.py:NAME"):
         run_command(["translate", "horse.jpg", "--model", "run"])
     recipe = folder / "run" / "recipe.json"
-    recipe.write_text(recipe.read_text().replace('"cyclegan"', '"convnet.py:ConvNetConfig"'))
+    recipe.write_text(
+        recipe.read_text(encoding="utf-8").replace('"cyclegan"', '"convnet.py:ConvNetConfig"'),
+        encoding="utf-8",
+    )
     with pytest.raises(UserError, match="cannot load code"):
         run_command(["train", "horse2zebra", "--config", str(recipe), "--run", "other"])
     assert not marker.exists()

@@ -198,7 +198,7 @@ def test_saving_leaves_no_temporary_file(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_an_error_that_lists_the_known_extensions(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "notes.txt").write_text("not an image", encoding="utf-8")
     extensions = "bmp, gif, jpeg, jpg, png, ppm, tif, tiff, webp"
     with pytest.raises(UserError, match=f"contains no images. Known extensions: {extensions}"):
         require_images(tmp_path)

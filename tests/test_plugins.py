@@ -14,7 +14,7 @@ from transmute.errors import UserError
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    (tmp_path / "neighbor.py").write_text("VALUE = 3\n")
+    (tmp_path / "neighbor.py").write_text("VALUE = 3\n", encoding="utf-8")
     path = tmp_path / "mine.py"
     path.write_text(
         "from __future__ import annotations\n"
@@ -22,7 +22,8 @@ def file(tmp_path: Path) -> Path:
         "from neighbor import VALUE\n"
         "@dataclass\n"
         "class Thing:\n"
-        "    value: int = VALUE\n"
+        "    value: int = VALUE\n",
+        encoding="utf-8",
     )
     return path
 
@@ -43,7 +44,7 @@ def test_objects_can_be_unpickled_in_a_process_that_has_imported_the_file(file: 
         f"print(pickle.loads({pickled!r}).value)"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
     )
     assert result.stdout == "5\n"
 
@@ -63,8 +64,8 @@ def test_a_reference_that_cannot_be_loaded_is_one_sentence(
     file: Path, monkeypatch: pytest.MonkeyPatch, reference: str, message: str
 ) -> None:
     monkeypatch.chdir(file.parent)
-    Path("broken.py").write_text("1 / 0\n")
-    Path("leaving.py").write_text("raise SystemExit\n")
+    Path("broken.py").write_text("1 / 0\n", encoding="utf-8")
+    Path("leaving.py").write_text("raise SystemExit\n", encoding="utf-8")
     with pytest.raises(UserError, match=message):
         plugins.load(reference)
 
@@ -75,9 +76,9 @@ def test_a_class_must_be_of_the_right_kind(file: Path) -> None:
 
 
 def test_a_file_that_failed_can_be_loaded_after_it_was_fixed(file: Path) -> None:
-    good = file.read_text()
-    file.write_text("1 / 0\n")
+    good = file.read_text(encoding="utf-8")
+    file.write_text("1 / 0\n", encoding="utf-8")
     with pytest.raises(UserError):
         plugins.load(f"{file}:Thing")
-    file.write_text(good)
+    file.write_text(good, encoding="utf-8")
     assert plugins.load(f"{file}:Thing")().value == 3

@@ -22,7 +22,9 @@ SMALL = shlex.split(
 )
 ROOT = Path(__file__).parents[1]
 BENCH = ["--repeats", "1"]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(
+    r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+)
 COMMANDS = [
     line.split("#")[0].strip()
     for language, block in BLOCKS
@@ -105,6 +107,6 @@ def test_the_python_code_of_the_readme_runs(animals: Path, tmp_path: Path) -> No
     method = "from transmute.config.methods import CycleGANConfig\n"
     tiny = "method=CycleGANConfig(generator=ResNetConfig(width=2, blocks=1))"
     code = generator + method + code.replace("size=32", f"{tiny}, size=32")
-    (tmp_path / "code.py").write_text(code)
+    (tmp_path / "code.py").write_text(code, encoding="utf-8")
     subprocess.run([sys.executable, "code.py"], check=True, cwd=tmp_path)
     assert (tmp_path / "zebra.png").is_file()

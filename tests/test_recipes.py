@@ -264,7 +264,7 @@ def test_another_kind_has_its_own_defaults_and_the_same_kind_keeps_its_settings(
 def my_code(tmp_path: Path) -> Path:
     """A Python file with a method, a generator and a discriminator."""
     file = tmp_path / "my_code.py"
-    file.write_text(MY_CODE)
+    file.write_text(MY_CODE, encoding="utf-8")
     return file
 
 
@@ -278,12 +278,13 @@ def test_a_custom_generator_keeps_its_settings(my_code: Path) -> None:
 
 def test_yaml_may_refer_to_custom_methods_and_generators(my_code: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(f"method: {my_code}:MyMethodConfig\nbatch: 2\n")
+    file.write_text(f"method: {my_code}:MyMethodConfig\nbatch: 2\n", encoding="utf-8")
     recipe = recipe_from(file=file)
     assert (recipe.method.name, recipe.batch) == ("mine", 2)
     file.write_text(
         f"method:\n  name: {my_code}:MyMethodConfig\n  strength: 3\n"
-        f"  generator: {{name: {my_code}:MyGeneratorConfig, channels: 5}}\n"
+        f"  generator: {{name: {my_code}:MyGeneratorConfig, channels: 5}}\n",
+        encoding="utf-8",
     )
     values = recipe_from(file=file).method.model_dump()
     assert (values["name"], values["strength"]) == ("mine", 3.0)
@@ -300,9 +301,9 @@ def test_yaml_may_refer_to_custom_methods_and_generators(my_code: Path, tmp_path
     ],
 )
 def test_a_recipe_json_never_imports_code(settings: str, my_code: Path, tmp_path: Path) -> None:
-    my_code.write_text("raise SystemExit('imported')")
+    my_code.write_text("raise SystemExit('imported')", encoding="utf-8")
     file = tmp_path / "recipe.json"
-    file.write_text(settings.replace("FILE", str(my_code)))
+    file.write_text(settings.replace("FILE", str(my_code)), encoding="utf-8")
     with pytest.raises(UserError, match=r"cannot load code|unknown `generator`"):
         recipe_from(file=file)
     assert my_code not in loaded_files()
@@ -312,7 +313,7 @@ def test_the_recipe_json_of_a_custom_method_needs_its_code(my_code: Path, tmp_pa
     reference = f"{my_code}:MyMethodConfig"
     recipe = recipe_from(reference).updated({"method": {"strength": 3.0}})
     file = tmp_path / "recipe.json"
-    file.write_text(recipe.model_dump_json())
+    file.write_text(recipe.model_dump_json(), encoding="utf-8")
     assert recipe_from(reference, file) == recipe
     with pytest.raises(UserError, match="mine"):
         recipe_from(file=file)
@@ -320,7 +321,7 @@ def test_the_recipe_json_of_a_custom_method_needs_its_code(my_code: Path, tmp_pa
 
 def test_a_file_for_another_method_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("method: {name: pix2pix, l1: 50}")
+    file.write_text("method: {name: pix2pix, l1: 50}", encoding="utf-8")
     assert recipe_from("pix2pix", file).method == Pix2PixConfig(l1=50.0)
     with pytest.raises(UserError, match="is for the method pix2pix, not for cyclegan"):
         recipe_from("cyclegan", file)

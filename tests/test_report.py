@@ -114,7 +114,7 @@ def data_of(text: str) -> dict[str, Any]:
 
 def test_the_page_is_valid_and_self_contained(run: Run) -> None:
     write_report(run)
-    text = run.report_file.read_text()
+    text = run.report_file.read_text(encoding="utf-8")
     parser = TagChecker()
     parser.feed(text)
     assert parser.open == []
@@ -189,7 +189,8 @@ def test_long_curves_are_subsampled_and_keep_the_newest_point(
         "".join(
             json.dumps({"step": step, "loss": float("nan") if step == 7 else step}) + "\n"
             for step in range(1, 5002)
-        )
+        ),
+        encoding="utf-8",
     )
     points = page_data([run], title="x")["runs"][0]["curves"]["loss"]
     assert len(points) <= 2000
@@ -215,8 +216,8 @@ def test_an_empty_or_damaged_run_has_a_page(tmp_path: Path) -> None:
     assert data_of(render_page([run], title="x"))["runs"][0]["samples"] == []
     run.sample_file(3).parent.mkdir(parents=True)
     run.sample_file(3).write_bytes(b"half")
-    run.recipe_file.write_text("{")
-    run.metrics_file.write_text('{"step": 1, "loss": 2}\n{"step": 2, "lo')
+    run.recipe_file.write_text("{", encoding="utf-8")
+    run.metrics_file.write_text('{"step": 1, "loss": 2}\n{"step": 2, "lo', encoding="utf-8")
     assert data_of(render_page([run], title="x"))["runs"][0]["curves"] == {"loss": [[1, 2]]}
 
 
@@ -227,7 +228,7 @@ def test_several_runs_are_compared_on_one_page(
     monkeypatch.chdir(tmp_path)
     assert run_command(["report", str(run.folder), *(str(other.folder) for other in others)]) == 0
     assert capsys.readouterr().out == "compare.html\n"
-    shown = data_of(Path("compare.html").read_text())["runs"]
+    shown = data_of(Path("compare.html").read_text(encoding="utf-8"))["runs"]
     assert [run["name"] for run in shown] == [
         f"{tmp_path.name}/<horse> & zebra",
         "one/same",

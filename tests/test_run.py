@@ -56,7 +56,7 @@ def test_rewinding_removes_later_rows_and_files(run: Run) -> None:
         file.write('{"step": 20, "half')
     run.rewind(10)
     assert run.checkpoints() == run.models() == run.samples() == [5, 10]
-    assert run.metrics_file.read_text() == '{"step": 5}\n{"step": 10}\n'
+    assert run.metrics_file.read_text(encoding="utf-8") == '{"step": 5}\n{"step": 10}\n'
     assert not run.checkpoint_file(15, 1).exists()
 
 

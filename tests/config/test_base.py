@@ -105,7 +105,9 @@ def test_a_changed_kind_is_one_difference() -> None:
 
 def test_a_yaml_file_updates_the_recipe(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("method: {name: pix2pix, l1: 50}\noptimizer: {lr: 1e-4}\nsize: 128\n")
+    file.write_text(
+        "method: {name: pix2pix, l1: 50}\noptimizer: {lr: 1e-4}\nsize: 128\n", encoding="utf-8"
+    )
     recipe = recipe_from(file=file)
     assert (recipe.method.name, recipe.optimizer.lr, recipe.size) == ("pix2pix", 1e-4, "128x128")
     assert recipe.method == RECIPES["pix2pix"].method.replace(l1=50)
@@ -115,7 +117,7 @@ def test_a_yaml_file_updates_the_recipe(tmp_path: Path) -> None:
 
 def test_a_recipe_file_restores_the_recipe(tmp_path: Path) -> None:
     for name, recipe in RECIPES.items():
-        (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+        (tmp_path / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
         assert recipe_from(file=tmp_path / "recipe.json") == recipe, name
 
 
@@ -129,7 +131,7 @@ def test_a_recipe_file_restores_the_recipe(tmp_path: Path) -> None:
 )
 def test_a_bad_file_is_one_sentence(tmp_path: Path, contents: str, message: str) -> None:
     file = tmp_path / "bad.yaml"
-    file.write_text(contents)
+    file.write_text(contents, encoding="utf-8")
     with pytest.raises(UserError, match=message) as error:
         load_yaml(file)
     assert "\n" not in str(error.value)

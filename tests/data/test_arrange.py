@@ -67,7 +67,7 @@ def test_images_that_cannot_be_combined_are_reported_and_the_others_are_written(
         put(tmp_path / folder / "unequal.png", size=size)
         put(tmp_path / folder / f"only{folder}.png")
         put(tmp_path / folder / "bad.png")
-    (tmp_path / "B/bad.png").write_text("not an image")
+    (tmp_path / "B/bad.png").write_text("not an image", encoding="utf-8")
     problems = execute(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False))
     assert below(tmp_path / "out") == ["good.png"]
     for expected in (
@@ -217,7 +217,7 @@ def test_resizing_keeps_subfolders_and_names(
 ) -> None:
     for name in ("trainA/1.png", "trainA/deep/2.jpg", "testB/3.bmp"):
         put(tmp_path / "original" / name, size=(40, 20))
-    (tmp_path / "original/testB/bad.png").write_text("not an image")
+    (tmp_path / "original/testB/bad.png").write_text("not an image", encoding="utf-8")
     [problem] = execute(plan_resize(tmp_path / "original", tmp_path / "out", size=size, mode=mode))
     assert "bad.png is not an image" in problem
     assert below(tmp_path / "out") == ["testB/3.bmp", "trainA/1.png", "trainA/deep/2.jpg"]

@@ -148,7 +148,7 @@ def test_unbalanced_domains_stray_files_and_nothing_held_out_are_remarks(tmp_pat
     for index in range(11):
         put(tmp_path / "trainB" / f"{index}.png", scene(100 + index, 256))
     for name in ("trainA/notes.txt", "trainA/.hidden", "trainB/photo.heic"):
-        (tmp_path / name).write_text("not an image")
+        (tmp_path / name).write_text("not an image", encoding="utf-8")
     stray, unbalanced, nothing = findings(tmp_path)
     assert stray.files == ["trainA/notes.txt", "trainB/photo.heic"]
     assert unbalanced.message == "trainB has 11 times as many images as trainA"

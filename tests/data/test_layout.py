@@ -75,7 +75,7 @@ def test_images_with_any_extension_and_in_subfolders_are_found_and_hidden_ones_a
     ]
     for name in [*names, ".hidden.png", ".cache/k.png"]:
         image(tmp_path / "trainA" / name)
-    (tmp_path / "trainA" / "notes.txt").write_text("not an image")
+    (tmp_path / "trainA" / "notes.txt").write_text("not an image", encoding="utf-8")
     image(tmp_path / "trainB" / "x.png")
     data = recognize(tmp_path, SourceConfig(), paired=False)
     assert [

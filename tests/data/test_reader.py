@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / "data" / f"train{domain}" / f"{len(shape)}{shape[-1]}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, random.integers(0, 256, shape, dtype=np.uint8))
-    (tmp_path / "data" / "trainA" / ".hidden").write_text("not an image")
-    (tmp_path / "reader.py").write_text(READER)
+    (tmp_path / "data" / "trainA" / ".hidden").write_text("not an image", encoding="utf-8")
+    (tmp_path / "reader.py").write_text(READER, encoding="utf-8")
     return tmp_path
 
 
@@ -65,7 +65,9 @@ def test_a_data_set_of_other_files_is_trained_on_with_a_reader(folder: Path, wor
         device="cpu",
     )
     assert train(config) is None
-    session = json.loads((folder / "run" / "environment.json").read_text())["sessions"][0]
+    session = json.loads((folder / "run" / "environment.json").read_text(encoding="utf-8"))[
+        "sessions"
+    ][0]
     assert "2 and 2 training images" in session["data"]
 
 

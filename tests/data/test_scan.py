@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
             Image.effect_noise((32, 32), 50).save(path)
     whole = (tmp_path / "trainA/0.png").read_bytes()
     (tmp_path / "trainA/0.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "trainA/1.png").write_text("not an image")
+    (tmp_path / "trainA/1.png").write_text("not an image", encoding="utf-8")
     return tmp_path
 
 

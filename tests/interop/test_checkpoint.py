@@ -65,7 +65,8 @@ def test_a_reference_run_contains_both_generators_and_both_discriminators(
         torch.save(tiny_resnet(), run / "5_net_G_A.pth")
     (run / "train_opt.txt").write_text(
         "----- Options -----\n   dataroot: ./datasets/horse2zebra   \t[default: None]\n"
-        "  crop_size: 128\n"
+        "  crop_size: 128\n",
+        encoding="utf-8",
     )
     import_weights(run, tmp_path / "all")
     state, header = load_tensors(tmp_path / "all" / "a_to_b.safetensors")
@@ -92,7 +93,7 @@ def test_a_reference_run_contains_both_generators_and_both_discriminators(
 
 def test_a_run_from_b_to_a_is_imported_as_b_to_a(tmp_path: Path) -> None:
     torch.save(tiny_resnet(), tmp_path / "latest_net_G_A.pth")
-    (tmp_path / "train_opt.txt").write_text("  direction: BtoA   \n")
+    (tmp_path / "train_opt.txt").write_text("  direction: BtoA   \n", encoding="utf-8")
     assert set(read_checkpoint(tmp_path).networks) == {"b_to_a"}
 
 
@@ -257,7 +258,7 @@ def test_a_swapped_run_swaps_its_discriminators_too(tmp_path: Path) -> None:
     }
     torch.save(pixel, tmp_path / "latest_net_D_A.pth")
     assert set(read_checkpoint(tmp_path).networks) == {"score_b"}
-    (tmp_path / "train_opt.txt").write_text("  direction: BtoA   \n")
+    (tmp_path / "train_opt.txt").write_text("  direction: BtoA   \n", encoding="utf-8")
     assert set(read_checkpoint(tmp_path).networks) == {"score_a"}
 
 

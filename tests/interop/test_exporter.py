@@ -191,15 +191,15 @@ def test_an_existing_folder_is_exported_into(golden: Path, tmp_path: Path) -> No
     import_weights(golden / "cut" / "generator" / "latest_net_G.pth", tmp_path / "G")
     folder = tmp_path / "theirs"
     folder.mkdir()
-    (folder / "note.txt").write_text("mine")
+    (folder / "note.txt").write_text("mine", encoding="utf-8")
     arguments = ["export", str(tmp_path / "G.safetensors"), "--out", str(folder)]
     run_command(arguments)
     names = {"note.txt", "latest_net_G.pth", "train_opt.txt"}
     assert {path.name for path in folder.iterdir()} == names
-    (folder / "latest_net_G.pth").write_text("old")
+    (folder / "latest_net_G.pth").write_text("old", encoding="utf-8")
     with pytest.raises(UserError, match=r"latest_net_G.pth exists. Set `out` to another folder"):
         run_command(arguments)
-    assert (folder / "latest_net_G.pth").read_text() == "old"
+    assert (folder / "latest_net_G.pth").read_text(encoding="utf-8") == "old"
     run_command([*arguments, "--overwrite"])
     assert read_checkpoint(folder).networks.keys() == {"a_to_b"}
     assert {path.name for path in folder.iterdir()} == names

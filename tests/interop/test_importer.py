@@ -114,7 +114,7 @@ def test_networks_of_mmgeneration_use_rgb_after_import(
 def test_every_fixture_of_a_network_is_covered(golden: Path) -> None:
     files = {
         row["file"]
-        for row in json.loads((golden / "index.json").read_text())
+        for row in json.loads((golden / "index.json").read_text(encoding="utf-8"))
         if row["file"].endswith(".pth")
     }
     multiple = {file for file in files if file.startswith("mmgeneration/")}
@@ -138,7 +138,7 @@ def test_networks_are_imported_into_an_existing_folder(tmp_path: Path) -> None:
     save_pair(tmp_path)
     folder = tmp_path / "models"
     folder.mkdir()
-    (folder / "note.txt").write_text("mine")
+    (folder / "note.txt").write_text("mine", encoding="utf-8")
     run_command(["import", str(tmp_path), "--out", str(folder)])
     assert {path.name for path in folder.iterdir()} == {
         "note.txt",
@@ -182,7 +182,9 @@ def test_options_in_train_opt_are_in_the_card(tmp_path: Path) -> None:
         "dataroot": "./datasets/edges2shoes",
     }
     lines = "".join(f"{name:>25}: {value!s:<30}\t[default: x]\n" for name, value in options.items())
-    (tmp_path / "train_opt.txt").write_text(f"----- Options -----\n{lines}----- End -----\n")
+    (tmp_path / "train_opt.txt").write_text(
+        f"----- Options -----\n{lines}----- End -----\n", encoding="utf-8"
+    )
     import_weights(tmp_path, tmp_path / "one")
     card = ModelCard(**load_tensors(tmp_path / "one.safetensors")[1])
     assert (card.method, card.per_image_statistics, card.size, card.preprocess.mode) == (

@@ -42,7 +42,7 @@ def test_training_writes_the_files_of_the_reference_and_testing_reads_them(
         for net in ("G_A", "G_B", "D_A", "D_B")
     } <= files
     assert {"train_opt.txt", "loss_log.txt", "web", "report.html"} <= files
-    log = Path("checkpoints/h2z/loss_log.txt").read_text().splitlines()
+    log = Path("checkpoints/h2z/loss_log.txt").read_text(encoding="utf-8").splitlines()
     assert log[1].startswith("(epoch: 1, iters: 1, ")
     assert log[-1].startswith("(epoch: 2, iters: 5, ")
     assert all(
@@ -68,7 +68,7 @@ def test_training_writes_the_files_of_the_reference_and_testing_reads_them(
     assert {path.name for path in images.iterdir()} == {
         f"{stem}_{label}.png" for stem in stems for label in labels
     }
-    page = (images.parent / "index.html").read_text()
+    page = (images.parent / "index.html").read_text(encoding="utf-8")
     assert all(f'src="images/{path.name}"' in page for path in images.iterdir())
     card = ours["a_to_b"].card
     assert isinstance(card, ModelCard)
@@ -160,15 +160,15 @@ def test_a_continued_reference_run_keeps_its_files(
     with pytest.raises(UserError, match="contains no checkpoint of a known tool"):
         run_train_py(line.split())
     states = original_run(folder, G_A=0.01, G_B=0.02, D_A=0.03, D_B=0.04)
-    (folder / "train_opt.txt").write_text(f"     direction: {direction}   \n")
-    (folder / "loss_log.txt").write_text("earlier lines\n")
+    (folder / "train_opt.txt").write_text(f"     direction: {direction}   \n", encoding="utf-8")
+    (folder / "loss_log.txt").write_text("earlier lines\n", encoding="utf-8")
     assert run_train_py([*line.split(), "--direction", direction]) == 0
     assert Run(folder).checkpoints()[-1] == 5  # one epoch was left
     for name, before in states.items():
         for tag in ("latest", "1", "2"):
             after = torch.load(folder / f"{tag}_net_{name}.pth", weights_only=True)
             assert all(torch.equal(value, after[key]) for key, value in before.items()), (tag, name)
-    log = (folder / "loss_log.txt").read_text()
+    log = (folder / "loss_log.txt").read_text(encoding="utf-8")
     assert log.startswith("earlier lines\n=====")
     assert "(epoch: 2, iters: " in log
     # Generators keep their direction if the data is exchanged.
@@ -183,7 +183,7 @@ def test_a_continued_run_killed_before_its_first_save_starts_again_from_its_netw
     folder = Path("checkpoints/old")
     folder.mkdir(parents=True)
     states = original_run(folder, G_A=0.01, G_B=0.02, D_A=0.03, D_B=0.04)
-    (folder / "train_opt.txt").write_text("  epoch_count: 1   \n")
+    (folder / "train_opt.txt").write_text("  epoch_count: 1   \n", encoding="utf-8")
     line = (
         f"--dataroot {animals} --name old --model cycle_gan --continue_train --epoch_count "
         f"2 --lr 1e-30 {TINY}"
@@ -250,6 +250,6 @@ def test_the_log_contains_discriminator_losses_before_halving(
     line = f"--dataroot {pairs} --name p --model pix2pix {TINY} --print_freq 1".replace("18", "16")
     assert run_train_py(line.split()) == 0
     row = Run(Path("checkpoints/p")).metrics()[-1]
-    last = Path("checkpoints/p/loss_log.txt").read_text().splitlines()[-1]
+    last = Path("checkpoints/p/loss_log.txt").read_text(encoding="utf-8").splitlines()[-1]
     assert f"D_real: {2 * row['discriminator_real']:.3f}" in last
     assert f"G_L1: {row['l1']:.3f}" in last

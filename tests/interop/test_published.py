@@ -136,7 +136,9 @@ def test_a_data_set_is_downloaded_and_unpacked(
             archive.writestr(f"horse2zebra/{folder}/1.jpg", folder)
     site.files["/cyclegan/datasets/horse2zebra.zip"] = memory.getvalue()
     assert run_command(["data", "pull", "cyclegan/horse2zebra"]) == 0
-    assert (tmp_path / "data" / "horse2zebra" / "trainB" / "1.jpg").read_text() == "trainB"
+    assert (tmp_path / "data" / "horse2zebra" / "trainB" / "1.jpg").read_text(
+        encoding="utf-8"
+    ) == "trainB"
     said = capsys.readouterr()
     assert "data/horse2zebra: 4 files" in said.out
     assert "license: unknown; images: ImageNet" in said.err

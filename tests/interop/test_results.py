@@ -43,7 +43,7 @@ def test_special_characters_in_file_names_are_escaped_in_addresses(
     Path("odd").mkdir()
     Image.new("RGB", (16, 16)).save("odd/a#1 50%.png")
     assert run_test_py(["--dataroot", "odd", "--name", "it", "--crop_size", "16"]) == 0
-    page = Path("results/it/test_latest/index.html").read_text()
+    page = Path("results/it/test_latest/index.html").read_text(encoding="utf-8")
     assert 'src="images/a%231%2050%25_real.png"' in page
 
 

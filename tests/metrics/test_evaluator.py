@@ -151,7 +151,7 @@ def test_images_too_small_for_lpips_are_left_out() -> None:
 
 def test_label_maps_are_compared_class_by_class(tmp_path: Path) -> None:
     palette = tmp_path / "palette.yaml"
-    palette.write_text('sky: "#0000ff"\nroad: "#808080"\n')
+    palette.write_text('sky: "#0000ff"\nroad: "#808080"\n', encoding="utf-8")
     truth = Image.new("RGB", (16, 16), (0, 0, 255))
     truth.paste((128, 128, 128), (0, 8, 16, 16))
     fake = Image.new("RGB", (16, 16), (10, 10, 240))  # all sky, so half of the pixels are correct
@@ -176,14 +176,14 @@ def test_label_maps_are_compared_class_by_class(tmp_path: Path) -> None:
 
 
 def test_a_segmenter_compares_photos_with_their_label_maps(tmp_path: Path) -> None:
-    (tmp_path / "palette.yaml").write_text('dark: "#000000"\nlight: "#ffffff"\n')
+    (tmp_path / "palette.yaml").write_text('dark: "#000000"\nlight: "#ffffff"\n', encoding="utf-8")
     by_light = "light = x.mean(1, keepdim=True)\n        return torch.cat([-light, light], 1)"
     kinds = (("ByLight", by_light), ("Wrong", "return x"))
     classes = [
         f"class {name}(torch.nn.Module):\n    def forward(self, x):\n        {body}\n"
         for name, body in kinds
     ]
-    (tmp_path / "mine.py").write_text("import torch\n" + "".join(classes))
+    (tmp_path / "mine.py").write_text("import torch\n" + "".join(classes), encoding="utf-8")
     labels = Image.new("RGB", (16, 16))
     labels.paste((255, 255, 255), (0, 0, 4, 16))
     config = TEXTURE.replace(

@@ -376,7 +376,8 @@ def test_the_users_own_module_can_compute_features(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from torch import nn\ndef mean_color():\n"
         "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
-        "number, Name = 3, str\n"
+        "number, Name = 3, str\n",
+        encoding="utf-8",
     )
     features, _ = load(features=f"{tmp_path}/mine.py:mean_color")
     red = Image.new("RGB", (20, 20), (255, 0, 0))

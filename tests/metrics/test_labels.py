@@ -31,13 +31,13 @@ def test_a_palette_is_read_and_the_error_about_a_wrong_one_says_what_is_wrong(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "palette.yaml"
-    path.write_text('road: "#804080"\nsky: blue\n')
+    path.write_text('road: "#804080"\nsky: blue\n', encoding="utf-8")
     assert read_palette(path) == {"road": (128, 64, 128), "sky": (0, 0, 255)}
     for text, problem in (
         ("road: 12\nsky: blue\n", "color of road"),
         ("road: red\n", "two or more"),
         ("a: red\nb: '#ff0000'\n", "each with a different color"),
     ):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=problem):
             read_palette(path)

@@ -197,7 +197,7 @@ def test_a_run_reports_symptoms_on_the_console_in_metrics_jsonl_and_on_its_page(
     said = capsys.readouterr().out
     assert "warning at step 10: translations a to b differ from their inputs by only" in said
     assert "lower `method.identity`" in said
-    assert "no change" in run.report_file.read_text()
+    assert "no change" in run.report_file.read_text(encoding="utf-8")
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_is_on_its_page(
@@ -211,4 +211,4 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_is_on_its_page(
         train(TrainConfig(folder=animals, run=tmp_path / "run", recipe=wild, device="cpu"))
     run = Run(tmp_path / "run")
     assert run.metrics()[-1]["symptoms"][0]["name"] == "not finite"
-    assert "not finite" in run.report_file.read_text()
+    assert "not finite" in run.report_file.read_text(encoding="utf-8")

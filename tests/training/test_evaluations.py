@@ -101,7 +101,7 @@ def test_evaluate_measures_the_same_as_an_evaluation_in_training(
         )
         == 0
     )
-    after = json.loads((tmp_path / "x.json").read_text())["metrics"]
+    after = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["metrics"]
     during = run.evaluations()[-1]["metrics"]
     assert after.keys() == during.keys()
     for direction in after:
@@ -248,7 +248,8 @@ def test_the_metric_that_controls_a_training_cannot_be_changed(
         evaluated(animals, run.folder, recipe=plateau, best="cycle", extend=True)
     (tmp_path / "mine.py").write_text(
         "from torch import nn\ndef mean():\n"
-        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())\n",
+        encoding="utf-8",
     )
     with pytest.raises(UserError, match="evaluated with texture features"):
         evaluated(
@@ -323,7 +324,7 @@ def test_two_processes_make_the_same_decisions(animals: Path, tmp_path: Path) ->
         return subprocess.run(
             code,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=200,
             check=False,
             env=os.environ | {"OMP_NUM_THREADS": "1"},

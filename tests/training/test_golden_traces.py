@@ -87,7 +87,7 @@ def require_reference_steps(
     """Runs the steps of a trace on its images, and compares losses and final weights."""
     facts = next(
         row
-        for row in json.loads((golden / "index.json").read_text())
+        for row in json.loads((golden / "index.json").read_text(encoding="utf-8"))
         if row["file"] == f"traces/{name}.safetensors"
     )
     trace = load_file(golden / "traces" / f"{name}.safetensors")

@@ -67,8 +67,8 @@ def test_losses_equal_the_golden_traces(recipe: Recipe) -> None:
     file, rows = TRACES / f"{recipe.method.name}.json", trace(recipe)
     if os.environ.get("TRANSMUTE_WRITE_TRACES"):
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(rows, indent=1) + "\n")
-    expected = json.loads(file.read_text())
+        file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    expected = json.loads(file.read_text(encoding="utf-8"))
     # Other processors sum float64 in another order, and twenty steps amplify that. A real change
     # shows in the first digits.
     assert rows == [pytest.approx(row, rel=1e-6) for row in expected]

@@ -37,7 +37,7 @@ def test_two_processes_resume_from_a_checkpoint_that_is_complete_on_both(
     result = subprocess.run(
         command(settings.replace(run=tmp_path / "again")),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert "checkpoint 6 is unusable (on another rank)" in result.stdout
@@ -70,7 +70,7 @@ def test_two_processes_with_half_the_batch_equal_one_with_the_whole(
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     if launcher == "torchrun":
         script = tmp_path / "script.py"
-        script.write_text(TRAINING)
+        script.write_text(TRAINING, encoding="utf-8")
         starter = [
             sys.executable,
             "-m",
@@ -83,7 +83,9 @@ def test_two_processes_with_half_the_batch_equal_one_with_the_whole(
         arguments = [*starter, config(animals, tmp_path / "two", recipe).model_dump_json()]
     else:
         arguments = command(config(animals, tmp_path / "two", recipe, devices=2))
-    result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        arguments, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
     assert result.returncode == 0, result.stderr
     (expected, _), (found, header) = (
         load_tensors(Run(tmp_path / name).checkpoint_file(4)) for name in ("one", "two")
@@ -116,7 +118,10 @@ def test_two_processes_print_an_error_as_one_sentence(animals: Path, tmp_path: P
         "cpu",
     ]
     result = subprocess.run(
-        [sys.executable, "-m", "transmute", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "transmute", *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert result.returncode == 2
     assert re.fullmatch(

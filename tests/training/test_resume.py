@@ -31,10 +31,10 @@ def test_training_a_finished_run_only_adds_a_session_and_updates_the_page(
         }
 
     before = contents()
-    Run(finished).report_file.write_text('http-equiv="refresh"')
+    Run(finished).report_file.write_text('http-equiv="refresh"', encoding="utf-8")
     assert train(config(animals, finished)) is None
     assert contents() == before
-    assert "refresh" not in Run(finished).report_file.read_text()
+    assert "refresh" not in Run(finished).report_file.read_text(encoding="utf-8")
     assert len(Run(finished).sessions()) == 2
 
 
@@ -126,7 +126,7 @@ def test_a_stopped_run_saves_exits_cleanly_and_resumes(
     recipe = RECIPE.replace(steps=40)
     settings = config(animals, tmp_path / "run", recipe, save_every=1000)
     process = subprocess.Popen(
-        command(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
     )
     while not Run(tmp_path / "run").metrics() and process.poll() is None:
         time.sleep(0.002)

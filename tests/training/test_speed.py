@@ -291,14 +291,14 @@ def test_a_compiled_training_equals_an_eager_one_up_to_rounding(
     animals: Path, tmp_path: Path
 ) -> None:
     script = tmp_path / "compiled.py"
-    script.write_text(COMPILED)
+    script.write_text(COMPILED, encoding="utf-8")
     # The run-time shape checks of the tests cannot be compiled, so this is a separate process.
     done = subprocess.run(
         [sys.executable, str(script), str(animals), str(tmp_path)],
         env=os.environ
         | {"JAXTYPING_DISABLE": "1", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

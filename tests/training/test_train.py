@@ -97,7 +97,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
 ) -> None:
     recipe = TINY_CYCLEGAN.replace(steps=200, optimizer=AdamConfig(lr=1e18))
     train(config(animals, tmp_path, recipe.replace(steps=1), save_every=1))
-    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
     values = r"(loss|weight) [\w.]+ is (nan|inf|-inf|not finite) (at|by) step \d+"
     with pytest.raises(
         UserError, match=rf"{values}.*([Tt]ry a lower|To fix it, lower) `optimizer\.lr`"
@@ -170,7 +170,7 @@ def test_python_mirrors_the_command(animals: Path, tmp_path: Path, finished: Pat
         precision="float32",
     )
     assert_same(finished, run.folder)
-    assert json.loads((tmp_path / "environment.json").read_text())["domains"] == [
+    assert json.loads((tmp_path / "environment.json").read_text(encoding="utf-8"))["domains"] == [
         "plain",
         "striped",
     ]

@@ -32,7 +32,7 @@ def test_translations_keep_subfolder_name_format_and_size(model: Path, tmp_path:
 
 def test_one_bad_image_does_not_stop_the_others(model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.png").write_text("no image")
+    (tmp_path / "in" / "a.png").write_text("no image", encoding="utf-8")
     random_image(16, 16).save(tmp_path / "in" / "b.png")
     bad, good = translate_folder(model, tmp_path / "in", tmp_path / "out")
     assert good is None
@@ -45,10 +45,10 @@ def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> No
     source, target = tmp_path / "x.png", tmp_path / "out" / "x.png"
     random_image(16, 16).save(source)
     target.parent.mkdir()
-    target.write_text("unchanged")
+    target.write_text("unchanged", encoding="utf-8")
     translator = load_translator(model)
     assert translate_file(translator, source, target, skip_existing=True) is None
-    assert target.read_text() == "unchanged"
+    assert target.read_text(encoding="utf-8") == "unchanged"
     assert translate_file(translator, source, target) is None
     assert target.read_bytes().startswith(b"\x89PNG")
 

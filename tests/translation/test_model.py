@@ -66,7 +66,7 @@ class TinyConfig(GeneratorConfig):
 @pytest.fixture
 def outside(tmp_path: Path) -> str:
     """FILE.py:NAME of a generator that is not part of the package."""
-    (tmp_path / "tiny_generator.py").write_text(OUTSIDE_GENERATOR)
+    (tmp_path / "tiny_generator.py").write_text(OUTSIDE_GENERATOR, encoding="utf-8")
     return f"{tmp_path / 'tiny_generator.py'}:TinyConfig"
 
 
@@ -112,7 +112,9 @@ def test_a_generator_from_outside_that_does_not_fit_is_refused(
     with pytest.raises(UserError, match=r"Tiny is not a subclass of .*GeneratorConfig"):
         Translator(outside_model, generator=f"{outside.partition(':')[0]}:Tiny")
     changed = tmp_path / "changed.py"
-    changed.write_text(OUTSIDE_GENERATOR.replace("self.width)", "self.width + 1)"))
+    changed.write_text(
+        OUTSIDE_GENERATOR.replace("self.width)", "self.width + 1)"), encoding="utf-8"
+    )
     with pytest.raises(UserError, match=r"the weights in .* do not fit the network 'tiny'"):
         Translator(outside_model, generator=f"{changed}:TinyConfig")
 
