@@ -8,6 +8,7 @@ import torch
 
 from transmute.cli import run_command
 from transmute.cli.checks import check_resources, check_software, check_step
+from transmute.gpu import GPU, Build
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -33,6 +34,19 @@ def test_a_full_disk_gives_exit_status_1_and_advice(
     values = json.loads(capsys.readouterr().out)
     assert values["healthy"] is False
     assert {check["name"] for check in values["checks"] if check["ok"] is False} >= {"disk"}
+
+
+def test_a_gpu_that_is_not_used_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    gpu = GPU("NVIDIA GeForce RTX 3060", driver="535.183.01", capability=(8, 6))
+    monkeypatch.setattr("transmute.cli.checks.find_gpu", lambda: gpu)
+    monkeypatch.setattr("transmute.cli.checks.Build.installed", lambda: Build("2.13.0+cpu"))
+    assert run_command(["doctor"]) == 1
+    output = capsys.readouterr().out
+    assert "GPU: NVIDIA GeForce RTX 3060 is not used, because torch 2.13.0+cpu is built" in output
+    assert "--index-url https://download.pytorch.org/whl/cu126\n" in output
+    assert output.endswith("not healthy: GPU\n")
 
 
 def test_a_wrong_training_step_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.config.networks import PatchGANConfig
 from transmute.config.training import AdamConfig, StepConfig
 from transmute.errors import UserError
+from transmute.gpu import GPU, Build
 from transmute.run import Run
 from transmute.training.train import train
 
@@ -174,3 +175,19 @@ def test_python_mirrors_the_command(animals: Path, tmp_path: Path, finished: Pat
         "plain",
         "striped",
     ]
+
+
+def test_training_warns_of_a_gpu_that_is_not_used(
+    animals: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gpu = GPU("NVIDIA GeForce RTX 3060", driver="580.1", capability=(8, 6))
+    monkeypatch.setattr("transmute.training.setup.find_gpu", lambda: gpu)
+    monkeypatch.setattr("transmute.training.setup.Build.installed", lambda: Build("2.13.0+cpu"))
+    short = RECIPE.replace(steps=1)
+    for device, warns in (("auto", True), ("cpu", False)):
+        train(config(animals, tmp_path / device, short, device=device))
+        first = capsys.readouterr().out.splitlines()[0]
+        assert first.startswith("warning: NVIDIA GeForce RTX 3060 is not used, because") is warns

@@ -14,6 +14,7 @@ import transmute
 from transmute.batch import Batch
 from transmute.config.training import Recipe
 from transmute.device import Check, check_kernels, check_numbers, compare, select_precision
+from transmute.gpu import Build, find_gpu, unused_gpu
 from transmute.metrics.pretrained import PUBLISHED
 from transmute.training.speed import build_method
 from transmute.training.trainer import Trainer
@@ -28,6 +29,8 @@ def all_checks(folder: Path) -> Iterator[Check]:
         folder: Folder for runs.
     """
     yield from check_software()
+    if problem := unused_gpu(find_gpu(), Build.installed()):
+        yield Check("GPU", "not used", False, problem)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for device in [torch.device("cpu"), *(torch.device("cuda", index) for index in range(gpus))]:
         yield check_device(device)

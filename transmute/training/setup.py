@@ -25,6 +25,7 @@ from transmute.data.stream import Stream
 from transmute.device import device_name, require_working, select_precision
 from transmute.errors import UserError
 from transmute.files import write_json
+from transmute.gpu import Build, find_gpu, unused_gpu
 from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter, TrainingState, resume
@@ -91,7 +92,7 @@ def prepare(
     def say(line: str) -> None:
         console.print(show(line), markup=False)
 
-    _require_possible(config, processes)
+    _require_possible(config, processes, say)
     extended = _require_same_recipe(run, recipe, extend=config.extend)
     previous = next(reversed(run.sessions()), None)
     stream, last_step, sizes, fingerprint = _open_data(config, previous, say)
@@ -168,8 +169,12 @@ def require_sizes(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> tuple[int
     return largest
 
 
-def _require_possible(config: TrainConfig, processes: Processes) -> None:
+def _require_possible(
+    config: TrainConfig, processes: Processes, say: Callable[[str], None]
+) -> None:
     """Checks the device, and settings that depend on devices or on each other."""
+    if config.device == "auto" and (problem := unused_gpu(find_gpu(), Build.installed())):
+        say(f"warning: {problem}")
     precision, _ = select_precision(config.precision, processes.device)
     require_working(processes.device, bfloat16=precision == "bfloat16")
     recipe = config.recipe
