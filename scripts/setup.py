@@ -40,12 +40,15 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"usage: python scripts/setup.py {'|'.join(TARGETS)}")
     extra, modules = TARGETS[sys.argv[1]]
+    # Tests fail where a text file is opened in the encoding of the system, which may not be UTF-8.
+    environment = os.environ | {"PYTHONWARNDEFAULTENCODING": "1"}
     if sys.version_info < (3, 11):  # noqa: UP036, since any Python may run this script
         sys.exit(f"Transmute needs Python 3.11 or newer, but this is {sys.version.split()[0]}")
     try:
         install(extra)
         for module in modules:
-            subprocess.run([PYTHON, "-m", *module.split()], cwd=ROOT, check=True)
+            command = [PYTHON, "-m", *module.split()]
+            subprocess.run(command, cwd=ROOT, env=environment, check=True)
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)
 

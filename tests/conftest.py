@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Set by `make test`. Processes that tests start would print warnings about libraries.
+    os.environ.pop("PYTHONWARNDEFAULTENCODING", None)
 # For tests of determinism on a GPU. cuBLAS reads it once, before its first product.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -52,7 +52,7 @@ def test_steps_are_sorted_as_numbers_and_other_files_are_ignored(run: Run) -> No
 
 
 def test_rewinding_removes_later_rows_and_files(run: Run) -> None:
-    with run.metrics_file.open("a") as file:
+    with run.metrics_file.open("a", encoding="utf-8") as file:
         file.write('{"step": 20, "half')
     run.rewind(10)
     assert run.checkpoints() == run.models() == run.samples() == [5, 10]

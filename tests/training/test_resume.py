@@ -208,7 +208,7 @@ def test_a_truncated_last_row_of_metrics_is_ignored(
     for name in ("checkpoints", "models"):
         for path in (tmp_path / "run" / name).glob("8*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+    with (tmp_path / "run" / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 9, "pict')
     train(settings)
     assert_same(finished, tmp_path / "run")
