@@ -263,7 +263,7 @@ def test_a_missing_data_set_names_the_command_that_downloads_it_there(
 def test_a_missing_data_set_of_a_paired_method_names_the_one_with_pairs() -> None:
     for line in ("--dataroot datasets/facades --model pix2pix", "--dataroot facades --align_data"):
         with pytest.raises(UserError) as error:
-            run_train_py(line.split())
+            run_train_py(shlex.split(line))
         suggested(error, "data pull pix2pix/facades --out ")
     with pytest.raises(UserError) as error:
         run_command(["train", "data/facades", "--method", "pix2pix"])
@@ -287,15 +287,15 @@ def test_the_readme_of_the_original_works_after_the_commands_that_errors_name(
     )
     Path("datasets").mkdir()
     with pytest.raises(UserError, match="there is no folder datasets/horse2zebra") as error:
-        run_test_py(line.split())
+        run_test_py(shlex.split(line))
     assert run_command(suggested(error, "data pull horse2zebra")) == 0
     with pytest.raises(UserError, match=r"there is no .*_pretrained/latest_net_G\.pth") as error:
-        run_test_py(line.split())
+        run_test_py(shlex.split(line))
     command = suggested(error, "pull horse2zebra")
     assert command == ["pull", "horse2zebra", "--format", "junyanz"]
     assert run_command(command) == 0
     assert Path("checkpoints/horse2zebra_pretrained/latest_net_G.pth").read_bytes() == weights
-    assert run_test_py(line.split()) == 0
+    assert run_test_py(shlex.split(line)) == 0
     assert len(list(Path("results/horse2zebra_pretrained/test_latest/images").iterdir())) == 4
     assert not Path("models").exists()
     with pytest.raises(UserError, match=r"latest_net_G\.pth exists"):
@@ -314,7 +314,7 @@ def test_a_generator_of_pix2pix_is_copied_where_its_readme_expects_it(
         "facades_label2photo_pretrained --crop_size 128"
     )
     with pytest.raises(UserError) as error:
-        run_test_py(line.split())
+        run_test_py(shlex.split(line))
     out = "my/facades_label2photo_pretrained"
     words = ["--format", "junyanz", "--out", out]
     command = suggested(error, "pull pix2pix/facades_label2photo")
@@ -323,7 +323,7 @@ def test_a_generator_of_pix2pix_is_copied_where_its_readme_expects_it(
     assert run_command(command) == 0
     assert "U-Net" in capsys.readouterr().out
     assert Path(out, "latest_net_G.pth").read_bytes() == weights
-    assert run_test_py(line.split()) == 0
+    assert run_test_py(shlex.split(line)) == 0
 
 
 def test_other_missing_weights_do_not_name_a_download(animals: Path) -> None:
@@ -336,7 +336,7 @@ def test_other_missing_weights_do_not_name_a_download(animals: Path) -> None:
         f"--dataroot {animals} --model cycle_gan --name horse2zebra_pretrained",
     ):
         with pytest.raises(UserError, match="export a run to this folder"):
-            run_test_py(words.split())
+            run_test_py(shlex.split(words))
 
 
 def test_only_generators_of_that_tool_are_copied(site: Site, golden: Path) -> None:
