@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -11,13 +12,19 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from transmute.cli import run_command
 from transmute.cli.data import CheckCommand
 from transmute.cli.models import ExportCommand, ImportCommand, PullCommand
+from transmute.cli.runs import TrainCommand
 from transmute.cli.translate import TranslateCommand
 from transmute.config.base import Kind
+from transmute.config.methods import CycleGANConfig
+from transmute.config.networks import ResNetConfig
 from transmute.config.training import TrainConfig
 from transmute.interop.options import OLD_FLAGS, OPTIONS, parse
 from transmute.recipes import RECIPES
+from transmute.run import Run
+from transmute.training.schedule import learning_rate_factor
 
 PAGE = (Path(__file__).parents[1] / "docs" / "moving.md").read_text(encoding="utf-8")
 SPANS = re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^ *```.*?^ *```", "", PAGE))
@@ -129,3 +136,101 @@ def test_every_recipe_that_is_named_exists() -> None:
         "mmgeneration",
         "mmgeneration-pix2pix",
     } <= named
+
+
+TRAINING = {
+    (row[1].strip(" `").split("`")[0].split("/")[-1].split()[-1]): row[2].strip(" `")
+    for row in ROWS
+    if re.search("cyclegan.py --dataset_name|configs/", row[1])
+}
+"""The commands for other tools' training, by their data set or config."""
+SCHEDULES = {
+    "cyclegan_lsgan_resnet_in_facades_b1x1_80k.py": (80_000, 40_000, 400),
+    "cyclegan_lsgan_resnet_in_horse2zebra_b1x1_270k.py": (270_000, 135_000, 1350),
+    "cyclegan_lsgan_resnet_in_summer2winter_b1x1_250k.py": (250_000, 125_000, 1250),
+    "cyclegan_lsgan_resnet_in_facades_b1x1_80k_vangogh2photo.py": (80_000, 40_000, 400),
+}
+"""Steps, and the first step and the interval of the decay, in mmgeneration's configs."""
+DATA_NAMES = ("facades", "horse2zebra", "summer2winter_yosemite", "vangogh2photo")
+
+
+def trained_by(command: str) -> TrainCommand:
+    program, name, *words = shlex.split(command)
+    assert (program, name) == ("transmute", "train")
+    return TrainCommand.parsed(words, name)
+
+
+def test_every_training_of_the_other_tools_has_a_command() -> None:
+    assert TRAINING.keys() == {*DATA_NAMES, *SCHEDULES}
+
+
+@pytest.mark.parametrize("name", DATA_NAMES)
+def test_the_command_for_cyclegan_py_trains_like_it(name: str) -> None:
+    config = trained_by(TRAINING[name])
+    recipe = config.recipe
+    method, adam = recipe.method, recipe.optimizer
+    assert config.folder == Path("data", name)
+    assert (recipe.epochs, recipe.steps, recipe.batch, recipe.size) == (200, None, 1, "256x256")
+    assert (adam.lr, adam.beta1, adam.beta2) == (0.0002, 0.5, 0.999)
+    assert isinstance(method, CycleGANConfig)
+    assert (method.gan, method.cycle_a, method.cycle_b) == (1 / 2, 10 / 2, 10 / 2)
+    assert method.identity * method.cycle_a == 5 / 2
+    assert (method.history, method.first, method.adversarial.name) == (
+        50,
+        "generators",
+        "least-squares",
+    )
+    assert isinstance(method.generator, ResNetConfig)
+    assert (method.generator.blocks, method.generator.upsampling) == (9, "nearest")
+    assert [learning_rate_factor(recipe.schedule, epoch, 200) for epoch in range(200)] == [
+        1 - max(0, epoch - 100) / (200 - 100) for epoch in range(200)
+    ]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_command_for_a_config_of_mmgeneration_trains_like_it(name: str) -> None:
+    steps, start, interval = SCHEDULES[name]
+    recipe = trained_by(TRAINING[name]).recipe
+    method, adam = recipe.method, recipe.optimizer
+    assert (recipe.steps, recipe.batch, recipe.size) == (steps, 1, "256x256")
+    assert recipe.preprocess.load_size in (None, "286x286")
+    assert (adam.lr, adam.beta1, adam.beta2) == (0.0002, 0.5, 0.999)
+    assert isinstance(method, CycleGANConfig)
+    assert (method.gan, method.cycle_a, method.cycle_b) == (1, 10, 10)
+    assert method.identity * method.cycle_a == 0.5
+    assert (method.history, method.first, method.adversarial.name) == (
+        50,
+        "discriminators",
+        "least-squares",
+    )
+    moments = [*range(0, steps, 50), *range(start, steps, interval), steps - 1]
+    for step in moments:
+        intervals = max(0, step - start) // interval
+        assert learning_rate_factor(recipe.schedule, step, steps) == 1 - intervals / (
+            (steps - start) // interval
+        )
+    without_identity = trained_by(f"{TRAINING[name]} --method.identity 0").recipe.method
+    assert isinstance(without_identity, CycleGANConfig)
+    assert without_identity.identity == 0
+
+
+@pytest.mark.parametrize("name", [*DATA_NAMES, *SCHEDULES])
+def test_the_commands_for_other_tools_training_run(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = trained_by(TRAINING[name])
+    assert config.folder is not None
+    assert config.run is not None
+    if name in DATA_NAMES:  # PyTorch-GAN moves the folders of the data set
+        for phase in ("train", "test"):
+            for domain in "AB":
+                shutil.copytree(animals / f"{phase}{domain}", config.folder / phase / domain)
+    else:
+        shutil.copytree(animals, config.folder)
+    tiny = (
+        "--steps 2 --size 32 --method.generator.width 2 --method.generator.blocks 1 "
+        "--method.discriminator.width 2 --device cpu --precision float32"
+    )
+    assert run_command(shlex.split(f"{TRAINING[name]} {tiny}")[1:]) == 0
+    assert max(Run(config.run).checkpoints()) == 2

@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from transmute.cli.models import pull_command, require_data
 from transmute.cli.parsing import as_flags, flags_of, run_and_exit
 from transmute.cli.runs import TrainCommand
 from transmute.config.base import Kind
@@ -55,6 +56,7 @@ def run_train_py(arguments: list[str]) -> int:
 def run_test_py(arguments: list[str]) -> int:
     """Translates a test set like test.py, and writes the same results page."""
     options = _options(arguments, "test")
+    _require_pretrained(options)
 
     from transmute.interop.results import write_results
 
@@ -73,7 +75,23 @@ def _options(arguments: list[str], command: str) -> Options:
     options = parse(arguments, test=command == "test")
     if idle := options.without_effect(f"{command}ing"):
         print(f"without effect here: {' '.join(idle)}")
+    require_data(Path(options["dataroot"]), paired=options["dataset_mode"] == "aligned")
     return options
+
+
+def _require_pretrained(options: Options) -> None:
+    """Raises an error with the command that downloads a published generator if it is missing."""
+    is_unet = options["netG"].startswith("unet")
+    command = pull_command(options.folder, paired=is_unet, model=True)
+    if (
+        command
+        and options["model"] in ("test", "pix2pix")
+        and options.tag == "latest"
+        and not any(options.folder.glob("latest_net_G*.pth"))
+    ):
+        raise UserError(
+            f"there is no {options.folder / 'latest_net_G.pth'}. Download this model: {command}"
+        )
 
 
 def _starting_point(options: Options) -> tuple[int, Path | None]:

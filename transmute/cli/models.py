@@ -1,5 +1,6 @@
 """`transmute import`, `export`, `pull` and `data pull`: models and data sets of other tools."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,8 +11,14 @@ from transmute.download import download
 from transmute.errors import UserError
 from transmute.interop.published import DATA_SETS, MODELS, Published, find
 
-_COLUMNS = "{:41} {:9} {:20} {:26} {}"
+_COLUMNS = "{:41} {:9} {:20} {:36} {}"
 """Columns of the list of published files."""
+_PRETRAINED = "checkpoints/{}_pretrained"
+"""Folder of a published model in pytorch-CycleGAN-and-pix2pix, with {} for its title."""
+_GENERATORS = {
+    name: model for name, model in MODELS.items() if name.startswith(("cyclegan/", "pix2pix/"))
+}
+"""The published models of pytorch-CycleGAN-and-pix2pix."""
 
 
 class ImportCommand(Command):
@@ -76,19 +83,24 @@ class DownloadCommand(Command):
     name: Annotated[str | None, Argument("NAME|URL", positional=True)] = None
     """Name in the list of published files, or URL. If omitted, the list is printed."""
     out: Annotated[Path | None, Argument("PATH")] = None
-    """File or folder to write. If omitted, NAME in the folder models, or in data for data sets. The
-    download is kept in ~/.cache/transmute, or in the folder set by the environment variable
-    TRANSMUTE_HOME. TRANSMUTE_MIRROR=URL replaces the scheme and host of the URLs. Without a network
-    connection, the error says which file to download and where to put it."""
+    """File or folder to write. If omitted, models/NAME (checkpoints/NAME_pretrained with --format
+    junyanz) for models, and datasets/NAME for data sets if there is a folder datasets, else
+    data/NAME. The download is kept in ~/.cache/transmute, or in the folder set by the environment
+    variable TRANSMUTE_HOME. TRANSMUTE_MIRROR=URL replaces the scheme and host of the URLs. Without
+    a network connection, the error says which file to download and where to put it."""
 
     def downloaded(
-        self, published: dict[str, Published], folder: Path
+        self,
+        published: dict[str, Published],
+        default: str,
+        endings: tuple[str, ...] = ("", ".safetensors"),
     ) -> tuple[Published, Path, Path] | None:
         """Prints the license of a file and downloads it. Without a name, lists the files instead.
 
         Args:
             published: The files by name.
-            folder: Folder of the results by default.
+            default: Path of the result by default, with {} for the title.
+            endings: Added to the path of the result, these are the paths that must not exist.
 
         Returns:
             The file, the path to which it was downloaded, and the path of the result.
@@ -97,26 +109,35 @@ class DownloadCommand(Command):
             UserError: If the result exists, or the download fails.
         """
         if self.name is None:
-            print(_COLUMNS.format("name", "content", "direction", "from", "license"))
+            print(_COLUMNS.format("name", "content", "direction", "license", "from"))
             for file in published.values():
                 direction = f"{file.source} to {file.target}" if file.source else ""
                 host = file.url.split("/")[2]
-                print(_COLUMNS.format(file.name, file.holds, direction, host, file.terms))
+                print(_COLUMNS.format(file.name, file.holds, direction, file.terms, host))
             return None
         chosen = find(self.name, published)
-        out = self.out or folder / chosen.title
-        for result in (out, out.with_name(f"{out.name}.safetensors")):
+        out = self.out or Path(default.format(chosen.title))
+        for result in (Path(f"{out}{ending}") for ending in endings):
             if result.exists():
                 raise UserError(f"{result} exists. Remove it, or choose another `out`")
-        print(f"{chosen.url} (license: {chosen.terms})", file=sys.stderr)
+        print(f"{chosen.url} -> {out} (license: {chosen.terms})", file=sys.stderr)
         return chosen, download(chosen.url, chosen.path, sha256=chosen.digest), out
 
 
 class PullCommand(DownloadCommand):
     """Downloads a published model and imports it."""
 
+    format: Literal["safetensors", "junyanz"] = "safetensors"
+    """safetensors: model files. junyanz: the downloaded file itself, as latest_net_G.pth in a
+    folder where transmute-test and pytorch-CycleGAN-and-pix2pix find it."""
+
     def execute(self) -> None:
-        if downloaded := self.downloaded(MODELS, Path("models")):
+        if self.format == "junyanz":
+            if downloaded := self.downloaded(_GENERATORS, _PRETRAINED, ("/latest_net_G.pth",)):
+                from transmute.interop.exporter import copy_generator
+
+                print(copy_generator(*downloaded[1:]))
+        elif downloaded := self.downloaded(MODELS, "models/{}"):
             from transmute.interop.importer import import_weights
 
             model, path, out = downloaded
@@ -135,8 +156,55 @@ class PullDataCommand(DownloadCommand):
     """Downloads a published data set and unpacks it."""
 
     def execute(self) -> None:
-        if downloaded := self.downloaded(DATA_SETS, Path("data")):
+        if downloaded := self.downloaded(DATA_SETS, _data_folder()):
             from transmute.interop.archives import unpack
 
             _, path, out = downloaded
             print(f"{out}: {unpack(path, out)} files (the archive is kept: {path})")
+
+
+def _data_folder() -> str:
+    """Folder of a data set, with {} for its title: in datasets, where other tools keep them."""
+    return "datasets/{}" if Path("datasets").is_dir() else "data/{}"
+
+
+def pull_command(folder: Path, *, paired: bool, model: bool = False) -> str | None:
+    """The command that downloads the published data set or model of which a folder has the name.
+
+    Args:
+        folder: The folder, to which the command downloads: datasets/maps, or
+            checkpoints/horse2zebra_pretrained for a model.
+        paired: Which of two with the same title to choose: that of pix2pix.
+        model: Whether it is a model.
+
+    Returns:
+        The command, or None if no data set or model has this name.
+    """
+    published, default = (_GENERATORS, _PRETRAINED) if model else (DATA_SETS, _data_folder())
+    folders = {name: Path(default.format(file.title)) for name, file in published.items()}
+    names = [name for name, known in folders.items() if known.name == folder.name]
+    if not names:
+        return None
+    name = names[-1 if paired else 0]
+    words = ["transmute", *([] if model else ["data"]), "pull"]
+    words += [name if len(names) > 1 else published[name].title]
+    words += ["--format", "junyanz"] if model else []
+    if folder.resolve() != folders[name].resolve():
+        words += ["--out", folder.as_posix()]
+    return shlex.join(words)
+
+
+def require_data(folder: Path, *, paired: bool) -> None:
+    """Raises an error with the command that downloads a data set if it is published but missing.
+
+    Args:
+        folder: The data set, or a folder in it, such as testA.
+        paired: As for `pull_command`.
+
+    Raises:
+        UserError: If the folder does not exist, and has the name of a published data set.
+    """
+    for missing in (folder, folder.parent):
+        command = None if missing.exists() else pull_command(missing, paired=paired)
+        if command:
+            raise UserError(f"there is no folder {missing}. Download this data set: {command}")

@@ -120,6 +120,11 @@ class TrainCommand(RecipeCommand, TrainConfig):
 
     def execute(self, after_save: Callable[[Run, int], None] | None = None) -> int | None:
         """Trains, and calls `after_save` as described in `transmute.training.train.train`."""
+        from transmute.cli.models import require_data
+
+        if self.folder is not None:
+            require_data(self.folder, paired=self.recipe.method.paired)
+
         from transmute.api import with_run_folder
         from transmute.training.train import train
 

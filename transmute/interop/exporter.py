@@ -20,7 +20,7 @@ from transmute.config.networks import (
 )
 from transmute.errors import UserError
 from transmute.files import replacing, write_text
-from transmute.interop.checkpoint import CYCLEGAN_ROLES
+from transmute.interop.checkpoint import CYCLEGAN_ROLES, read_checkpoint
 from transmute.interop.layouts import JUNYANZ, Layout, State, blur_kernels
 from transmute.translation.model import ModelCard, Saved, read_networks
 
@@ -82,6 +82,30 @@ def export(
         return list(files.values())
     write_text(options_file, _options(cards[0], out.resolve().name))
     return [*files.values(), options_file]
+
+
+def copy_generator(file: Path, folder: Path) -> str:
+    """Copies a generator's file to the folder of a run, unchanged, under the name for test.py.
+
+    Args:
+        file: A file of pytorch-CycleGAN-and-pix2pix with a generator.
+        folder: The folder, which may exist.
+
+    Returns:
+        A sentence that describes what was recognized and written.
+
+    Raises:
+        UserError: If the file is damaged, or contains something else. Nothing is written then.
+    """
+    layout, _ = next(iter(read_checkpoint(file).networks.values()))
+    if layout.tool != JUNYANZ or not layout.out_channels:
+        raise UserError(
+            f"{file} contains a {layout} of {layout.tool}, not a generator of {JUNYANZ}. Set "
+            "`format=safetensors` to import it"
+        )
+    with replacing(folder / "latest_net_G.pth") as temporary:
+        shutil.copyfile(file, temporary)
+    return f"{layout.tool}: {layout} -> {folder / 'latest_net_G.pth'}"
 
 
 def exported(saved: Saved, role: str) -> State:

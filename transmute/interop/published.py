@@ -1,7 +1,9 @@
 """Models and data sets published by other projects, as listed in `published.csv`.
 
 They are those of junyanz's two projects and of mmgeneration, whose domains have the names in its
-files. The Cityscapes data is not listed: it was withdrawn because of its license.
+files, and the four painters of TommyZihao's tutorial of mmgeneration, whose domains have the names
+in its commands (its files have not been checked). The Cityscapes data is not listed: it was
+withdrawn because of its license.
 """
 
 import csv
