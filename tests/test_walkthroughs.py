@@ -297,10 +297,15 @@ def test_every_flag_recipe_and_published_name_in_the_text_exists(page: str) -> N
             assert recipe[1] in RECIPES
 
 
-def command(start: str) -> str:
+def test_the_walk_throughs_are_in_the_table_of_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").splitlines()
+    assert {f"walkthroughs/{page}" for page in PAGES} <= set(index)
+
+
+def command(text: str) -> str:
     """The only command of the page on PyTorch-GAN that contains a text."""
     lines = [line for _, lines in blocks("pytorch-gan") for line in lines]
-    (found,) = (line for line in lines if start in line)
+    (found,) = (line for line in lines if text in line)
     return found
 
 
