@@ -16,7 +16,7 @@ def select_device(name: str, count: int = 1) -> torch.device:
     """Returns a device.
 
     Args:
-        name: auto, cpu, cuda, or cuda:N for the GPU N. auto is cuda if there is a GPU.
+        name: auto, cpu, cuda, or cuda:N for GPU N. auto is cuda if there is a GPU.
         count: Number of devices needed.
 
     Raises:
@@ -25,8 +25,7 @@ def select_device(name: str, count: int = 1) -> torch.device:
     match = re.fullmatch("auto|cpu|cuda(?::(0|[1-9][0-9]*))?", name)
     if match is None:
         raise UserError(
-            f"`device={name}` is not a device. Choose one of: auto, cpu, cuda, or cuda:N for the "
-            "GPU N"
+            f"`device={name}` is not a device. Choose one of: auto, cpu, cuda, or cuda:N for GPU N"
         )
     if match[1] and count > 1:
         raise UserError(

@@ -112,7 +112,7 @@ def evaluate(
         skip_bad: Skip unpaired images instead of raising an error.
         size: Size in pixels to which images are resized first (N or WIDTHxHEIGHT), or `training`
             for the training size. By default, each image keeps its size.
-        device: auto, cpu, cuda, or cuda:N for the GPU N.
+        device: auto, cpu, cuda, or cuda:N for GPU N.
 
     Returns:
         The metrics of each direction, with confidence intervals.

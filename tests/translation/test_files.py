@@ -130,6 +130,11 @@ def test_a_single_image_can_be_translated_to_a_named_file(
     assert [path.name for path in out.parent.iterdir()] == ["zebra.JPG"]
     with Image.open(out) as image:
         assert image.format == "JPEG"
+    assert run_command([*words, "--out", str(out), "--to", "zebra", "--compare"]) == 0
+    with Image.open(out.with_name("zebra.compare.JPG")) as image:
+        assert (image.format, image.size) == ("JPEG", (8, 4))
+    with pytest.raises(UserError, match="`to=horse` is not a domain"):
+        run_command([*words, "--out", str(out), "--to", "horse"])
 
 
 def test_an_output_file_is_only_for_a_single_image(folders: Path) -> None:

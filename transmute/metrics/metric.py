@@ -130,7 +130,8 @@ def inception_score(probabilities: Tensor) -> float:
     scores = []
     for split in (probabilities[first::splits].double() for first in range(splits)):
         entropy = torch.special.entr(split.mean(0)).sum()
-        scores.append((entropy - torch.special.entr(split).sum(1).mean()).exp().item())
+        divergence = entropy - torch.special.entr(split).sum(1).mean()
+        scores.append(divergence.clamp(min=0).exp().item())  # it can be a rounding error below 0
     return float(np.mean(scores))
 
 

@@ -32,7 +32,7 @@ class Translator:
         direction: `a_to_b` or `b_to_a`. The default is the first that the model has.
         to: Name of the domain to translate to, such as `zebra`, instead of a direction.
         step: Which of a run's models: `newest`, `best` (by evaluations during training), or a step.
-        device: `cpu`, `cuda`, `cuda:N` for the GPU N, or `auto`, which uses a GPU if there
+        device: `cpu`, `cuda`, `cuda:N` for GPU N, or `auto`, which uses a GPU if there
             is one.
         noise: Keep dropout on, as in pix2pix, so that each translation of an image differs.
         precision: `float32`, `bfloat16`, or `auto`, which uses bfloat16 where the device computes
