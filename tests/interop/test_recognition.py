@@ -20,6 +20,10 @@ from transmute.weights import WeightsError
         {"model.model.0.weight": torch.zeros(2, 3, 4, 4)},
         {"model.model.0.conv.weight": torch.zeros(2, 3, 4, 4)},
         {"down1.model.0.weight": torch.zeros(2, 3, 4, 4)},
+        {  # 1332 levels, whose channels no computer can count
+            "model.1.weight": torch.zeros(2, 3, 7, 7),
+            "model.4000.conv_block.1.weight": torch.zeros(2, 2, 3, 3),
+        },
         {"mlp_0.0.weight": torch.zeros(2)},
         {"mlp_0.0.weight": torch.zeros(2, 3), "mlp_2.0.weight": torch.zeros(2, 3)},
     ],

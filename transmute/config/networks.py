@@ -76,9 +76,9 @@ class ResNetConfig(GeneratorConfig):
     name: Literal["resnet"] = "resnet"
     width: int = Field(default=64, ge=1)
     """Channels after the first layer, doubled at each downsampling."""
-    levels: int = Field(default=2, ge=0)
+    levels: int = Field(default=2, ge=0, le=12)
     """Downsamplings. Fewer keep finer detail, with a smaller receptive field; the paper uses 2."""
-    blocks: int = Field(default=9, ge=0)
+    blocks: int = Field(default=9, ge=0, le=1000)
     """Residual blocks (in the paper 6 for 128 px, 9 for 256 px and more)."""
     norm: Norm = "instance"
     """Normalization. Batch statistics are per process unless `sync_batch_norm` is set."""
@@ -122,7 +122,7 @@ class AnyUNetConfig(GeneratorConfig):
 
     width: int = Field(default=64, ge=1)
     """Channels after the first layer, doubled at each level up to eight times as many."""
-    depth: int = Field(default=8, ge=2)
+    depth: int = Field(default=8, ge=2, le=16)
     """Levels: 8 in the paper's unet_256, 7 in unet_128. Sides must be multiples of 2^depth."""
 
     @property
@@ -175,7 +175,7 @@ class PatchGANConfig(ConvDiscriminatorConfig):
     """The discriminator of pix2pix and CycleGAN, which scores overlapping patches."""
 
     name: Literal["patchgan"] = "patchgan"
-    layers: int = Field(default=3, ge=1)
+    layers: int = Field(default=3, ge=1, le=12)
     """Layers of stride 2: 3 gives patches of 70x70 pixels, 2 of 34x34, 1 of 16x16."""
     downsampling: Literal["strided", "antialiased"] = "strided"
     """Convolution of stride 2, or (as in CUT) of stride 1 followed by a blur of stride 2."""
