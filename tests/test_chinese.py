@@ -51,18 +51,21 @@ def test_a_chinese_page_has_the_rows_of_the_english_tables(pair: tuple[Path, Pat
 
 
 def test_the_chinese_readme_has_the_links_of_the_english_one() -> None:
-    english, chinese = (links(page) for page in README)
-    assert english[0] == "README.zh.md"
-    assert chinese[0] == "README.md"
-    assert [link.replace(".zh.md", ".md") for link in chinese[1:]] == english[1:]
+    english, chinese = (links(page)[1:] for page in README)
+    assert [link.replace(".zh.md", ".md") for link in chinese] == english
+
+
+@EVERY_PAIR
+def test_a_page_begins_with_a_link_to_the_other_language(pair: tuple[Path, Path]) -> None:
+    english, chinese = pair
+    assert links(english)[0] == chinese.name
+    assert links(chinese)[0] == english.name
 
 
 @EVERY_PAIR
 def test_a_chinese_page_links_to_chinese_pages_where_they_exist(pair: tuple[Path, Path]) -> None:
     page = pair[1]
-    local = [link.partition("#")[0] for link in links(page) if "://" not in link]
-    if page == README[1]:
-        del local[0]  # the language switch
+    local = [link.partition("#")[0] for link in links(page)[1:] if "://" not in link]
     translated = [link for link in local if (page.parent / link).with_suffix(".zh.md").exists()]
     assert [link for link in translated if not link.endswith(".zh.md")] == []
 
