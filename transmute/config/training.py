@@ -166,8 +166,8 @@ class TrainConfig(Settings):
     """Metrics of the evaluations."""
     best: Annotated[str, Argument("METRIC")] = "kid"
     """Metric that selects the best models, such as fid, kid, lpips or ssim. Its mean over the
-    directions is compared. All metrics: fid, kid, cycle, structure, l1, psnr, ssim, lpips,
-    pixel_accuracy, class_accuracy, iou, and the custom ones."""
+    directions is compared. All metrics: fid, kid, inception_score, cycle, structure, l1, psnr,
+    ssim, lpips, pixel_accuracy, class_accuracy, iou, and the custom ones."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after N evaluations in a row without improvement. If omitted, training never stops
     early."""
@@ -177,8 +177,8 @@ class TrainConfig(Settings):
     """Number of checkpoints (with their models) to keep."""
     keep_every: int | None = Field(default=None, ge=1)
     """Keep the models of every N steps permanently. If omitted, only the newest are kept."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device. auto uses a GPU if there is one."""
+    device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
+    """Device, or cuda:N for GPU N. The first GPU is cuda:0. auto uses a GPU if there is one."""
     devices: int = Field(default=1, ge=1)
     """Number of GPUs, with one process each. The batch is split among them."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
