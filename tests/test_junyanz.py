@@ -52,6 +52,10 @@ def test_help_explains_every_flag_with_default_and_equivalent(command: str, caps
         else:
             assert f"--{name}" in text or command == "train"
     assert all(f"--{flag}" in listed for flag in OLD_FLAGS)
+    models = ["flags of cycle_gan", "flags of pix2pix and colorization", "flags of cut"]
+    groups = ["train flags", *models] if command == "train" else ["test flags"]
+    titles = [line[:-1] for line in text.splitlines() if line[:1] != " " and line[-1:] == ":"]
+    assert titles == ["base flags", *groups, "flags of earlier versions"]
 
 
 def test_every_meaning_is_a_sentence() -> None:

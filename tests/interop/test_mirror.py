@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from transmute.images import to_tensor
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.layouts import JUNYANZ, Layout
 from transmute.interop.mirror import Mirror
+from transmute.interop.options import parse
 from transmute.run import Run
 from transmute.translation.model import ModelCard, read_networks
 
@@ -341,3 +343,8 @@ def test_epochs_are_kept_once_as_files_of_the_reference(
     assert tags == {"latest", "1", "2", "3", "4", "5"}
     run = Run(Path("checkpoints/it"))
     assert run.models() == run.checkpoints() == [20, 25]
+
+
+def test_the_observer_can_be_sent_to_a_process() -> None:
+    mirror = Mirror(parse(["--dataroot", "d"]), num_images=5, first_epoch=2)
+    assert pickle.loads(pickle.dumps(mirror)) == mirror

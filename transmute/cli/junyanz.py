@@ -104,14 +104,9 @@ def _require_gpu(options: Options) -> None:
     try:
         select_device(device(options))
     except UserError as error:
-        flags = {"cpu": "--gpu_ids -1"}
-        raise UserError(
-            re.sub(
-                r"`device=(\S+)`",
-                lambda match: flags.get(match[1], f"--gpu_ids {options['gpu_ids']}"),
-                str(error),
-            )
-        ) from None
+        message = str(error).replace("`device=cpu`", "--gpu_ids -1")
+        given = f"--gpu_ids {options['gpu_ids']}"
+        raise UserError(re.sub(r"`device=\S+`", given, message)) from None
 
 
 def _starting_point(options: Options) -> tuple[int, Path | None]:

@@ -117,24 +117,25 @@ def _schedule(options: Options, epochs: int, from_epoch: int) -> dict[str, Any]:
     It changes before each epoch, and so before the first one, too. In versions with `--niter`, and
     in CUT, it changes after each epoch.
     """
-    n_epochs, decay_every = options["n_epochs"], options["lr_decay_iters"]
+    n_epochs, step_every = options["n_epochs"], options["lr_decay_iters"]
+    if options["lr_policy"] == "step" and step_every > epochs:
+        return {"name": "constant"}
     early = 0 if options.uses_niter or options["model"] == "cut" else 1
-    match options["lr_policy"]:
-        case "linear":
-            decay = (epochs - max(0, n_epochs - from_epoch + 1)) / epochs
-            schedule = {"decay": decay, "ahead": max(1, from_epoch - n_epochs)}
-        case "cosine":
-            schedule = {"down": n_epochs / epochs}
-        case "step" if decay_every > epochs:
-            return {"name": "constant"}
-        case "step":
-            schedule = {"every": decay_every / epochs, "factor": 0.1}
-        case _:
-            # Its plateau watches a value that is always 0. The first change of the rate records it.
-            # After 5 epochs of patience, the rate falls to a fifth every 6 epochs.
-            schedule = {"name": "step", "every": min(1.0, 6 / epochs), "factor": 0.2}
-            early -= 1
-    return {"name": options["lr_policy"], "early": early} | schedule
+    decay = (epochs - max(0, n_epochs - from_epoch + 1)) / epochs
+    schedules = {
+        "linear": {"name": "linear", "decay": decay, "ahead": max(1, from_epoch - n_epochs)},
+        "cosine": {"name": "cosine", "down": n_epochs / epochs},
+        "step": {"name": "step", "every": min(1.0, step_every / epochs), "factor": 0.1},
+        # Its plateau watches a value that is always 0. The first change of the rate records it.
+        # After 5 epochs of patience, the rate falls to a fifth every 6 epochs.
+        "plateau": {
+            "name": "step",
+            "every": min(1.0, 6 / epochs),
+            "factor": 0.2,
+            "early": early - 1,
+        },
+    }
+    return {"early": early, **schedules[options["lr_policy"]]}
 
 
 def device(options: Options) -> str:

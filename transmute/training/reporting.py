@@ -155,7 +155,8 @@ class Reporter:
             "images_per_second": round(self._steps * self.recipe.batch / seconds, 3),
             "load_milliseconds": round(1000 * self._load_seconds / steps, 2),
         }
-        losses = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        printed = means if observer is None else {}
+        losses = " ".join(f"{name} {value:.3f}" for name, value in printed.items())
         speed = f"{row['images_per_second']:.3g} images/s"
         load = f"({row['load_milliseconds']:.1f} ms to load one)"
         self.bar.update(self._task, report=f"{speed} {load} {losses}")
