@@ -348,3 +348,29 @@ def test_epochs_are_kept_once_as_files_of_the_reference(
 def test_the_observer_can_be_sent_to_a_process() -> None:
     mirror = Mirror(parse(["--dataroot", "d"]), num_images=5, first_epoch=2)
     assert pickle.loads(pickle.dumps(mirror)) == mirror
+
+
+@pytest.mark.parametrize("start", ["new", "networks", "run"])
+@pytest.mark.parametrize("name", ["niter", "n_epochs"])
+def test_each_epoch_has_the_rate_of_the_reference_in_new_and_continued_runs(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, name: str, start: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, tiny = Path("checkpoints/it"), TINY.partition("--n_epochs")[0]
+    command = f"--dataroot {animals} --name it --model cycle_gan {tiny} --print_freq 5".split()
+    first = 1
+    if start == "networks":
+        folder.mkdir(parents=True)
+        original_run(folder, G_A=0.01, G_B=0.02, D_A=0.03, D_B=0.04)
+        first = 2
+        command += ["--continue_train", "--epoch_count", "2"]
+    elif start == "run":
+        assert run_train_py([*command, f"--{name}", "2", f"--{name}_decay", "0"]) == 0
+        command += ["--continue_train"]
+    assert run_train_py([*command, f"--{name}", "2", f"--{name}_decay", "2"]) == 0
+    shift = 1 if name == "n_epochs" else 0
+    expected = [1 - max(0, epoch + shift - 2) / 3 for epoch in range(first, 5)]
+    found = [row["rate"] for row in Run(folder).metrics()]
+    trained_before = 2 if start == "run" else 0
+    assert found[trained_before:] == pytest.approx(expected[trained_before:], abs=1e-12)
+    assert len(found) == len(expected)
