@@ -114,8 +114,8 @@ def _image_settings(options: Options) -> dict[str, Any]:
 def _schedule(options: Options, epochs: int, from_epoch: int) -> dict[str, Any]:
     """The learning rate by the tool's formulas, from an epoch on.
 
-    It changes before each epoch, and so before the first one, too. In versions with `--niter`, and
-    in CUT, it changes after each epoch.
+    It changes before each epoch, also before the first. In versions with `--niter`, and in CUT, it
+    changes after each epoch.
     """
     n_epochs, step_every = options["n_epochs"], options["lr_decay_iters"]
     if options["lr_policy"] == "step" and step_every > epochs:
