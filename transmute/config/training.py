@@ -39,7 +39,15 @@ class ConstantConfig(Kind):
     name: Literal["constant"] = "constant"
 
 
-class LinearConfig(Kind):
+class ProgressKind(Kind):
+    """A schedule that depends only on progress. Abstract."""
+
+    early: int = 0
+    """Epochs (or steps) by which all changes come earlier, or later if negative. 1 in
+    pytorch-CycleGAN-and-pix2pix since 2020, which changes the rate at the start of an epoch."""
+
+
+class LinearConfig(ProgressKind):
     """Constant, then linear decay towards zero, as in the CycleGAN paper."""
 
     name: Literal["linear"] = "linear"
@@ -55,7 +63,7 @@ class LinearConfig(Kind):
     if the length is set in steps."""
 
 
-class StepConfig(Kind):
+class StepConfig(ProgressKind):
     """Multiplied by a factor at regular intervals."""
 
     name: Literal["step"] = "step"
@@ -65,7 +73,7 @@ class StepConfig(Kind):
     """Factor by which each change multiplies the rate."""
 
 
-class CosineConfig(Kind):
+class CosineConfig(ProgressKind):
     """Cosine decay from the initial rate to zero."""
 
     name: Literal["cosine"] = "cosine"
