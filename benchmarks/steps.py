@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         result = measure(
             RECIPES[options.recipe].updated({k: v for k, v in changes.items() if v is not None}),
-            torch.device(select_device(options.device)),
+            select_device(options.device),
             pairs=options.pairs,
             precision=options.precision,
             compiled=options.compile,

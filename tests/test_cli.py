@@ -84,7 +84,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch):
     configs: list[TrainConfig] = []
     monkeypatch.setattr(
         "transmute.training.train.train",
-        lambda config, after_save, show: configs.append(config),
+        lambda config, observer, show: configs.append(config),
     )
 
     def parse(*words: str) -> TrainConfig:

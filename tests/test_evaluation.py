@@ -300,6 +300,10 @@ def test_a_warning_gives_the_number_of_images_if_there_are_few() -> None:
     assert "999 here" in warnings({"a_to_b": [metric]})[0]
     many = Metric("fid", 1.0, 0.5, 1.5, "inception", 1000, 5000)
     assert warnings({"a_to_b": [many]}) == []
+    score = Metric("inception_score", 3.0, 2.5, 3.5, "inception", 40)
+    (warning,) = warnings({"a_to_b": [many, score]})
+    assert "depends neither on the inputs nor on real images" in warning
+    assert "(40 here)" in warning
 
 
 def test_the_users_own_metrics_are_measured_next_to_the_others(

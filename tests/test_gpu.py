@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from transmute.device import select_device
 from transmute.errors import UserError
@@ -169,4 +170,4 @@ def test_an_unusable_gpu_is_an_error_if_it_is_asked_for(monkeypatch: pytest.Monk
     monkeypatch.setattr("transmute.device.find_gpu", lambda: None)
     with pytest.raises(UserError, match="This machine has none"):
         select_device("cuda")
-    assert select_device("auto") == "cpu"
+    assert select_device("auto") == torch.device("cpu")

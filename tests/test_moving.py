@@ -104,6 +104,12 @@ def test_every_option_is_listed_with_the_settings_that_it_changes(name: str) -> 
     }
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_page_and_the_help_name_the_same_equivalent(name: str) -> None:
+    cell = next(row[3].strip() for row in ROWS if f"`--{name}`" in row[1])
+    assert cell.replace("`", "") == (OPTIONS[name].transmute or "–")
+
+
 def test_every_flag_of_transmute_that_is_named_exists() -> None:
     assert len(set(IN_TRANSMUTE)) > 60
     assert [span for span in IN_TRANSMUTE if unknown(span, "train")] == []
@@ -115,7 +121,10 @@ def test_every_flag_of_transmute_that_is_named_exists() -> None:
 
 
 def test_every_command_line_of_that_tool_is_understood() -> None:
-    commands = [shlex.split(line) for line in LINES if line.startswith("transmute-")]
+    module = "python -m transmute.cli.junyanz "
+    assert any(line.startswith(module) for line in LINES)
+    lines = [line.replace(module, "transmute-") for line in LINES]
+    commands = [shlex.split(line) for line in lines if line.startswith("transmute-")]
     assert len(commands) >= 3
     assert all(
         parse(words[1:], test=words[0] == "transmute-test").given for words in commands

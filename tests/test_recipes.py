@@ -131,7 +131,7 @@ FACTS = {
     },
     "pytorch-gan-pix2pix": PIX2PIX
     | {
-        "preprocess.load_size": "256x256",
+        "preprocess.uncropped": 1.0,  # images are resized to `size`
         "schedule.name": "constant",
         "schedule.decay": None,
         "schedule.ahead": None,

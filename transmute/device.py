@@ -1,6 +1,8 @@
 """Choosing a device and a precision, and checking that the device computes correctly."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,30 +12,54 @@ from transmute.errors import RankError, UserError, first_line
 from transmute.gpu import GPU, Build, find_gpu, has_kernels, suitable_build, unused_gpu
 
 
-def select_device(device: str, count: int = 1) -> str:
-    """Returns cuda or cpu.
+def select_device(name: str, count: int = 1) -> torch.device:
+    """Returns a device.
 
     Args:
-        device: auto, cpu or cuda. auto is cuda if there is a GPU.
+        name: auto, cpu, cuda, or cuda:N for GPU N. auto is cuda if there is a GPU.
         count: Number of devices needed.
 
     Raises:
-        UserError: If there are fewer GPUs than needed.
+        UserError: If there is no such device, or fewer GPUs than needed.
     """
+    match = re.fullmatch("auto|cpu|cuda(?::(0|[1-9][0-9]*))?", name)
+    if match is None:
+        raise UserError(
+            f"`device={name}` is not a device. Choose one of: auto, cpu, cuda, or cuda:N for GPU N"
+        )
+    if match[1] and count > 1:
+        raise UserError(
+            f"`device={name}` is a single GPU, but `devices={count}` needs {count}. Set "
+            "`device=cuda`, or omit `devices`"
+        )
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "cuda" and not available:
+    if name.startswith("cuda") and not available:
         problem = unused_gpu(find_gpu(), Build.installed())
         raise UserError(
-            "`device=cuda` needs a GPU that torch can use. "
+            f"`device={name}` needs a GPU that torch can use. "
             + (problem or "This machine has none. Set `device=cpu`")
         )
-    selected = device if device != "auto" else ("cuda" if available else "cpu")
+    if match[1] and int(match[1]) >= available:
+        known = ", ".join(f"cuda:{number}" for number in range(available))
+        raise UserError(
+            f"`device={name}` does not exist: the number of GPUs is {available}. Choose one of: "
+            f"{known}"
+        )
+    selected = name if name != "auto" else ("cuda" if available else "cpu")
     if selected == "cuda" and count > available:
         raise UserError(
             f"{count} devices are needed, but there are {available} GPUs. Lower `devices`, or set "
             "`device=cpu`"
         )
-    return selected
+    return torch.device(selected)
+
+
+def current_device(device: torch.device) -> AbstractContextManager[object]:
+    """Makes a GPU with an index the current one in a block.
+
+    torch creates streams and CUDA graphs on the current GPU, not on that of the tensors.
+    """
+    return nullcontext() if device.index is None else torch.cuda.device(device)
 
 
 def select_precision(precision: str, device: torch.device) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from PIL import Image
 
 from transmute.config.base import width_and_height
@@ -59,7 +58,7 @@ class Evaluation:
 
     def to_text(self) -> str:
         """A table for each direction, and the warnings, as `transmute evaluate` prints them."""
-        row = "{:14}  {:>9}  {:20}  {:6}  {:14}  {}"
+        row = "{:15}  {:>9}  {:20}  {:6}  {:14}  {}"
         header = row.format("metric", "value", "95 % interval", "better", "images", "description")
         lines = []
         for direction, metrics in self.metrics.items():
@@ -113,7 +112,7 @@ def evaluate(
         skip_bad: Skip unpaired images instead of raising an error.
         size: Size in pixels to which images are resized first (N or WIDTHxHEIGHT), or `training`
             for the training size. By default, each image keeps its size.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, or cuda:N for GPU N.
 
     Returns:
         The metrics of each direction, with confidence intervals.
@@ -176,7 +175,7 @@ def _evaluate_model(
             f"{data} has no held-out images. Set `split=train` to evaluate on training images"
         )
     a, b = (_openers(side, size, card.preprocess.background) for side in sides)
-    evaluator = Evaluator(config, torch.device(select_device(device)))
+    evaluator = Evaluator(config, select_device(device))
     translators = {translator.card.direction: translator for translator in loaded}
     metrics = evaluator.measure_directions(translators, a, b, paired=paired)
     return Evaluation(
@@ -205,7 +204,7 @@ def _evaluate_folders(
     else:
         a, b = images_outside(real, fake), images_outside(fake, real)
         sides = list(map(Source, a)), list(map(Source, b))
-    evaluator = Evaluator(config, torch.device(select_device(device)))
+    evaluator = Evaluator(config, select_device(device))
     reals, fakes = (
         evenly_spaced(_openers(side, size, "white"), config.max_images) for side in sides
     )
@@ -227,12 +226,19 @@ def warnings(metrics: Mapping[str, Sequence[Metric]]) -> list[str]:
     measured = [metric for each in metrics.values() for metric in each]
     counts = [min(metric.fake, metric.real) for metric in measured if metric.name == "fid"]
     fewest = min(counts, default=FEW)
+    scored = [metric.fake for metric in measured if metric.name == "inception_score"]
     notes = (
         (
             fewest < FEW,
             f"FID of fewer than {FEW:,} images ({fewest} here) is too high, by an amount that "
             "depends on their number. Compare it only with FID of as many images, or compare KID, "
             "which is unbiased",
+        ),
+        (
+            bool(scored),
+            "the Inception Score depends neither on the inputs nor on real images, and is too low "
+            f"for few images ({min(scored, default=0)} here). Compare it only with the score of as "
+            "many images",
         ),
         (
             any(metric.features == "texture" for metric in measured),

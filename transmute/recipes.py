@@ -54,7 +54,7 @@ RECIPES: dict[str, Recipe] = {
             discriminator=FourStrideConfig(),
             adversarial=LeastSquaresConfig(),
         ),
-        preprocess=PreprocessConfig(load_size="256"),
+        preprocess=PreprocessConfig(uncropped=1.0),
         schedule=ConstantConfig(),
     ),
     "mmgeneration": Recipe(

@@ -8,6 +8,7 @@ from PIL import Image
 
 from transmute.config.data import PreprocessConfig
 from transmute.data.preprocess import Geometry
+from transmute.recipes import RECIPES
 
 
 def image(width: int, height: int) -> Image.Image:
@@ -39,6 +40,9 @@ def corner(image: Image.Image) -> tuple[int, int]:
         ("scale-width-and-crop", "64x64", "80x80", (160, 100), (80, 64), (64, 64)),
         ("none", "256x256", None, (101, 51), (100, 52), (100, 52)),
         ("cover-and-crop", "64x64", "80x80", (160, 100), (128, 80), (64, 64)),
+        # Fractions of a pixel are dropped: 286 * 100 / 53 is 539.6, and 80 * 55 / 96 is 45.8.
+        ("cover-and-crop", "256x256", None, (100, 53), (539, 286), (256, 256)),
+        ("scale-width-and-crop", "16x16", "80x80", (96, 55), (80, 45), (16, 16)),
         ("cover-and-crop", "64x32", "80x40", (100, 100), (80, 80), (64, 32)),
     ],
 )
@@ -70,3 +74,14 @@ def test_the_whole_image_is_resized_or_its_middle_is_cropped() -> None:
         np.asarray(image(32, 32).resize((16, 16), 3)),
     )
     assert corner(geometry("crop", "10x10").whole(image(30, 20))) == (10, 5)
+
+
+def test_pytorch_gan_resizes_to_a_size_rounded_down() -> None:
+    preprocess = RECIPES["pytorch-gan"].preprocess
+    for size, load in ((64, 71), (128, 143), (256, 286), (512, 573)):
+        geometry = Geometry.of(preprocess, str(size), 4)
+        assert geometry.load == (int(size * 1.12), int(size * 1.12)) == (load, load)
+        # torchvision's Resize(load): the longer side is int(load * longer / shorter).
+        assert geometry.resized(301, 200) == (int(load * 301 / 200), load)
+        assert geometry.resized(200, 301) == (load, int(load * 301 / 200))
+        assert geometry.resized(333, 333) == (load, load)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from transmute.errors import UserError
 from transmute.images import to_tensor
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.layouts import JUNYANZ, Layout
+from transmute.interop.mirror import Mirror
+from transmute.interop.options import parse
 from transmute.run import Run
 from transmute.translation.model import ModelCard, read_networks
 
@@ -253,3 +257,120 @@ def test_the_log_contains_discriminator_losses_before_halving(
     last = Path("checkpoints/p/loss_log.txt").read_text(encoding="utf-8").splitlines()[-1]
     assert f"D_real: {2 * row['discriminator_real']:.3f}" in last
     assert f"G_L1: {row['l1']:.3f}" in last
+
+
+LOSS_LINE = re.compile(
+    r"\(epoch: \d+, iters: \d+, time: \d+\.\d{3}, data: \d+\.\d{3}\) "
+    r"D_A: \d+\.\d{3} G_A: \d+\.\d{3} cycle_A: \d+\.\d{3} idt_A: \d+\.\d{3} "
+    r"D_B: \d+\.\d{3} G_B: \d+\.\d{3} cycle_B: \d+\.\d{3} idt_B: \d+\.\d{3} "
+)
+EPOCH_LINE = re.compile(r"End of epoch \d+ / \d+ \t Time Taken: \d+ sec")
+
+
+def test_lines_are_printed_and_logged_as_in_the_reference_from_the_first_epoch_on(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    logged_before_a_save: list[str] = []
+
+    def after_save(mirror: Mirror, run: Run, step: int) -> None:
+        logged_before_a_save.append((run.folder / "loss_log.txt").read_text(encoding="utf-8"))
+
+    monkeypatch.setattr(Mirror, "after_save", after_save)
+    line = f"--dataroot {animals} --name it --model cycle_gan {TINY} --print_freq 2"
+    assert run_train_py([*line.split(), "--save_latest_freq", "9"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    losses = [line for line in printed if LOSS_LINE.fullmatch(line)]
+    assert [line.partition(", time")[0] for line in losses] == [
+        f"(epoch: {epoch}, iters: {iters}" for epoch, iters in ((1, 2), (1, 4), (2, 1), (2, 3))
+    ] + ["(epoch: 2, iters: 5"]
+    ends = [line for line in printed if EPOCH_LINE.fullmatch(line)]
+    assert [line.partition(" \t")[0] for line in ends] == [
+        "End of epoch 1 / 2",
+        "End of epoch 2 / 2",
+    ]
+    assert printed.index(losses[1]) < printed.index(ends[0]) < printed.index(losses[2])
+    assert not any(line.startswith("step ") for line in printed)
+    # At the first save, in step 9, all earlier reports are in the log.
+    assert [log.splitlines()[1:] for log in logged_before_a_save] == [losses[:4], losses]
+
+
+def test_a_resumed_run_logs_no_step_twice_and_keeps_the_log_of_the_reference(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = f"--dataroot {animals} --name it --model cycle_gan {TINY} --print_freq 1"
+    flags = [*line.split(), "--save_latest_freq", "3", "--save_epoch_freq", "9"]
+    log = Path("checkpoints/it/loss_log.txt")
+    log.parent.mkdir(parents=True)
+    log.write_text("earlier lines\n", encoding="utf-8")
+
+    def killed(mirror: Mirror, run: Run, step: int) -> None:
+        if step == 5:  # after the report of step 5, and the checkpoint of step 3
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "after_step", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            run_train_py(flags)
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 2 + 5
+    assert run_train_py([*flags, "--continue_train"]) == 0
+    earlier, header, *lines = log.read_text(encoding="utf-8").splitlines()
+    assert (earlier, header[:5]) == ("earlier lines", "=====")
+    assert [line.partition(", time")[0] for line in lines] == [
+        f"(epoch: {epoch}, iters: {iters}" for epoch in (1, 2) for iters in (1, 2, 3, 4, 5)
+    ]
+
+
+def test_the_last_epoch_ends_if_a_part_of_a_batch_is_left(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = f"--dataroot {animals} --name it --model cycle_gan {TINY} --batch_size 2"
+    flags = [*line.split(), "--save_epoch_freq", "1", "--n_epochs", "2"]
+    assert run_train_py(flags) == 0  # 3 epochs of 5 images are 7 steps
+    assert capsys.readouterr().out.count("End of epoch ") == 3
+    assert Path("checkpoints/it/3_net_G_A.pth").exists()
+
+
+def test_epochs_are_kept_once_as_files_of_the_reference(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = f"--dataroot {animals} --name it --model cycle_gan {TINY} --save_epoch_freq 1"
+    assert run_train_py([*line.split(), "--n_epochs", "4"]) == 0
+    tags = {path.name.split("_")[0] for path in Path("checkpoints/it").glob("*_net_G_A.pth")}
+    assert tags == {"latest", "1", "2", "3", "4", "5"}
+    run = Run(Path("checkpoints/it"))
+    assert run.models() == run.checkpoints() == [20, 25]
+
+
+def test_the_observer_can_be_sent_to_a_process() -> None:
+    mirror = Mirror(parse(["--dataroot", "d"]), num_images=5, first_epoch=2)
+    assert pickle.loads(pickle.dumps(mirror)) == mirror
+
+
+@pytest.mark.parametrize("start", ["new", "networks", "run"])
+@pytest.mark.parametrize("name", ["niter", "n_epochs"])
+def test_each_epoch_has_the_rate_of_the_reference_in_new_and_continued_runs(
+    tmp_path: Path, animals: Path, monkeypatch: pytest.MonkeyPatch, name: str, start: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, tiny = Path("checkpoints/it"), TINY.partition("--n_epochs")[0]
+    command = f"--dataroot {animals} --name it --model cycle_gan {tiny} --print_freq 5".split()
+    first = 1
+    if start == "networks":
+        folder.mkdir(parents=True)
+        original_run(folder, G_A=0.01, G_B=0.02, D_A=0.03, D_B=0.04)
+        first = 2
+        command += ["--continue_train", "--epoch_count", "2"]
+    elif start == "run":
+        assert run_train_py([*command, f"--{name}", "2", f"--{name}_decay", "0"]) == 0
+        command += ["--continue_train"]
+    assert run_train_py([*command, f"--{name}", "2", f"--{name}_decay", "2"]) == 0
+    shift = 1 if name == "n_epochs" else 0
+    expected = [1 - max(0, epoch + shift - 2) / 3 for epoch in range(first, 5)]
+    found = [row["rate"] for row in Run(folder).metrics()]
+    trained_before = 2 if start == "run" else 0
+    assert found[trained_before:] == pytest.approx(expected[trained_before:], abs=1e-12)
+    assert len(found) == len(expected)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,17 @@ def recipe(line: str, from_epoch: int = 1) -> Recipe:
 
 
 def test_the_default_flags_of_a_model_are_its_recipe() -> None:
+    since_2020 = {"schedule": {"early": 1}}
     for model, name in (
         ("cycle_gan", "cyclegan"),
         ("pix2pix", "pix2pix"),
         ("colorization", "colorization"),
-        ("cut", "cut"),
     ):
-        assert recipe(f"--model {model}") == RECIPES[name], model
+        assert recipe(f"--model {model} --niter 100") == RECIPES[name], model
+        assert recipe(f"--model {model}") == RECIPES[name].updated(since_2020), model
+    assert recipe("--model cut") == RECIPES["cut"]
     assert recipe("--model cut --CUT_mode FastCUT") == RECIPES["fastcut"]
-    assert recipe("--model pix2pix --direction BtoA") == RECIPES["facades"]
+    assert recipe("--model pix2pix --direction BtoA --niter_decay 100") == RECIPES["facades"]
 
 
 @pytest.mark.parametrize(
@@ -105,43 +108,101 @@ def test_each_flag_has_its_meaning(line: str, place: str, value: dict) -> None:
     assert {key: found[key] for key in value} == value
 
 
+def rates(line: str, from_epoch: int = 1) -> list[float]:
+    """The factor of the learning rate in each epoch."""
+    found = recipe(line, from_epoch)
+    return [learning_rate_factor(found.schedule, now, found.epochs) for now in range(found.epochs)]
+
+
 @pytest.mark.parametrize(
     ("n_epochs", "decay", "from_epoch"),
-    [(100, 100, 1), (5, 3, 1), (5, 3, 4), (5, 3, 6), (5, 3, 7), (2, 0, 1), (1, 9, 5)],
+    [
+        (100, 100, 1),
+        (5, 3, 1),
+        (5, 3, 4),
+        (5, 3, 6),
+        (5, 3, 7),
+        (5, 3, 8),
+        (2, 0, 1),
+        (1, 9, 5),
+        (0, 4, 1),
+    ],
 )
-def test_the_linear_schedule_is_that_of_the_reference_from_any_epoch(
+def test_the_linear_rate_is_that_of_the_generation_whose_names_are_used(
     n_epochs: int, decay: int, from_epoch: int
 ) -> None:
-    ours = recipe(f"--n_epochs {n_epochs} --n_epochs_decay {decay}", from_epoch)
-    theirs = [
-        1 - max(0, epoch + from_epoch - n_epochs) / (decay + 1)
-        for epoch in range(n_epochs + decay - from_epoch + 1)
-    ]
-    assert [
-        learning_rate_factor(ours.schedule, epoch, ours.epochs) for epoch in range(ours.epochs)
-    ] == pytest.approx(theirs, abs=1e-12)
+    def theirs(first: int) -> list[float]:
+        epochs = range(1, n_epochs + decay - from_epoch + 2)
+        return [
+            1 - max(0, first + epoch - 1 + from_epoch - n_epochs) / (decay + 1) for epoch in epochs
+        ]
+
+    old, new = theirs(0), theirs(1)  # the rate changes after, or before an epoch
+    lengths = f"{n_epochs} --niter_decay {decay}", f"{n_epochs} --n_epochs_decay {decay}"
+    assert rates(f"--niter {lengths[0]}", from_epoch) == pytest.approx(old, abs=1e-12)
+    assert rates(f"--n_epochs {lengths[0]}", from_epoch) == pytest.approx(old, abs=1e-12)
+    assert rates(f"--n_epochs {lengths[1]}", from_epoch) == pytest.approx(new, abs=1e-12)
+    assert new[-1] == 0
+    # CUT's train.py has the new names, and changes the rate after an epoch.
+    assert rates(f"--model cut --n_epochs {lengths[1]}", from_epoch) == pytest.approx(old)
 
 
-def test_the_other_schedules_are_those_of_torch() -> None:
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    for line, scheduler in (
-        ("--lr_policy cosine", torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)),
-        (
-            "--lr_policy step --lr_decay_iters 30",
-            torch.optim.lr_scheduler.StepLR(
-                torch.optim.SGD([weight], lr=1.0), step_size=30, gamma=0.1
+@pytest.mark.parametrize("from_epoch", [1, 40])
+@pytest.mark.parametrize(
+    "policy", ["cosine", "step", "step --lr_decay_iters 300", "plateau", "plateau --model cut"]
+)
+def test_the_other_schedules_are_those_of_torch_in_every_epoch(
+    policy: str, from_epoch: int
+) -> None:
+    def theirs(*, before: bool) -> list[float]:
+        lr, factors = torch.optim.lr_scheduler, []
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        iters = 300 if "300" in policy else 50
+        scheduler = {
+            "cosine": lambda: lr.CosineAnnealingLR(optimizer, T_max=100),
+            "step": lambda: lr.StepLR(optimizer, step_size=iters, gamma=0.1),
+            "plateau": lambda: lr.ReduceLROnPlateau(
+                optimizer, factor=0.2, threshold=0.01, patience=5, eps=0
             ),
-        ),
-    ):
-        ours, theirs = recipe(line), []
-        for _ in range(200):
-            theirs.append(scheduler.get_last_lr()[0])
-            scheduler.optimizer.step()
-            scheduler.step()
-        assert [
-            learning_rate_factor(ours.schedule, epoch, 200) for epoch in range(200)
-        ] == pytest.approx(theirs, abs=1e-9), line
+        }[policy.split()[0]]()
+        step = partial(scheduler.step, *([0] if "plateau" in policy else []))
+        for _ in range(200 - from_epoch + 1):
+            optimizer.step()  # torch warns about a scheduler before it
+            if before:
+                step()
+            factors.append(optimizer.param_groups[0]["lr"])
+            if not before:
+                step()
+        return factors
+
+    line = f"--lr_policy {policy} --n_epochs 100 --n_epochs_decay 100"
+    is_cut = "cut" in policy
+    assert rates(line, from_epoch) == pytest.approx(theirs(before=not is_cut), abs=1e-9)
+    line = line.replace("n_epochs", "niter")
+    assert rates(line, from_epoch) == pytest.approx(theirs(before=False), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("line", "device", "devices"),
+    [
+        ("", "auto", 1),
+        ("--gpu_ids 0", "cuda", 1),
+        ("--gpu_ids 0,", "cuda", 1),
+        ("--gpu_ids 1", "cuda:1", 1),
+        ("--gpu_ids 2,3 --batch_size 2", "cuda", 2),
+        ("--gpu_ids -1", "cpu", 1),
+    ],
+)
+def test_gpu_ids_choose_the_device(line: str, device: str, devices: int) -> None:
+    settings = train_settings(parse(f"--dataroot d {line}".split()), num_images=5)
+    assert (settings["device"], settings["devices"]) == (device, devices)
+
+
+def test_weights_and_biases_is_the_logger_of_transmute() -> None:
+    for line, log in (("", ()), ("--use_wandb", ("wandb",))):
+        options = parse(f"--dataroot d {line}".split())
+        assert train_settings(options, num_images=5)["log"] == log
+        assert options.without_effect("training") == []
 
 
 @pytest.mark.parametrize(
@@ -173,7 +234,7 @@ def test_the_printed_command_means_the_same(
     configs: list[TrainConfig] = []
     monkeypatch.setattr(
         "transmute.training.train.train",
-        lambda config, after_save, show: configs.append(config),
+        lambda config, observer, show: configs.append(config),
     )
     data = animals if "cycle_gan" in line or "cut" in line else pairs
     run_train_py(

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from transmute.metrics.metric import bootstrap, frechet_distance, kernel_distance
+from transmute.metrics.metric import (
+    bootstrap,
+    frechet_distance,
+    inception_score,
+    inception_score_metric,
+    kernel_distance,
+)
 
 
 class Identity(torch.nn.Module):
@@ -137,3 +144,42 @@ def test_the_bootstrap_interval_contains_the_metric_although_resampling_biases_i
     value, low, high = bootstrap(metric, (30, 30)).tolist()
     assert low < value < high
     assert value == frechet_distance(one, two)
+
+
+def test_the_inception_score_of_constant_predictions_is_one() -> None:
+    prediction = torch.tensor([0.5, 0.3, 0.2, 0.0], dtype=torch.float64)
+    assert inception_score(prediction.expand(30, 4)) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 7])
+def test_the_inception_score_of_certain_and_uniform_predictions_is_the_number_of_classes(
+    classes: int,
+) -> None:
+    predictions = torch.eye(9, dtype=torch.float64)[:classes].repeat(4, 1)
+    assert inception_score(predictions) == pytest.approx(classes, rel=1e-12)
+    metric = inception_score_metric(predictions, "inception")
+    assert (metric.name, metric.features, metric.fake, metric.real) == (
+        "inception_score",
+        "inception",
+        4 * classes,
+        0,
+    )
+    assert metric.low is not None
+    assert metric.high is not None
+    assert 1 <= metric.low <= metric.value <= metric.high
+
+
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore`", "ignore:std")
+def test_the_inception_score_equals_that_of_torchmetrics() -> None:
+    logits = 3 * features(40, 0)
+    metric = InceptionScore(feature=Identity(), splits=1)
+    metric.update(logits[:, None, None])
+    expected, _ = metric.compute()
+    assert inception_score(logits.softmax(1)) == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_the_inception_score_of_many_images_is_the_mean_over_ten_splits() -> None:
+    predictions = torch.eye(2, dtype=torch.float64).repeat_interleave(5, 0).repeat(1000, 1)
+    # Every tenth image has the same class, so each split has a single class.
+    assert inception_score(predictions) == pytest.approx(1, abs=1e-12)
+    assert inception_score(predictions[:9990]) == pytest.approx(2, rel=1e-12)

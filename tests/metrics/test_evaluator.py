@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -245,3 +246,26 @@ def test_models_can_be_compared_by_the_users_own_metrics(custom: Path) -> None:
     measuring = evaluator(TEXTURE.replace(custom=(f"{custom}:brightness", f"{custom}:fails")))
     better = measuring.measurable(paired=False, both_directions=False, counts=(2, 2))
     assert better == {"fid": "lower", "brightness": "higher", "fails": "lower"}
+
+
+def test_the_inception_score_is_measured_if_the_network_has_a_classifier() -> None:
+    measuring = evaluator()
+    translations = [Translated(image(seed, striped=seed % 2 > 0)) for seed in range(12)]
+    assert "inception_score" not in by_name(measuring.measure(translations, openers(12)))
+    torch.manual_seed(0)
+    classifier = torch.randn(5, 87)
+    measuring.features = replace(measuring.features, classifier=classifier)
+    for counts, possible in (((2, 2), True), ((1, 2), False)):
+        better = measuring.measurable(paired=False, both_directions=False, counts=counts)
+        assert ("inception_score" in better) is possible
+    metrics = measuring.measure(translations, openers(7))
+    assert [metric.name for metric in metrics] == ["fid", "kid", "inception_score"]
+    score = metrics[2]
+    vectors = measuring.features.of([item.fake for item in translations])
+    predictions = (vectors @ classifier.double().T).softmax(1)
+    divergence = (predictions * (predictions / predictions.mean(0)).log()).sum(1).mean()
+    assert score.value == pytest.approx(divergence.exp().item(), rel=1e-9)
+    assert 1 < interval(score)[0] < score.value < interval(score)[1]
+    assert (score.features, score.fake, score.real) == ("texture", 12, 0)
+    single = by_name(measuring.measure(translations[:1], openers(7)))
+    assert "inception_score" not in single

@@ -182,10 +182,8 @@ def test_either_published_inception_file_is_found_and_loaded(empty_cache: Path, 
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    torch.save(
-        state | {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)},
-        empty_cache / file,
-    )
+    classifier = {"fc.weight": torch.randn(1008, 2048), "fc.bias": torch.randn(1008)}
+    torch.save(state | classifier, empty_cache / file)
     for asked in ("inception", "auto", str(empty_cache / file)):
         features, lpips = load(features=asked)
         assert (features.name, features.size, lpips) == ("inception", 299, None)
@@ -193,6 +191,18 @@ def test_either_published_inception_file_is_found_and_loaded(empty_cache: Path, 
             features.network.state_dict()["Mixed_7c.branch1x1.conv.weight"],
             state["Mixed_7c.branch1x1.conv.weight"],
         )
+        vectors = torch.rand(3, 2048, dtype=torch.float64)
+        logits = F.linear(vectors, classifier["fc.weight"].double())  # without the bias
+        probabilities = features.probabilities(vectors)
+        assert probabilities is not None
+        torch.testing.assert_close(probabilities, logits.softmax(1), rtol=1e-9, atol=0)
+    torch.save(state, empty_cache / file)
+    features, _ = load(features="inception")
+    assert features.classifier is None
+    assert features.probabilities(vectors) is None
+    torch.save(state | {"fc.weight": torch.zeros(1000, 2048)}, empty_cache / file)
+    with pytest.raises(UserError, match="an Inception network with 1000 classes, but FID is"):
+        load(features="inception")
 
 
 def test_without_weights_the_error_says_what_to_download_and_where_to_save_it(

@@ -140,15 +140,18 @@ def test_a_resumed_training_keeps_its_evaluations(animals: Path, tmp_path: Path)
         schedule={"name": "plateau", "patience": 0, "factor": 0.5}, steps=8
     )
     whole = evaluated(animals, tmp_path / "whole", recipe=plateau, evaluate_every=1, best="cycle")
-    saved = []
 
     class Killed(Exception):
         pass
 
-    def kill(run: Run, step: int) -> None:
-        saved.append(step)
-        if step == 4:
-            raise Killed
+    class Killer:
+        def after_step(self, run: Run, step: int) -> None: ...
+
+        def after_report(self, run: Run, row: dict[str, Any]) -> None: ...
+
+        def after_save(self, run: Run, step: int) -> None:
+            if step == 4:
+                raise Killed
 
     config = TrainConfig(
         folder=animals,
@@ -162,7 +165,7 @@ def test_a_resumed_training_keeps_its_evaluations(animals: Path, tmp_path: Path)
         keep=1,
     )
     with pytest.raises(Killed):
-        train(config, after_save=kill, evaluator=Evaluator)
+        train(config, Killer(), Evaluator)
     train(config, evaluator=Evaluator)
     part = Run(tmp_path / "part")
     assert part.evaluations() == whole.evaluations()

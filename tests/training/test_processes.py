@@ -136,3 +136,12 @@ def test_an_error_of_a_process_is_raised_by_the_function_that_started_it(
 ) -> None:
     with pytest.raises(UserError, match="a batch of 3 cannot be divided among 2 processes"):
         train(config(animals, tmp_path, TINY_CYCLEGAN.replace(batch=3), devices=2))
+
+
+def test_several_processes_are_refused_on_windows(
+    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(UserError, match="Set `devices=1`, or use WSL 2"):
+        train(config(animals, tmp_path / "run", devices=2))
+    assert not (tmp_path / "run").exists()

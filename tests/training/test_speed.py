@@ -234,6 +234,15 @@ def test_deterministic_runs_are_bit_identical_and_restore_torch_s_settings(
     animals: Path, tmp_path: Path
 ) -> None:
     during = []
+
+    class Recorder:
+        def after_step(self, run: Run, step: int) -> None:
+            during.append(torch.are_deterministic_algorithms_enabled())
+
+        def after_report(self, run: Run, row: dict) -> None: ...
+
+        def after_save(self, run: Run, step: int) -> None: ...
+
     for name in "ab":
         config = TrainConfig(
             folder=animals,
@@ -243,13 +252,7 @@ def test_deterministic_runs_are_bit_identical_and_restore_torch_s_settings(
             precision="float32",
             deterministic=True,
         )
-        assert (
-            train(
-                config,
-                lambda run, step: during.append(torch.are_deterministic_algorithms_enabled()),
-            )
-            is None
-        )
+        assert train(config, Recorder()) is None
         assert during[-1]
         assert not torch.are_deterministic_algorithms_enabled()
     one, other = (Run(tmp_path / name).checkpoint_file(8).read_bytes() for name in "ab")

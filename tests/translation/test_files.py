@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from tests.translation.models import load_translator, random_image
+from transmute.cli import run_command
 from transmute.errors import UserError
+from transmute.images import open_image
 from transmute.translation.files import find_inputs, translate_file
 
 
@@ -110,3 +112,77 @@ def test_earlier_translations_in_an_input_folder_are_not_inputs(folders: Path) -
     (folders / "in" / "a.png").unlink()
     with pytest.raises(UserError, match=r"in contains no images outside of .*deep"):
         find_inputs([str(folders / "in")], folders / "in" / "deep")
+
+
+def test_a_single_image_can_be_translated_to_a_named_file(
+    model: Path, folders: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = folders / "new" / "zebra.JPG"
+    words = ["translate", str(folders / "other"), "--model", str(model), "--device", "cpu"]
+    assert run_command([*words, "--out", str(out)]) == 0
+    assert f"1 images to {out}" in capsys.readouterr().err
+    with Image.open(out) as image:
+        assert (image.format, image.size) == ("JPEG", (4, 4))
+    out.write_text("unchanged", encoding="utf-8")
+    assert run_command([*words, "--out", str(out), "--skip-existing"]) == 0
+    assert out.read_text(encoding="utf-8") == "unchanged"
+    assert run_command([*words, "--out", str(out)]) == 0
+    assert [path.name for path in out.parent.iterdir()] == ["zebra.JPG"]
+    with Image.open(out) as image:
+        assert image.format == "JPEG"
+    assert run_command([*words, "--out", str(out), "--to", "zebra", "--compare"]) == 0
+    with Image.open(out.with_name("zebra.compare.JPG")) as image:
+        assert (image.format, image.size) == ("JPEG", (8, 4))
+    with pytest.raises(UserError, match="`to=horse` is not a domain"):
+        run_command([*words, "--out", str(out), "--to", "horse"])
+
+
+def test_an_output_file_is_only_for_a_single_image(folders: Path) -> None:
+    image, out = folders / "other" / "a.png", folders / "zebra.png"
+    assert find_inputs([str(image), str(image)], out) == {image: out}
+    for several in (folders / "in", folders / "in" / "**" / "*"):
+        with pytest.raises(UserError, match=r"zebra.png` is an image file, but there are 2 images"):
+            find_inputs([str(several)], out)
+    with pytest.raises(UserError, match=r"notes.txt` is a file, but not of an image"):
+        find_inputs([str(image)], folders / "in" / "notes.txt")
+    with pytest.raises(UserError, match="overwritten by its own translation"):
+        find_inputs([str(image)], image)
+    out.mkdir()
+    assert find_inputs([str(image)], out) == {image: out / "a.png"}
+
+
+def test_a_comparison_shows_the_input_to_the_left_of_the_translation(
+    model: Path, tmp_path: Path
+) -> None:
+    source, target, both = (tmp_path / name for name in ("x.png", "y.png", "y.compare.png"))
+    random_image(20, 12, "RGBA").save(source)
+    translator = load_translator(model)
+    assert translate_file(translator, source, target, compare=True) is None
+    with Image.open(both) as image:
+        assert (image.mode, image.size) == ("RGB", (40, 12))
+        left, right = image.crop((0, 0, 20, 12)), image.crop((20, 0, 40, 12))
+    assert left.tobytes() == open_image(source)[0].tobytes()
+    assert right.tobytes() == open_image(target)[0].tobytes()
+    assert (
+        translate_file(translator, source, target, size="16x16", half="left", compare=True) is None
+    )
+    with Image.open(both) as image:
+        assert image.size == (32, 16)
+        half = open_image(source, half="left")[0].resize((16, 16), Image.Resampling.BICUBIC)
+        assert image.crop((0, 0, 16, 16)).tobytes() == half.tobytes()
+    # Only the comparison is missing: it shows the translation that exists.
+    both.unlink()
+    random_image(6, 6).save(target)
+    before = target.read_bytes()
+    assert translate_file(translator, source, target, skip_existing=True, compare=True) is None
+    assert target.read_bytes() == before
+    with Image.open(both) as image:
+        assert image.size == (12, 6)
+
+
+def test_a_comparison_does_not_replace_a_translation(folders: Path) -> None:
+    random_image(4, 4).save(folders / "in" / "a.compare.png")
+    inputs = [str(folders / "in")]
+    assert len(find_inputs(inputs, folders / "out")) == 3
+    with pytest.raises(UserError, match=r"would both be written to .*a\.compare\.png"):
+        find_inputs(inputs, folders / "out", compare=True)

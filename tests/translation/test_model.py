@@ -201,6 +201,35 @@ def test_a_folder_of_model_files_has_a_translator_for_each_direction(
             Translator(path, step=9)
 
 
+def test_a_direction_is_chosen_by_the_name_of_its_target(tmp_path: Path, model: Path) -> None:
+    save_both_directions(Run(tmp_path / "run").model_folder(3))
+    assert Translator(tmp_path / "run", to="horse").card.direction == "b_to_a"
+    assert Translator(tmp_path / "run", to="zebra").card.direction == "a_to_b"
+    assert Translator(tmp_path / "run", to="horse", direction="b_to_a").card.target == "horse"
+    with pytest.raises(UserError, match=r"`to=cat` is not a domain .*Choose one of: zebra, horse"):
+        Translator(tmp_path / "run", to="cat")
+    with pytest.raises(UserError, match=r"`to=horse` is the direction b_to_a, not `direction=a_to"):
+        Translator(tmp_path / "run", to="horse", direction="a_to_b")
+    assert Translator(model, to="zebra").card.target == "zebra"
+    with pytest.raises(UserError, match=r"`to=horse` is not a domain .*Choose one of: zebra$"):
+        Translator(model, to="horse")
+
+
+def test_the_target_of_swapped_and_of_imported_models_is_that_of_their_files(
+    tmp_path: Path,
+) -> None:
+    for direction, source, target in (("a_to_b", "zebra", "horse"), ("b_to_a", "horse", "zebra")):
+        save_model(
+            tmp_path / f"{direction}.safetensors", direction=direction, source=source, target=target
+        )
+    assert Translator(tmp_path, to="zebra").card.direction == "b_to_a"
+    # Two folders of the same name
+    for direction in ("a_to_b", "b_to_a"):
+        save_model(tmp_path / f"{direction}.safetensors", direction=direction, target="photos")
+    assert Translator(tmp_path, to="photos").card.direction == "a_to_b"
+    assert Translator(tmp_path, to="photos", direction="b_to_a").card.direction == "b_to_a"
+
+
 def test_dropout_is_off_and_batch_norm_uses_the_statistics_of_the_training() -> None:
     torch.manual_seed(0)
     generator = UNetConfig(width=2, depth=7).build(3, 3).train()

@@ -3,9 +3,9 @@
 import shlex
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 
+from transmute.cli.junyanz_help import help_text
 from transmute.cli.models import pull_command, require_data
 from transmute.cli.parsing import as_flags, flags_of, run_and_exit
 from transmute.cli.runs import TrainCommand
@@ -13,7 +13,13 @@ from transmute.config.base import Kind
 from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
 from transmute.interop.options import Options, parse
-from transmute.interop.settings import data_source, recipe_changes, recipe_name, train_settings
+from transmute.interop.settings import (
+    data_source,
+    device,
+    recipe_changes,
+    recipe_name,
+    train_settings,
+)
 from transmute.recipes import RECIPES, with_kinds
 from transmute.run import Run
 
@@ -28,16 +34,28 @@ def test_main() -> None:
     run_and_exit(lambda: run_test_py(sys.argv[1:]))
 
 
+def main() -> None:
+    """Runs `python -m transmute.cli.junyanz`, followed by train or test and flags, and exits."""
+    run_and_exit(lambda: _run_script(sys.argv[1:]))
+
+
+def _run_script(words: list[str]) -> int:
+    commands = {"train": run_train_py, "test": run_test_py}
+    if not words or words[0] not in commands:
+        raise UserError("usage: python -m transmute.cli.junyanz train|test --dataroot DIR [flags]")
+    return commands[words[0]](words[1:])
+
+
 def run_train_py(arguments: list[str]) -> int:
     """Trains with the flags of train.py.
 
     Prints the equivalent `transmute train` command. Every checkpoint is also written in the format
-    of that tool.
+    of that tool, and losses are printed in its format.
     """
     options = _options(arguments, "train")
 
     from transmute.data.layout import recognize
-    from transmute.interop.mirror import write_files
+    from transmute.interop.mirror import Mirror
 
     first_epoch, start = _starting_point(options)
     method = RECIPES[recipe_name(options)].method
@@ -45,9 +63,7 @@ def run_train_py(arguments: list[str]) -> int:
     num_images = max(map(len, data.train))
     argv = _train_arguments(options, first_epoch, start, num_images)
     print(f"the same as: transmute train {shlex.join(argv)}")
-    status = TrainCommand.parsed(argv, "train").execute(
-        after_save=partial(write_files, options, num_images, first_epoch)
-    )
+    status = TrainCommand.parsed(argv, "train").execute(Mirror(options, num_images, first_epoch))
     if status:
         print("transmute-train with the same flags and --continue_train resumes this run")
     return status or 0
@@ -66,13 +82,17 @@ def run_test_py(arguments: list[str]) -> int:
 
 def _options(arguments: list[str], command: str) -> Options:
     """Parses the flags of train.py or test.py, and prints those without effect."""
-    if not arguments or {"-h", "--help"} & set(arguments):
+    if not arguments:
         print(
             f"usage: transmute-{command} --dataroot DIR [flags of {command}.py of "
-            "pytorch-CycleGAN-and-pix2pix; docs/moving.md lists them]"
+            f"pytorch-CycleGAN-and-pix2pix]\ntransmute-{command} --help lists them"
         )
         sys.exit(0)
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(command))
+        sys.exit(0)
     options = parse(arguments, test=command == "test")
+    _require_gpu(options)
     if idle := options.without_effect(f"{command}ing"):
         print(f"without effect here: {' '.join(idle)}")
     require_data(Path(options["dataroot"]), paired=options["dataset_mode"] == "aligned")
@@ -92,6 +112,18 @@ def _require_pretrained(options: Options) -> None:
         raise UserError(
             f"there is no {options.folder / 'latest_net_G.pth'}. Download this model: {command}"
         )
+
+
+def _require_gpu(options: Options) -> None:
+    """Raises a UserError if the command names a GPU that cannot be used."""
+    from transmute.device import select_device
+
+    try:
+        select_device(device(options))
+    except UserError as error:
+        raise UserError(
+            f"--gpu_ids {options['gpu_ids']} is not possible (-1 is the CPU): {error}"
+        ) from None
 
 
 def _starting_point(options: Options) -> tuple[int, Path | None]:
@@ -166,3 +198,7 @@ def _kinds(recipe: Recipe) -> dict[str, str]:
     """The kinds that a recipe chooses, by setting."""
     flags = flags_of(recipe)
     return {flag.setting: flag.value.name for flag in flags if isinstance(flag.value, Kind)}
+
+
+if __name__ == "__main__":
+    main()

@@ -53,8 +53,8 @@ class BenchCommand(RecipeCommand):
     of horse2zebra."""
     repeats: int = Field(default=5, ge=1)
     """Number of measurements, each of at least half a second."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device. auto uses a GPU if there is one."""
+    device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
+    """Device, or cuda:N for GPU N. The first GPU is cuda:0. auto uses a GPU if there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the networks. auto uses bfloat16 where it is fast."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -68,19 +68,19 @@ class BenchCommand(RecipeCommand):
         import torch
         from rich.console import Console
 
-        from transmute.device import device_name, select_device
+        from transmute.device import current_device, device_name, select_device
         from transmute.training.setup import require_sizes
         from transmute.training.speed import cudnn_settings, select_speed, time_steps
 
         recipe = self.recipe
         require_sizes(recipe, {width_and_height(recipe.size)})
-        device = torch.device(select_device(self.device))
+        device = select_device(self.device)
         steps = recipe.steps or recipe.epochs * self.images // recipe.batch
         config = TrainConfig(
             recipe=recipe, precision=self.precision, compile=self.compile, graph=self.graph
         )
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-        with cudnn_settings(one_size=True, deterministic=False):
+        with current_device(device), cudnn_settings(one_size=True, deterministic=False):
             speed, explanation = select_speed(config, device, steps=steps, one_size=True)
             console.print(f"device: {device_name(device)}, {explanation}")
             speeds = time_steps(recipe, device, speed, repeats=self.repeats, say=console.print)

@@ -2,10 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
 
@@ -17,6 +17,9 @@ from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
 from transmute.recipes import DESCRIPTIONS, recipe_from, with_kinds
 from transmute.run import Run
+
+if TYPE_CHECKING:
+    from transmute.training.reporting import Observer
 
 CHOOSING = (
     Flag(
@@ -118,8 +121,8 @@ def _recipe_like(
 class TrainCommand(RecipeCommand, TrainConfig):
     """Trains a translator between two domains of images, or resumes training."""
 
-    def execute(self, after_save: Callable[[Run, int], None] | None = None) -> int | None:
-        """Trains, and calls `after_save` as described in `transmute.training.train.train`."""
+    def execute(self, observer: "Observer | None" = None) -> int | None:
+        """Trains. An observer follows the training run."""
         from transmute.cli.models import require_data
 
         if self.folder is not None:
@@ -130,7 +133,7 @@ class TrainCommand(RecipeCommand, TrainConfig):
 
         show = partial(as_flags, known=known_flags.get())
         config = with_run_folder(self)
-        if stopped_by := train(config, after_save, show=show):
+        if stopped_by := train(config, observer, show=show):
             return 128 + stopped_by
         if os.environ.get("RANK", "0") == "0":
             best = " (add --step best for the best models)" if config.evaluate_every else ""

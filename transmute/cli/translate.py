@@ -19,8 +19,11 @@ class TranslateCommand(Command):
     """Images, folders (with their subfolders) and quoted glob patterns."""
     model: Annotated[str, Argument("RUN|FILE")]
     """Run folder or model file."""
-    out: Annotated[Path, Argument("DIR")] = Path("translated")
-    """Output folder. Translations keep the names and formats of their inputs."""
+    out: Annotated[Path, Argument("DIR|FILE")] = Path("translated")
+    """Output folder. Translations keep the names and formats of their inputs. For a single image,
+    also an image file, whose extension determines the format."""
+    to: Annotated[str | None, Argument("DOMAIN")] = None
+    """Domain to translate to, such as zebra, instead of a direction."""
     direction: Literal["a_to_b", "b_to_a"] | None = None
     """Direction, if the run has both. If omitted, a_to_b if there is one, otherwise b_to_a."""
     step: Annotated[str, Argument("newest|best|N")] = "newest"
@@ -32,10 +35,13 @@ class TranslateCommand(Command):
     """Half of side-by-side images to translate. If omitted, the whole image is translated."""
     skip_existing: bool = False
     """Skip images whose output file exists."""
+    compare: bool = False
+    """Also write input and translation side by side, next to each translation: zebra.compare.png
+    for zebra.png."""
     noise: bool = False
     """Keep dropout active (as in pix2pix), so that repeated translations differ."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device. auto uses a GPU if there is one."""
+    device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
+    """Device, or cuda:N for GPU N. The first GPU is cuda:0. auto uses a GPU if there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the network. auto uses bfloat16 where it is fast, which changes pixels by
     about one level of 255."""
@@ -47,8 +53,6 @@ class TranslateCommand(Command):
             raise UserError("IMAGES is required. Pass files, folders or quoted glob patterns")
         if self.size not in (None, "training"):
             width_and_height(self.size)
-        if self.out.exists() and not self.out.is_dir():
-            raise UserError(f"`out={self.out}` is a file. Choose a folder")
 
         from rich.console import Console
         from rich.progress import track
@@ -59,6 +63,7 @@ class TranslateCommand(Command):
         translator = Translator(
             self.model,
             direction=self.direction,
+            to=self.to,
             step=self.step,
             device=self.device,
             noise=self.noise,
@@ -67,7 +72,7 @@ class TranslateCommand(Command):
         )
         card = translator.card
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-        targets = find_inputs(list(self.inputs), self.out)
+        targets = find_inputs(self.inputs, self.out, compare=self.compare)
         console.print(
             f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step}): "
             f"{len(targets)} images to {self.out}, in {translator.precision} "
@@ -81,6 +86,7 @@ class TranslateCommand(Command):
                 size=card.size if self.size == "training" else self.size,
                 half=self.half,
                 skip_existing=self.skip_existing,
+                compare=self.compare,
             )
             for source, target in track(
                 targets.items(), "translating", console=console, disable=not console.is_terminal
@@ -128,8 +134,8 @@ class EvaluateCommand(Command):
     """JSON file to write."""
     as_json: Annotated[bool, Argument(name="json")] = False
     """Print JSON instead of tables."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device. auto uses a GPU if there is one."""
+    device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
+    """Device, or cuda:N for GPU N. The first GPU is cuda:0. auto uses a GPU if there is one."""
 
     def execute(self) -> None:
         if self.out and not _may_replace(self.out):

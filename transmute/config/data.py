@@ -33,7 +33,7 @@ class PreprocessConfig(Settings):
     rounded to a multiple that the generator accepts."""
     load_size: Size | None = None
     """Size in pixels after resizing and before cropping. If omitted, 286/256 of `size`, as in
-    pytorch-CycleGAN-and-pix2pix."""
+    pytorch-CycleGAN-and-pix2pix; in cover-and-crop, 1.12 times `size`, as in PyTorch-GAN."""
     uncropped: float = Field(default=0.0, ge=0, le=1)
     """Disable random crops for this last fraction of training, by resizing directly to `size` (CUT:
     0.5)."""

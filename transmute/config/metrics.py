@@ -12,6 +12,7 @@ Better = Literal["lower", "higher"]
 METRICS: dict[str, Better] = {
     "fid": "lower",
     "kid": "lower",
+    "inception_score": "higher",
     "cycle": "lower",
     "structure": "lower",
     "l1": "lower",
@@ -32,7 +33,8 @@ class MetricsConfig(Settings):
     """Network whose features FID and KID compare: inception, squeezenet, vgg16 or alexnet
     (downloaded once), texture (color and edge statistics, no weights needed), a weights file, or
     FILE.py:NAME, a function that returns a torch module. auto uses inception if its weights are on
-    this machine, else texture. Metrics with different features are not comparable."""
+    this machine, else texture. Metrics with different features are not comparable. The Inception
+    Score is measured with inception only."""
     lpips: Annotated[str, Argument("NAME|FILE|none")] = "auto"
     """Network of LPIPS and of the structure distance: alexnet, vgg16, squeezenet, or a file with
     its weights. auto reuses the features network if possible, else one on this machine, else

@@ -39,7 +39,15 @@ class ConstantConfig(Kind):
     name: Literal["constant"] = "constant"
 
 
-class LinearConfig(Kind):
+class ProgressKind(Kind):
+    """A schedule that depends only on progress. Abstract."""
+
+    early: int = 0
+    """Epochs (or steps) by which all changes come earlier, or later if negative. 1 in
+    pytorch-CycleGAN-and-pix2pix since 2020, which changes the rate at the start of an epoch."""
+
+
+class LinearConfig(ProgressKind):
     """Constant, then linear decay towards zero, as in the CycleGAN paper."""
 
     name: Literal["linear"] = "linear"
@@ -55,7 +63,7 @@ class LinearConfig(Kind):
     if the length is set in steps."""
 
 
-class StepConfig(Kind):
+class StepConfig(ProgressKind):
     """Multiplied by a factor at regular intervals."""
 
     name: Literal["step"] = "step"
@@ -65,7 +73,7 @@ class StepConfig(Kind):
     """Factor by which each change multiplies the rate."""
 
 
-class CosineConfig(Kind):
+class CosineConfig(ProgressKind):
     """Cosine decay from the initial rate to zero."""
 
     name: Literal["cosine"] = "cosine"
@@ -166,8 +174,8 @@ class TrainConfig(Settings):
     """Metrics of the evaluations."""
     best: Annotated[str, Argument("METRIC")] = "kid"
     """Metric that selects the best models, such as fid, kid, lpips or ssim. Its mean over the
-    directions is compared. All metrics: fid, kid, cycle, structure, l1, psnr, ssim, lpips,
-    pixel_accuracy, class_accuracy, iou, and the custom ones."""
+    directions is compared. All metrics: fid, kid, inception_score, cycle, structure, l1, psnr,
+    ssim, lpips, pixel_accuracy, class_accuracy, iou, and the custom ones."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after N evaluations in a row without improvement. If omitted, training never stops
     early."""
@@ -177,8 +185,8 @@ class TrainConfig(Settings):
     """Number of checkpoints (with their models) to keep."""
     keep_every: int | None = Field(default=None, ge=1)
     """Keep the models of every N steps permanently. If omitted, only the newest are kept."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device. auto uses a GPU if there is one."""
+    device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
+    """Device, or cuda:N for GPU N. The first GPU is cuda:0. auto uses a GPU if there is one."""
     devices: int = Field(default=1, ge=1)
     """Number of GPUs, with one process each. The batch is split among them."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

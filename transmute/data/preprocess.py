@@ -28,8 +28,13 @@ class Geometry:
     def of(cls, config: PreprocessConfig, size: str, stride: int) -> "Geometry":
         """The geometry of a recipe with this `size`."""
         width, height = width_and_height(size)
-        load = config.load_size or (round(width * 286 / 256), round(height * 286 / 256))
-        return cls(config.mode, (width, height), width_and_height(load), stride)
+        if config.load_size:
+            load = width_and_height(config.load_size)
+        elif config.mode == "cover-and-crop":  # as PyTorch-GAN computes and rounds it
+            load = int(width * 1.12), int(height * 1.12)
+        else:
+            load = round(width * 286 / 256), round(height * 286 / 256)
+        return cls(config.mode, (width, height), load, stride)
 
     @property
     def crops(self) -> bool:
@@ -44,15 +49,18 @@ class Geometry:
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """The size before the crop of an image of this size."""
         load_width, load_height = self.load
-        scale = max(load_width / width, load_height / height)
+        scaled_width, scaled_height = load_height * width / height, load_width * height / width
         sizes = {
             "resize": self.load,
-            "cover": (scale * width, scale * height),
-            "scale-width": (load_width, max(load_width * height / width, self.size[1])),
+            "cover": (max(load_width, scaled_width), max(load_height, scaled_height)),
+            "scale-width": (load_width, max(scaled_height, self.size[1])),
         }
-        unit = 1 if self.crops else self.stride
         exact = sizes.get(self.mode.removesuffix("-and-crop"), (width, height))
-        width, height = (max(1, round(side / unit)) * unit for side in exact)
+        # torchvision and pytorch-CycleGAN-and-pix2pix drop fractions of a pixel.
+        width, height = (
+            max(1, int(side)) if self.crops else max(1, round(side / self.stride)) * self.stride
+            for side in exact
+        )
         return width, height
 
     def resize(self, image: Image.Image) -> Image.Image:

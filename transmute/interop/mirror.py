@@ -1,7 +1,10 @@
-"""Files of pytorch-CycleGAN-and-pix2pix, written while Transmute trains."""
+"""Files and lines of pytorch-CycleGAN-and-pix2pix, written while Transmute trains."""
 
+import time
+from dataclasses import dataclass
 from typing import Any
 
+from transmute.config.training import TrainConfig
 from transmute.files import write_text
 from transmute.interop.exporter import export, options_text
 from transmute.interop.options import Options
@@ -33,52 +36,91 @@ _LOG_HEADER = "================ Training Loss (Transmute) ================\n"
 _REDIRECT = '<!doctype html><meta http-equiv="refresh" content="0; url=../report.html">\n'
 
 
-def write_files(options: Options, num_images: int, first_epoch: int, run: Run, step: int) -> None:
-    """Writes that tool's files for the newest models of a run.
+@dataclass
+class Mirror:
+    """Writes that tool's files, and prints its lines. An observer of a training run.
 
-    These are latest_net_*.pth and <epoch>_net_*.pth, train_opt.txt, loss_log.txt and
-    web/index.html. The log of an earlier run of that tool, and its numbered checkpoints, are kept.
-
-    Args:
+    Attributes:
         options: Options of the command.
         num_images: Images in an epoch.
         first_epoch: Number of the run's first epoch, which is not 1 if it continues that tool's
             checkpoint.
-        run: The run.
-        step: Its newest step.
     """
-    folder = run.folder
-    export(folder, folder, overwrite=True)
-    num_seen = step * options["batch_size"]
-    interval = options["save_epoch_freq"]
-    epochs = num_seen // (num_images * interval) * interval
-    tag = f"iter_{num_seen}" if options["save_by_iter"] else f"{epochs + first_epoch - 1}"
-    if (epochs or options["save_by_iter"]) and not list(folder.glob(f"{tag}_net_G*.pth")):
-        export(folder, folder, tag=tag)
-    write_text(
-        folder / "train_opt.txt", options_text(options.values | {"epoch_count": first_epoch})
-    )
-    log, page = folder / "loss_log.txt", folder / "web" / "index.html"
-    earlier = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    lines = "".join(_line(row, options, num_images, first_epoch) for row in run.metrics())
-    write_text(log, earlier.partition(_LOG_HEADER)[0] + _LOG_HEADER + lines)
-    if not page.exists():
-        write_text(page, _REDIRECT)
 
+    options: Options
+    num_images: int
+    first_epoch: int
+    _epoch_started: float | None = None
+    _has_new_log: bool = False
 
-def _line(row: dict[str, Any], options: Options, num_images: int, first_epoch: int) -> str:
-    """A line of loss_log.txt."""
-    epoch, image = divmod(max(0, row["images"] - 1), num_images)
-    seconds = 1 / row["images_per_second"] if row.get("images_per_second") else 0
-    data = row.get("load_milliseconds", 0) / 1000
-    # They log both parts of a discriminator's loss, and of CUT's NCE loss, before halving them.
-    halved = {"D_real", "D_fake"} | ({"NCE", "NCE_Y"} if options["nce_idt"] else set())
-    losses = " ".join(
-        f"{theirs}: {row[ours] * (2 if theirs in halved else 1):.3f}"
-        for theirs, ours in _LOSSES[options["model"]].items()
-        if ours in row
-    )
-    return (
-        f"(epoch: {epoch + first_epoch}, iters: {image + 1}, time: {seconds:.3f}, "
-        f"data: {data:.3f}) , {losses}\n"
-    )
+    def after_step(self, run: Run, step: int) -> None:
+        """Prints a line at the end of an epoch. Its time is that of this session."""
+        now, epochs = time.monotonic(), self._finished_epochs(step)
+        self._epoch_started = self._epoch_started or now
+        if epochs > self._finished_epochs(step - 1):
+            number, seconds = epochs + self.first_epoch - 1, now - self._epoch_started
+            print(
+                f"End of epoch {number} / {self.options.num_epochs} \t "
+                f"Time Taken: {int(seconds)} sec",
+                flush=True,
+            )
+            self._epoch_started = now
+
+    def after_report(self, run: Run, row: dict[str, Any]) -> None:
+        """Prints a line of losses, and appends it to loss_log.txt.
+
+        At the first report, the log is written anew: a killed session may have left lines of steps
+        that are trained again. The log of an earlier run of that tool is kept.
+        """
+        log, line = run.folder / "loss_log.txt", self._line(row)
+        print(line, end="", flush=True)
+        if self._has_new_log:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(line)
+            return
+        earlier = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        lines = "".join(self._line(row) for row in run.metrics() if "images" in row)
+        write_text(log, earlier.partition(_LOG_HEADER)[0] + _LOG_HEADER + lines)
+        self._has_new_log = True
+
+    def after_save(self, run: Run, step: int) -> None:
+        """Writes the newest models as latest_net_*.pth and <epoch>_net_*.pth, and other files.
+
+        Numbered checkpoints of an earlier run of that tool are kept. Transmute's models for which
+        there are numbered files are removed with their checkpoint.
+        """
+        folder, options = run.folder, self.options
+        export(folder, folder, overwrite=True)
+        interval = options["save_epoch_freq"]
+        epochs = self._finished_epochs(step) // interval * interval
+        by_iter = options["save_by_iter"]
+        number = step * options["batch_size"] if by_iter else epochs + self.first_epoch - 1
+        tag = f"iter_{number}" if by_iter else str(number)
+        if (epochs or by_iter) and not list(folder.glob(f"{tag}_net_G*.pth")):
+            export(folder, folder, tag=tag)
+        run.keep_newest(TrainConfig().keep)
+        text = options_text(options.values | {"epoch_count": self.first_epoch})
+        write_text(folder / "train_opt.txt", text)
+        if not (page := folder / "web" / "index.html").exists():
+            write_text(page, _REDIRECT)
+
+    def _finished_epochs(self, step: int) -> int:
+        """Epochs trained until a step. Less than a batch of the last one may be left."""
+        return ((step + 1) * self.options["batch_size"] - 1) // self.num_images
+
+    def _line(self, row: dict[str, Any]) -> str:
+        """A line of loss_log.txt."""
+        epoch, image = divmod(max(0, row["images"] - 1), self.num_images)
+        seconds = 1 / row["images_per_second"] if row.get("images_per_second") else 0
+        data = row.get("load_milliseconds", 0) / 1000
+        # They log both parts of a discriminator's loss, and of CUT's NCE loss, before halving them.
+        halved = {"D_real", "D_fake"} | ({"NCE", "NCE_Y"} if self.options["nce_idt"] else set())
+        losses = "".join(
+            f"{theirs}: {row[ours] * (2 if theirs in halved else 1):.3f} "
+            for theirs, ours in _LOSSES[self.options["model"]].items()
+            if ours in row
+        )
+        return (
+            f"(epoch: {epoch + self.first_epoch}, iters: {image + 1}, time: {seconds:.3f}, "
+            f"data: {data:.3f}) {losses}\n"
+        )

@@ -18,25 +18,34 @@ class Option:
     Attributes:
         kind: text, int, float, truth (True or False follows) or flag (nothing follows).
         default: Default in both scripts, unless `TEST_DEFAULTS` has another for test.py.
-        command: test if train.py does not have it.
+        group: base, train, test or model: the commands or models that have it.
         old_name: Its earlier name.
         model: The models that read it, if not all do.
         idle_in: training or testing, where it has no effect here.
         choices: All possible values.
         minimum: Smallest value.
         settings: Settings of a recipe that are set to the unchanged value.
+        transmute: What `transmute train`, or the named command, has instead.
+        meaning: A sentence without a full stop.
     """
 
     name: str
     kind: str
     default: str
-    command: str
+    group: str
     old_name: str
     model: str
     idle_in: str
     choices: str
     minimum: str
     settings: str
+    transmute: str
+    meaning: str
+
+    def is_idle_in(self, phase: str) -> bool:
+        """Whether it has no effect here in training or testing."""
+        trains = self.group in ("train", "model")
+        return phase in self.idle_in.split() or (trains and phase == "testing")
 
     def read_by(self, model: str) -> bool:
         """Whether a model reads it."""
@@ -106,8 +115,7 @@ OLD_VALUES: dict[tuple[str, str], Any] = {
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(
-            f"{message} (these are the flags of pytorch-CycleGAN-and-pix2pix; docs/moving.md lists "
-            "them)"
+            f"{message} (these are the flags of pytorch-CycleGAN-and-pix2pix; --help lists them)"
         )
 
 
@@ -118,10 +126,13 @@ class Options:
     Attributes:
         values: All options by name, with the model's defaults.
         given: Names of the options in the command.
+        uses_niter: Whether the command has the names --niter or --niter_decay of versions up to
+            2020, which change the learning rate at the end of an epoch.
     """
 
     values: dict[str, Any]
     given: frozenset[str]
+    uses_niter: bool
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -130,6 +141,11 @@ class Options:
     def folder(self) -> Path:
         """The folder in which that tool keeps the run."""
         return Path(self["checkpoints_dir"]) / self["name"]
+
+    @property
+    def num_epochs(self) -> int:
+        """Number of the last epoch."""
+        return self["n_epochs"] + self["n_epochs_decay"]
 
     @property
     def tag(self) -> str:
@@ -145,7 +161,7 @@ class Options:
         return [
             f"--{name}"
             for name in sorted(self.given)
-            if phase in OPTIONS[name].idle_in.split() or not OPTIONS[name].read_by(self["model"])
+            if OPTIONS[name].is_idle_in(phase) or not OPTIONS[name].read_by(self["model"])
         ]
 
 
@@ -155,7 +171,7 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
     Raises:
         UserError: If a flag or a value is unknown, or --dataroot is missing.
     """
-    known = {name: option for name, option in OPTIONS.items() if test or option.command != "test"}
+    known = {name: option for name, option in OPTIONS.items() if test or option.group != "test"}
     given: dict[str, Any] = vars(_parser(known).parse_args(list(arguments)))
     for name, value in given.items():
         given[name] = value = OLD_VALUES.get((name, str(value)), value)
@@ -180,7 +196,8 @@ def parse(arguments: Sequence[str], *, test: bool = False) -> Options:
                 f"--suffix {values['suffix']} contains no option. An example is "
                 "{model}_{netG}_size{load_size}"
             ) from None
-    return Options(values, frozenset(given))
+    uses_niter = any(word.startswith("--niter") for word in arguments)
+    return Options(values, frozenset(given), uses_niter)
 
 
 def _parser(options: Mapping[str, Option]) -> argparse.ArgumentParser:

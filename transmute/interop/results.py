@@ -17,6 +17,7 @@ from transmute.images import require_images, save_image, to_pil, to_tensor
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.importer import card_of
 from transmute.interop.options import Options
+from transmute.interop.settings import device
 from transmute.lab import to_lab, to_rgb
 from transmute.tensors import Images
 from transmute.translation.model import ModelCard, inference_copy
@@ -112,8 +113,7 @@ def _translator(file: Path, options: Options, say: Callable[[str], None]) -> Tra
     network = inference_copy(
         network, per_image_statistics=training, noise=training and not options["no_dropout"]
     )
-    device = select_device("cpu" if "-1" in options["gpu_ids"] else "auto")
-    return Translator.of(card, network, torch.device(device))
+    return Translator.of(card, network, torch.device(select_device(device(options))))
 
 
 def _results(

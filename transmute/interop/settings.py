@@ -39,7 +39,7 @@ def recipe_changes(options: Options, *, from_epoch: int = 1) -> dict[str, Any]:
     Raises:
         UserError: If an option has no counterpart.
     """
-    epochs = options["n_epochs"] + options["n_epochs_decay"] - from_epoch + 1
+    epochs = options.num_epochs - from_epoch + 1
     if epochs < 1:
         raise UserError(
             f"--epoch_count {from_epoch} is after the last epoch, {epochs + from_epoch - 1}. "
@@ -112,18 +112,40 @@ def _image_settings(options: Options) -> dict[str, Any]:
 
 
 def _schedule(options: Options, epochs: int, from_epoch: int) -> dict[str, Any]:
-    """The learning rate by the tool's formulas, from an epoch on."""
-    n_epochs, decay_every = options["n_epochs"], min(1.0, options["lr_decay_iters"] / epochs)
+    """The learning rate by the tool's formulas, from an epoch on.
+
+    It changes before each epoch, also before the first. In versions with `--niter`, and in CUT, it
+    changes after each epoch.
+    """
+    n_epochs, step_every = options["n_epochs"], options["lr_decay_iters"]
+    if options["lr_policy"] == "step" and step_every > epochs:
+        return {"name": "constant"}
+    early = 0 if options.uses_niter or options["model"] == "cut" else 1
     decay = (epochs - max(0, n_epochs - from_epoch + 1)) / epochs
     schedules = {
         "linear": {"name": "linear", "decay": decay, "ahead": max(1, from_epoch - n_epochs)},
         "cosine": {"name": "cosine", "down": n_epochs / epochs},
-        "step": {"name": "step", "every": decay_every, "factor": 0.1},
-        # Its plateau watches a value that is always 0. After 5 epochs of patience, the rate falls
-        # to a fifth every 6 epochs.
-        "plateau": {"name": "step", "every": min(1.0, 6 / epochs), "factor": 0.2},
+        "step": {"name": "step", "every": min(1.0, step_every / epochs), "factor": 0.1},
+        # Its plateau watches a value that is always 0. The first change of the rate records it.
+        # After 5 epochs of patience, the rate falls to a fifth every 6 epochs.
+        "plateau": {
+            "name": "step",
+            "every": min(1.0, 6 / epochs),
+            "factor": 0.2,
+            "early": early - 1,
+        },
     }
-    return schedules[options["lr_policy"]]
+    return {"early": early, **schedules[options["lr_policy"]]}
+
+
+def device(options: Options) -> str:
+    """The device that `--gpu_ids` means. Without it, a GPU is used if there is one."""
+    gpus = options["gpu_ids"].rstrip(",")
+    if gpus == "-1":
+        return "cpu"
+    if "gpu_ids" not in options.given:
+        return "auto"
+    return "cuda" if gpus == "0" or "," in gpus else f"cuda:{int(gpus)}"
 
 
 def data_source(options: Options) -> tuple[Path | None, SourceConfig]:
@@ -173,7 +195,8 @@ def train_settings(options: Options, *, num_images: int) -> dict[str, Any]:
         "sample_every": max(1, round(options["display_freq"] / batch)),
         "save_every": save_every,
         "keep_every": save_every if options["save_by_iter"] else by_epoch,
-        "device": "cpu" if "-1" in devices else "auto",
+        "log": ("wandb",) if options["use_wandb"] else (),
+        "device": device(options),
         "devices": num_devices,
         "sync_batch_norm": options["norm"] == "syncbatch" and num_devices > 1,
     }

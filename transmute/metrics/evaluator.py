@@ -17,7 +17,13 @@ from transmute.config.metrics import METRICS, Better, MetricsConfig
 from transmute.errors import UserError
 from transmute.metrics.features import call
 from transmute.metrics.labels import LabelComparison, label_metrics
-from transmute.metrics.metric import DESCRIPTIONS, Metric, distance_metrics, mean_metric
+from transmute.metrics.metric import (
+    DESCRIPTIONS,
+    Metric,
+    distance_metrics,
+    inception_score_metric,
+    mean_metric,
+)
 from transmute.metrics.perceptual import MIN_SIZE
 from transmute.metrics.pretrained import load_features
 from transmute.metrics.translated import Translated, image_metrics
@@ -75,6 +81,7 @@ class Evaluator:
         possible = {
             "fid": fewest > 1,
             "kid": fewest > 3,
+            "inception_score": fewest > 1 and self.features.classifier is not None,
             "cycle": both_directions,
             "structure": self.lpips is not None,
             **dict.fromkeys(("l1", "psnr", "ssim"), paired),
@@ -162,6 +169,9 @@ class Evaluator:
             ),
             *(label_metrics(torch.stack(confusions)) if confusions else ()),
         ]
+        probabilities = self.features.probabilities(fake)
+        if probabilities is not None and len(fake) > 1:
+            metrics.append(inception_score_metric(probabilities, self.features.name))
         metrics.sort(key=lambda metric: list(DESCRIPTIONS).index(metric.name))
         self._note_missing(len(fake), len(real), smallest, labels=bool(confusions))
         images = [opener().convert(mode) for opener in reals] if self.custom else []

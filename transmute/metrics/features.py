@@ -61,12 +61,25 @@ class Features:
         network: From (batch, 3, size, size) in [-1, 1] to (batch, features).
         size: Side in pixels to which images are resized first.
         device: Device of the network.
+        classifier: Weights of the classifier on these features, (classes, features), on the CPU.
+            None if the network has none.
     """
 
     name: str
     network: nn.Module
     size: int
     device: torch.device
+    classifier: Tensor | None = None
+
+    def probabilities(self, features: Tensor) -> Tensor | None:
+        """The class probabilities of features, (images, classes), if there is a classifier.
+
+        They are computed without the classifier's bias, as in the original code of the Inception
+        Score.
+        """
+        if self.classifier is None:
+            return None
+        return (features @ self.classifier.to(features).T).softmax(1)
 
     @torch.inference_mode()
     def of(self, images: Iterable[Image.Image]) -> Tensor:

@@ -14,6 +14,7 @@ from torchmetrics.image.kid import poly_mmd
 DESCRIPTIONS = {
     "fid": "Frechet distance to real images",
     "kid": "kernel distance to real images",
+    "inception_score": "Inception Score, without real images",
     "diversity": "LPIPS between translations",
     "diversity_real": "LPIPS between real images",
     "change": "LPIPS from input to output",
@@ -78,10 +79,10 @@ def distance_metrics(fake: Tensor, real: Tensor, features: str) -> list[Metric]:
     counts, fewest = (len(fake), len(real)), min(len(fake), len(real))
     metrics = []
     if fewest > 1:
-        # With thousands of images a resample takes seconds, and resamples hardly differ.
-        resamples = min(100, max(10, 40_000 // max(counts)))
         value, low, high = bootstrap(
-            lambda one, two: frechet_distance(fake[one], real[two]), counts, resamples=resamples
+            lambda one, two: frechet_distance(fake[one], real[two]),
+            counts,
+            resamples=_num_resamples(max(counts)),
         ).tolist()
         metrics.append(Metric("fid", value, max(0.0, low), high, features, *counts))
     if fewest > 3:
@@ -90,6 +91,48 @@ def distance_metrics(fake: Tensor, real: Tensor, features: str) -> list[Metric]:
         error = 1.96 * std * (size / (fewest - size)) ** 0.5
         metrics.append(Metric("kid", mean, mean - error, mean + error, features, *counts))
     return metrics
+
+
+def _num_resamples(count: int) -> int:
+    """With thousands of images a resample takes seconds, and resamples hardly differ."""
+    return min(100, max(10, 40_000 // count))
+
+
+def inception_score_metric(probabilities: Tensor, features: str) -> Metric:
+    """The Inception Score of translations.
+
+    Args:
+        probabilities: Class probabilities of the translations, (images, classes).
+        features: Name of the network.
+    """
+    count = len(probabilities)
+    value, low, high = bootstrap(
+        lambda indices: inception_score(probabilities[indices]),
+        [count],
+        resamples=_num_resamples(count),
+    ).tolist()
+    return Metric("inception_score", value, max(1.0, low), high, features, count)
+
+
+def inception_score(probabilities: Tensor) -> float:
+    """Inception Score: exp(E KL(p(y|x) || p(y))), from 1 to the number of classes.
+
+    p(y|x) are the class probabilities of an image x, and p(y) is their mean (Salimans et al. 2016,
+    "Improved Techniques for Training GANs", section 4). The divergence is computed as the entropy
+    of p(y) minus the mean entropy of p(y|x). From 10,000 images, the score is the mean over 10
+    splits, to which the images are assigned in turn. Otherwise there is one split, because the
+    score of few images is too low.
+
+    Args:
+        probabilities: (images, classes).
+    """
+    splits = 10 if len(probabilities) >= 10_000 else 1
+    scores = []
+    for split in (probabilities[first::splits].double() for first in range(splits)):
+        entropy = torch.special.entr(split.mean(0)).sum()
+        divergence = entropy - torch.special.entr(split).sum(1).mean()
+        scores.append(divergence.clamp(min=0).exp().item())  # it can be a rounding error below 0
+    return float(np.mean(scores))
 
 
 def frechet_distance(one: Tensor, two: Tensor) -> float:

@@ -131,7 +131,7 @@ def load_network(name: str, device: torch.device) -> Features:
         if key in state and state[key].shape == shape:
             network = _build(kind, state, path).to(device)
             if kind == "inception":  # whose weights are the same in all files
-                return Features(kind, network, 299, device)
+                return Features(kind, network, 299, device, state.get("fc.weight"))
             label = kind if name in PUBLISHED else f"{kind} of {path.name}"
             return Features(label, network, 224, device)
     raise WeightsError(
@@ -167,6 +167,12 @@ def _build(kind: str, state: dict[str, Tensor], path: Path) -> Backbone | Incept
     """
     if kind == "inception":
         network = Inception()
+        classifier = state.get("fc.weight")
+        if classifier is not None and classifier.shape != (1008, 2048):
+            raise WeightsError(
+                f"{path} contains an Inception network with {len(classifier)} classes, but FID is "
+                "defined on one with 1008. Set `metrics.features=inception`"
+            )
     else:
         build, linear = _BACKBONES[kind]
         # Files that also contain linear weights were converted from Caffe.

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 
 from transmute import plugins
-from transmute.device import select_device
+from transmute.device import current_device, select_device
 from transmute.errors import RankError, UserError
 
 
@@ -93,23 +93,24 @@ def process_group(name: str) -> Iterator[Processes]:
     """Joins the process group for the duration of a training run.
 
     Args:
-        name: auto, cpu or cuda.
+        name: auto, cpu, cuda or cuda:N.
     """
-    kind = select_device(name)
+    device = select_device(name, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if not is_launched():
-        yield Processes(torch.device(kind))
+        with current_device(device):
+            yield Processes(device)
         return
-    backend, device = "gloo", torch.device(kind)
-    if kind == "cuda":
-        backend, device = "nccl", torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    # The others wait while rank 0 evaluates: NCCL's default of ten minutes is too short for that.
-    dist.init_process_group(backend, timeout=timedelta(hours=3))
-    try:
-        yield Processes(device, dist.get_rank(), dist.get_world_size())
-        dist.barrier()  # without it, gloo may abort slower ranks
-    finally:
-        dist.destroy_process_group()
+    cuda = device.type == "cuda"
+    if cuda and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    with current_device(device):
+        # The others wait while rank 0 evaluates: NCCL's default of ten minutes is too short.
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=3))
+        try:
+            yield Processes(device, dist.get_rank(), dist.get_world_size())
+            dist.barrier()  # without it, gloo may abort slower ranks
+        finally:
+            dist.destroy_process_group()
 
 
 def launch(
@@ -126,9 +127,13 @@ def launch(
         The number of the signal that stopped the processes, or None.
 
     Raises:
-        UserError: As raised by a process, or if a process is killed.
+        UserError: As raised by a process, if a process is killed, or on Windows.
         RuntimeError: With the traceback of another exception in a process.
     """
+    if sys.platform == "win32":  # pytorch/pytorch#178600: its rendezvous fails without libuv
+        raise UserError(
+            "torch cannot start several processes on Windows. Set `devices=1`, or use WSL 2"
+        )
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +18,7 @@ from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
 from transmute.images import save_image
 from transmute.report.page import write_report
+from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter
 from transmute.training.diagnosis import Diagnosis, image_symptoms, number_symptoms
 from transmute.training.loggers import Loggers
@@ -33,6 +34,19 @@ WARM_UP, TIMED = 5, 10
 
 PREVIEWS = 4
 """Rows of a sample sheet."""
+
+
+class Observer(Protocol):
+    """Follows a training run, on rank 0. Picklable, for training in several processes."""
+
+    def after_step(self, run: Run, step: int) -> None:
+        """Called at the end of each step."""
+
+    def after_report(self, run: Run, row: dict[str, Any]) -> None:
+        """Called with each new row of metrics.jsonl, instead of printing a line about it."""
+
+    def after_save(self, run: Run, step: int) -> None:
+        """Called when a checkpoint and its models have been written."""
 
 
 class Reporter:
@@ -121,13 +135,16 @@ class Reporter:
             duration = timedelta(seconds=round(left / speed))
             self.say(f"{speed:.3g} steps/s: the remaining {left:,} take {duration}")
 
-    def report(self, step: int, means: dict[str, float], lr_factor: float) -> None:
-        """Prints losses and speed, appends them to metrics.jsonl, and checks them for symptoms.
+    def report(
+        self, step: int, means: dict[str, float], lr_factor: float, observer: Observer | None
+    ) -> None:
+        """Appends losses and speed to metrics.jsonl, checks them for symptoms, and prints them.
 
         Args:
             step: The current step.
             means: Mean losses since the last report.
             lr_factor: Factor of the learning rate.
+            observer: Called with the new row, instead of printing it.
         """
         seconds, steps = time.perf_counter() - self._start, max(self._steps, 1)
         row = {
@@ -138,15 +155,18 @@ class Reporter:
             "images_per_second": round(self._steps * self.recipe.batch / seconds, 3),
             "load_milliseconds": round(1000 * self._load_seconds / steps, 2),
         }
-        losses = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        printed = means if observer is None else {}
+        losses = " ".join(f"{name} {value:.3f}" for name, value in printed.items())
         speed = f"{row['images_per_second']:.3g} images/s"
         load = f"({row['load_milliseconds']:.1f} ms to load one)"
         self.bar.update(self._task, report=f"{speed} {load} {losses}")
-        if self.bar.disable:
+        if self.bar.disable and observer is None:
             left = timedelta(seconds=round((self.last_step - step) * seconds / steps))
             self.say(f"step {step}/{self.last_step}  {speed}  {left} left  {losses}")
         if self.enabled:
             self._write_metrics(row, waiting=(self._waited, seconds))
+        if observer is not None:
+            observer.after_report(self.run, row)
         self._restart_timing()
 
     def _write_metrics(self, row: dict[str, Any], waiting: tuple[float, float]) -> None:

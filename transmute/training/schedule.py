@@ -8,6 +8,7 @@ from transmute.config.training import (
     CosineConfig,
     LinearConfig,
     PlateauConfig,
+    ProgressKind,
     ScheduleConfig,
     StepConfig,
 )
@@ -19,7 +20,8 @@ def learning_rate_factor(
     """The factor of the learning rate, from 0 to 1.
 
     `linear` is 1 - max(0, now + 1 - constant) / (decaying + 1), which ends above 0, as in
-    pytorch-CycleGAN-and-pix2pix; with `ahead=0`, it is that of PyTorch-GAN and mmgeneration.
+    pytorch-CycleGAN-and-pix2pix until 2020; with `early=1`, it ends at 0, as there since then. With
+    `ahead=0`, it is that of PyTorch-GAN and mmgeneration.
 
     Args:
         schedule: The kind of schedule.
@@ -27,6 +29,8 @@ def learning_rate_factor(
         length: Epochs (or steps) of the whole training run.
         values: The deciding metric of all evaluations so far, for a plateau.
     """
+    if isinstance(schedule, ProgressKind):
+        now = max(0, now + schedule.early)
     match schedule:
         case ConstantConfig():
             return 1.0
@@ -34,7 +38,8 @@ def learning_rate_factor(
             if intervals:
                 now, length = now * intervals // length, intervals
             decaying = round(length * decay)
-            return 1 - max(0, now + ahead - (length - decaying)) / max(1, decaying + ahead)
+            past = max(0, now + ahead - (length - decaying))
+            return max(0.0, 1 - past / max(1, decaying + ahead))
         case StepConfig(every=every, factor=factor):
             return factor ** (now // max(1, round(every * length)))
         case CosineConfig(down=down):

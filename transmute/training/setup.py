@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch import nn
 
@@ -341,7 +342,8 @@ def _record_session(
         "transmute": transmute.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "pillow")},
+        "torch": torch.__version__,  # with the kind of build, unlike the package's version
+        **{name: version(name) for name in ("numpy", "pillow")},
         "platform": platform.platform(),
         "device": device_name(processes.device),
         "device_type": processes.device.type,

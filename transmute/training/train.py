@@ -8,7 +8,6 @@ from transmute.config.training import TrainConfig
 from transmute.device import select_device
 from transmute.images import normalize
 from transmute.metrics.evaluator import Evaluator
-from transmute.run import Run
 from transmute.training.checkpoint import save
 from transmute.training.evaluations import EvaluatorFactory
 from transmute.training.processes import (
@@ -18,16 +17,14 @@ from transmute.training.processes import (
     seed_step,
     stop_signals,
 )
+from transmute.training.reporting import Observer
 from transmute.training.schedule import learning_rate_factor
 from transmute.training.setup import Training, prepare
-
-AfterSave = Callable[[Run, int], None]
-"""Called on rank 0 with run and step after a checkpoint and its models have been written."""
 
 
 def train(
     config: TrainConfig,
-    after_save: AfterSave | None = None,
+    observer: Observer | None = None,
     evaluator: EvaluatorFactory = Evaluator,
     show: Callable[[str], str] = str,
 ) -> int | None:
@@ -35,7 +32,7 @@ def train(
 
     Args:
         config: Training settings; `config.run` must be set.
-        after_save: Called after a checkpoint and its models have been written; picklable.
+        observer: Follows the training run; picklable.
         evaluator: Factory for the evaluator; picklable.
         show: Renders the names of settings in printed lines; picklable.
 
@@ -48,18 +45,19 @@ def train(
     """
     if config.devices > 1 and not is_launched():
         select_device(config.device, config.devices)
-        return launch(train, (config, after_save, evaluator, show), config.devices)
+        return launch(train, (config, observer, evaluator, show), config.devices)
     with ExitStack() as stack:
         processes = stack.enter_context(process_group(config.device))
         training = prepare(config, processes, stack, evaluator, show)
-        stopped_by = None if training.finished else _loop(training, after_save)
+        observer = observer if processes.is_main else None
+        stopped_by = None if training.finished else _loop(training, observer)
         # Also if nothing was left to do: a killed process leaves a page that says it is running.
         training.reporter.write_page(running=False)
         _conclude(training)
         return stopped_by
 
 
-def _loop(training: Training, after_save: AfterSave | None) -> int | None:
+def _loop(training: Training, observer: Observer | None) -> int | None:
     config, recipe, processes = training.config, training.config.recipe, training.processes
     state, reporter = training.state, training.reporter
     last_step, cuda = training.last_step, processes.device.type == "cuda"
@@ -99,11 +97,13 @@ def _loop(training: Training, after_save: AfterSave | None) -> int | None:
                 means = processes.mean_over_ranks(state.mean_losses())
                 reporter.require_finite(step, means)
                 if reporting:
-                    reporter.report(step, means, _lr_factor(training, step))
+                    reporter.report(step, means, _lr_factor(training, step), observer)
                     state.loss_sums, state.loss_count = {}, 0
             # Save a checkpoint with its models.
             if saving:
-                _save(training, after_save)
+                _save(training, observer)
+            if observer is not None:
+                observer.after_step(training.models.run, step)
             # Stop, possibly early: because evaluations stopped improving, or because of a signal.
             if finished or interrupted:
                 break
@@ -137,7 +137,7 @@ def _batches(training: Training) -> Iterator[tuple[Batch, float]]:
     )
 
 
-def _save(training: Training, after_save: AfterSave | None) -> None:
+def _save(training: Training, observer: Observer | None) -> None:
     """Writes a checkpoint and its models, and removes old ones."""
     run, state, config = training.models.run, training.state, training.config
     save(run, training.processes, state)
@@ -145,8 +145,8 @@ def _save(training: Training, after_save: AfterSave | None) -> None:
         training.models.write(state.trainer, state.step, training.history.metrics(state.step))
         run.keep_newest(config.keep, config.keep_every)
     training.processes.barrier()
-    if after_save and training.processes.is_main:
-        after_save(run, state.step)
+    if observer is not None:
+        observer.after_save(run, state.step)
 
 
 def _evaluate(training: Training, step: int) -> None:

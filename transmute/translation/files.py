@@ -1,45 +1,65 @@
-"""Translation of image files: finds the inputs, and writes the outputs to a folder."""
+"""Translation of image files: finds the inputs, and writes the outputs."""
 
 import glob
 from collections.abc import Iterable
 from pathlib import Path
 
+from PIL import Image
+
 from transmute.config.base import Size
 from transmute.errors import UserError, first_line
-from transmute.images import EXTENSIONS, ImageError, images_outside, save_image
+from transmute.images import EXTENSIONS, ImageError, images_outside, open_image, save_image
 from transmute.translation.translator import Translator
 
 
-def find_inputs(inputs: Iterable[str], out: Path) -> dict[Path, Path]:
+def find_inputs(inputs: Iterable[str], out: Path, *, compare: bool = False) -> dict[Path, Path]:
     """Finds the images to translate.
 
     Args:
         inputs: Image files, folders (searched with their subfolders) and glob patterns.
-        out: Folder for the translations.
+        out: Folder for the translations. For a single image, also a file with the extension of an
+            image. An existing folder is a folder, whatever its name.
+        compare: Comparisons are written too.
 
     Returns:
-        The file of each image's translation, by image. Images keep their names, and those in a
-        folder also keep their subfolders.
+        The file of each image's translation, by image. In a folder, images keep their names, and
+        those in a folder also keep their subfolders.
 
     Raises:
-        UserError: If an input does not exist or contains no images, or if a translation would
-            overwrite an image or another translation.
+        UserError: If an input does not exist or contains no images, if there are several images but
+            `out` is a file, or if a file would overwrite an image or another translation.
     """
+    found = [pair for name in inputs for pair in _images_and_targets(name, out)]
+    if out.suffix.lower() in EXTENSIONS and not out.is_dir():
+        count = len({source.resolve() for source, _ in found})
+        if count > 1:
+            raise UserError(
+                f"`out={out}` is an image file, but there are {count} images to translate. Choose "
+                "a folder"
+            )
+        found = [(found[0][0], out)]
+    elif out.exists() and not out.is_dir():
+        raise UserError(f"`out={out}` is a file, but not of an image. Choose a folder")
     sources: dict[Path, Path] = {}
-    for name in inputs:
-        for source, target in _images_and_targets(name, out):
-            if target.resolve() == source.resolve():
-                raise UserError(
-                    f"{source} would be overwritten by its own translation. Choose another `out` "
-                    f"than {out}"
-                )
-            other = sources.setdefault(target, source)
+    for source, target in found:
+        if target.resolve() == source.resolve():
+            raise UserError(
+                f"{source} would be overwritten by its own translation. Choose another `out` "
+                f"than {out}"
+            )
+        for path in (target, comparison_file(target)) if compare else (target,):
+            other = sources.setdefault(path, source)
             if other.resolve() != source.resolve():
                 raise UserError(
-                    f"{other} and {source} would both be written to {target}. Translate them "
+                    f"{other} and {source} would both be written to {path}. Translate them "
                     "separately, each with its own `out`"
                 )
-    return {source: target for target, source in sources.items()}
+    return {sources[target]: target for _, target in found}
+
+
+def comparison_file(target: Path) -> Path:
+    """The file of the comparison next to a translation: zebra.compare.png for zebra.png."""
+    return target.with_name(f"{target.stem}.compare{target.suffix}")
 
 
 def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
@@ -67,6 +87,7 @@ def translate_file(
     size: Size | None = None,
     half: str | None = None,
     skip_existing: bool = False,
+    compare: bool = False,
 ) -> str | None:
     """Translates one image file, atomically.
 
@@ -75,7 +96,8 @@ def translate_file(
         source: The image.
         target: File to write. Its extension determines the format.
         size, half: As in `Translator.__call__`.
-        skip_existing: Do nothing if the target exists.
+        skip_existing: Keep files that exist.
+        compare: Also write input and translation side by side, next to the target.
 
     Returns:
         An error message, or None on success. Errors are not raised, so that one bad image does not
@@ -84,6 +106,12 @@ def translate_file(
     try:
         if not (skip_existing and target.exists()):
             save_image(translator(source, size=size, half=half), target)
+        comparison = comparison_file(target)
+        if compare and not (skip_existing and comparison.exists()):
+            background = translator.card.preprocess.background
+            image, _ = open_image(source, background=background, half=half)
+            translation, _ = open_image(target, background=background)
+            save_image(_side_by_side(image, translation), comparison)
     except ImageError as error:
         return str(error)
     except OSError as error:
@@ -91,3 +119,12 @@ def translate_file(
     except RuntimeError as error:  # usually out of memory
         return f"{source} cannot be translated: {first_line(error)}"
     return None
+
+
+def _side_by_side(image: Image.Image, translation: Image.Image) -> Image.Image:
+    """An input, resized to the size of its translation, to the left of the translation."""
+    width, height = translation.size
+    both = Image.new("RGB", (2 * width, height))
+    both.paste(image.resize(translation.size, Image.Resampling.BICUBIC), (0, 0))
+    both.paste(translation, (width, 0))
+    return both

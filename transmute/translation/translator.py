@@ -30,8 +30,10 @@ class Translator:
     Args:
         model: A run folder, a folder of model files, or a model file.
         direction: `a_to_b` or `b_to_a`. The default is the first that the model has.
+        to: Name of the domain to translate to, such as `zebra`, instead of a direction.
         step: Which of a run's models: `newest`, `best` (by evaluations during training), or a step.
-        device: `cpu`, `cuda`, or `auto`, which uses a GPU if there is one.
+        device: `cpu`, `cuda`, `cuda:N` for GPU N, or `auto`, which uses a GPU if there
+            is one.
         noise: Keep dropout on, as in pix2pix, so that each translation of an image differs.
         precision: `float32`, `bfloat16`, or `auto`, which uses bfloat16 where the device computes
             it fast. That halves the time and changes pixels by about one level of 255.
@@ -59,6 +61,7 @@ class Translator:
         model: str | Path,
         *,
         direction: str | None = None,
+        to: str | None = None,
         step: int | str = "newest",
         device: str = "auto",
         noise: bool = False,
@@ -66,11 +69,25 @@ class Translator:
         generator: str | type[GeneratorConfig] | None = None,
     ) -> None:
         files = model_files(Path(model), step)
-        file = next((file for file in files if file.stem == direction), files[0])
         outside = (
             plugins.load(generator, GeneratorConfig) if isinstance(generator, str) else generator
         )
-        card, network = load_model(file, noise=noise, outside=[outside] if outside else [])
+        known = [outside] if outside else []
+        if to is not None:
+            targets = {file: load_model(file, outside=known)[0].target for file in files}
+            files = [file for file in files if targets[file] == to]
+            if not files:
+                raise UserError(
+                    f"`to={to}` is not a domain that {model} translates to. Choose one of: "
+                    f"{', '.join(targets.values())}"
+                )
+        file = next((file for file in files if file.stem == direction), files[0])
+        card, network = load_model(file, noise=noise, outside=known)
+        if to is not None and direction not in (None, card.direction):
+            raise UserError(
+                f"`to={to}` is the direction {card.direction}, not `direction={direction}`. Omit "
+                "one of them"
+            )
         if direction not in (None, card.direction):
             raise UserError(f"{model} has no model for {direction}, only for {card.direction}")
         if outside is not None and not isinstance(card.generator, outside):
@@ -78,7 +95,7 @@ class Translator:
                 f"{file} uses the network {card.generator.name!r}, not the one in `generator`. "
                 "Omit `generator`"
             )
-        self._prepare(card, network, torch.device(select_device(device)), precision)
+        self._prepare(card, network, select_device(device), precision)
 
     @classmethod
     def of(cls, card: ModelCard, network: nn.Module, device: torch.device) -> "Translator":
