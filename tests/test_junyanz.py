@@ -117,7 +117,8 @@ def test_a_gpu_that_is_named_but_cannot_be_used_is_an_error(
     monkeypatch.setattr("transmute.device.find_gpu", lambda: None)
     monkeypatch.setattr(Build, "installed", classmethod(lambda cls: Build("2.8.0+cpu")))
     message = (
-        r"^--gpu_ids 0 needs a GPU that torch can use. This machine has none. Set --gpu_ids -1$"
+        r"^--gpu_ids 0 is not possible \(-1 is the CPU\): `device=cuda` needs a GPU that torch can "
+        r"use\. This machine has none"
     )
     with pytest.raises(UserError, match=message):
         RUN[command](["--dataroot", str(animals), "--gpu_ids", "0"])

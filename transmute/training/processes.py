@@ -127,13 +127,9 @@ def launch(
         The number of the signal that stopped the processes, or None.
 
     Raises:
-        UserError: As raised by a process, if a process is killed, or on Windows.
+        UserError: As raised by a process, or if a process is killed.
         RuntimeError: With the traceback of another exception in a process.
     """
-    if sys.platform == "win32":  # pytorch/pytorch#178600: its rendezvous fails without libuv
-        raise UserError(
-            "torch cannot start several processes on Windows. Set `devices=1`, or use WSL 2"
-        )
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

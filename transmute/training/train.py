@@ -1,11 +1,13 @@
 """The training loop."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from transmute.batch import Batch
 from transmute.config.training import TrainConfig
 from transmute.device import select_device
+from transmute.errors import UserError
 from transmute.images import normalize
 from transmute.metrics.evaluator import Evaluator
 from transmute.training.checkpoint import save
@@ -45,6 +47,10 @@ def train(
     """
     if config.devices > 1 and not is_launched():
         select_device(config.device, config.devices)
+        if sys.platform == "win32":  # pytorch/pytorch#178600: torch's rendezvous needs libuv
+            raise UserError(
+                "torch cannot start several processes on Windows. Set `devices=1`, or use WSL 2"
+            )
         return launch(train, (config, observer, evaluator, show), config.devices)
     with ExitStack() as stack:
         processes = stack.enter_context(process_group(config.device))
