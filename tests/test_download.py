@@ -129,10 +129,8 @@ def test_a_missing_file_is_reported_with_its_address_and_target(site: Site, targ
     del site.files["/file.pth"]
     message = refused(site, target)
     assert "404 Not Found" in message
-    assert (
-        f"Fetch {site.url}/file.pth by hand and put it at {target}, then run the same command again"
-        in message
-    )
+    assert f"{site.url}/file.pth" in message
+    assert f"by hand and put it at {target}, then run the same command again" in message
     assert len(site.asked) == 1
 
 
@@ -143,7 +141,7 @@ def test_offline_a_file_downloaded_by_hand_is_accepted(
     url, target = f"{nobody}/file.pth", tmp_path / "cache" / "file.pth"
     with pytest.raises(UserError, match=r"cannot reach http://127\.0\.0\.1") as error:
         download(url, target, pause=3600)  # fails at once, without a pause
-    assert f"Fetch {url} by hand and put it at {target}" in str(error.value)
+    assert f"Download this file by hand and put it at {target}" in str(error.value)
     target.write_bytes(CONTENT)
     assert download(url, target).read_bytes() == CONTENT
 

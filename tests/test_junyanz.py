@@ -91,7 +91,12 @@ def test_without_arguments_usage_is_short(command: str, capsys) -> None:
     [
         ("train --help", 0, "usage: transmute-train --dataroot DIR"),
         ("test --help", 0, "usage: transmute-test --dataroot DIR"),
-        ("train --dataroot none", 2, "transmute: none is not a folder"),
+        (
+            "train --dataroot none",
+            2,
+            "transmute: none is not a folder. Pass the folder of a data set, or two folders with "
+            "transmute train --data.a",
+        ),
         ("--dataroot none", 2, "transmute: usage: python -m transmute.cli.junyanz train|test"),
     ],
 )

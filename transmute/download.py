@@ -69,8 +69,8 @@ def download(
                 raise UserError(f"{url} is not the expected file, and was removed ({problem})")
         except UserError as error:
             raise UserError(
-                f"{error}. Fetch {url} by hand and put it at {target}, then run the same command "
-                "again"
+                f"{error}. Download this file by hand and put it at {target}, then run the same "
+                "command again"
             ) from None
     return target
 

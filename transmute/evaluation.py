@@ -58,13 +58,11 @@ class Evaluation:
 
     def to_text(self) -> str:
         """A table for each direction, and the warnings, as `transmute evaluate` prints them."""
-        row = "{:15}  {:>9}  {:20}  {:6}  {:14}  {}"
-        header = row.format("metric", "value", "95 % interval", "better", "images", "description")
         lines = []
         for direction, metrics in self.metrics.items():
-            lines += [self.descriptions[direction], header]
+            rows = [("metric", "value", "95 % interval", "better", "images", "description")]
             for metric in metrics:
-                line = row.format(
+                row = (
                     metric.name,
                     f"{metric.value:.4g}",
                     "" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}",
@@ -72,7 +70,13 @@ class Evaluation:
                     f"{metric.fake}" + (f" and {metric.real}" if metric.real else ""),
                     DESCRIPTIONS.get(metric.name, "custom metric"),
                 )
-                lines.append(line)
+                rows.append(row)
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            lines.append(self.descriptions[direction])
+            for row in rows:
+                cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+                cells[1] = row[1].rjust(widths[1])
+                lines.append("  ".join(cells).rstrip())
             for features in dict.fromkeys(metric.features for metric in metrics if metric.features):
                 names = ", ".join(metric.name for metric in metrics if metric.features == features)
                 lines.append(f"  features of {names}: {features}")

@@ -49,13 +49,14 @@ def test_plain_a_and_b_and_any_two_folders_are_recognized(tmp_path: Path) -> Non
     assert recognized.train == named.train
 
 
-def test_a_data_set_called_horse2zebra_names_its_domains(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("horse", "zebra"), ("马", "斑马")])
+def test_a_data_set_called_horse2zebra_names_its_domains(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    data_set = tmp_path / "2".join(names)
     for folder in ("trainA", "trainB"):
-        image(tmp_path / "horse2zebra" / folder / "x.png")
-    assert recognize(tmp_path / "horse2zebra", SourceConfig(), paired=False).names == (
-        "horse",
-        "zebra",
-    )
+        image(data_set / folder / "x.png")
+    assert recognize(data_set, SourceConfig(), paired=False).names == names
 
 
 def test_images_with_any_extension_and_in_subfolders_are_found_and_hidden_ones_are_not(

@@ -214,7 +214,7 @@ def test_without_weights_the_error_says_what_to_download_and_where_to_save_it(
     for name, weights in PUBLISHED.items():
         with pytest.raises(
             UserError,
-            match=f"Fetch {weights.url} by hand and put it at {empty_cache / weights.file.name}",
+            match=f"Download this file by hand and put it at {empty_cache / weights.file.name}",
         ):
             load(features=name)
 

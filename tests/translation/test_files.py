@@ -120,7 +120,7 @@ def test_a_single_image_can_be_translated_to_a_named_file(
     out = folders / "new" / "zebra.JPG"
     words = ["translate", str(folders / "other"), "--model", str(model), "--device", "cpu"]
     assert run_command([*words, "--out", str(out)]) == 0
-    assert f"1 images to {out}" in capsys.readouterr().err
+    assert f"1 image to {out}" in capsys.readouterr().err
     with Image.open(out) as image:
         assert (image.format, image.size) == ("JPEG", (4, 4))
     out.write_text("unchanged", encoding="utf-8")

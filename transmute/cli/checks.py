@@ -39,7 +39,7 @@ def all_checks(folder: Path) -> Iterator[Check]:
         yield check_step(device)
     yield from check_resources(folder)
     for name, tool in (("tensorboard", "TensorBoard"), ("wandb", "Weights & Biases")):
-        use = f"curves and samples in {tool} (`log={name}`)"
+        use = f"curves and samples in {tool} (--log {name})"
         try:
             yield Check(name, f"{importlib.metadata.version(name)}: {use}")
         except importlib.metadata.PackageNotFoundError:
@@ -49,7 +49,7 @@ def all_checks(folder: Path) -> Iterator[Check]:
         "feature networks",
         ", ".join(names) or "none",
         None,
-        "" if names else "transmute evaluate downloads them; `metrics.features=texture` needs none",
+        "" if names else "transmute evaluate downloads them; --features texture needs none",
     )
 
 

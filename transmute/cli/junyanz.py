@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transmute.cli.junyanz_help import help_text
 from transmute.cli.models import pull_command, require_data
-from transmute.cli.parsing import as_flags, flags_of, run_and_exit
+from transmute.cli.parsing import as_flags, flags_of, known_flags, run_and_exit
 from transmute.cli.runs import TrainCommand
 from transmute.config.base import Kind
 from transmute.config.training import Recipe, TrainConfig
@@ -59,6 +59,9 @@ def run_train_py(arguments: list[str]) -> int:
 
     first_epoch, start = _starting_point(options)
     method = RECIPES[recipe_name(options)].method
+    known_flags.set(
+        {flag.setting: f"transmute train {flag.name}" for flag in flags_of(TrainConfig())}
+    )
     data = recognize(*data_source(options), paired=method.paired, one_domain=method.one_domain)
     num_images = max(map(len, data.train))
     argv = _train_arguments(options, first_epoch, start, num_images)

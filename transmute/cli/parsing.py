@@ -218,9 +218,13 @@ class Command(Settings, ABC):
             sys.exit(0)
         values, rest = split_flags(argv, own)
         if rest:
-            word, names = rest[0].split("=")[0], known_flags.get().values()
-            same_ending = [flag for flag in names if flag.endswith(f".{word.lstrip('-')}")]
-            close = same_ending or difflib.get_close_matches(word, names, n=1)
+            word = rest[0].split("=")[0]
+            by_name = {flag.lstrip("-"): flag for flag in known_flags.get().values()}
+            name_given = word.lstrip("-")
+            longer = [by_name[one] for one in by_name if one.endswith(f".{name_given}")]
+            shorter = [by_name[one] for one in by_name if name_given.endswith(f".{one}")]
+            similar = difflib.get_close_matches(name_given, by_name, n=1)
+            close = longer or shorter or [by_name[one] for one in similar]
             hint = f"Did you mean {' or '.join(close)}? " if close else ""
             fact = f"unknown flag {word}" if word[:1] == "-" else f"unexpected argument {word!r}"
             raise UserError(f"{fact}. {hint}See transmute {name} --help")

@@ -73,10 +73,11 @@ class TranslateCommand(Command):
         card = translator.card
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         targets = find_inputs(self.inputs, self.out, compare=self.compare)
+        origin = f"step {card.step}" if card.step else "imported"
         console.print(
-            f"{card.source} to {card.target} ({card.direction}, {card.method}, step {card.step}): "
-            f"{len(targets)} images to {self.out}, in {translator.precision} "
-            f"({translator.precision_reason})"
+            f"{card.source} to {card.target} ({card.direction}, {card.method}, {origin}): "
+            f"{len(targets)} image{'s' if len(targets) != 1 else ''} to {self.out}, in "
+            f"{translator.precision} ({translator.precision_reason})"
         )
         outcomes = [
             translate_file(

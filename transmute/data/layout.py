@@ -114,6 +114,7 @@ def recognize(
     )
     first, second = (1, 0) if config.swap else (0, 1)
     held_out = (test_folders[first], test_folders[second]) if test[0] else ()
+    kind += ", a and b exchanged" if config.swap else ""
     return DataSet(
         f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out",
         (names[first], names[second]),
@@ -125,7 +126,7 @@ def recognize(
 
 def domain_names(name: str) -> tuple[str, str]:
     """Derives domain names from the data set's: horse and zebra from horse2zebra, else a and b."""
-    match = re.fullmatch(r"([a-zA-Z][\w-]*?)2([a-zA-Z][\w-]*)", name)
+    match = re.fullmatch(r"([^\W\d_][\w-]*?)2([^\W\d_][\w-]*)", name)
     return (match[1], match[2]) if match else ("a", "b")
 
 

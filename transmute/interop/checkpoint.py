@@ -163,6 +163,8 @@ def _checkpoint_files(path: Path, tag: str | None) -> list[Path]:
     Raises:
         UserError: If there is no such checkpoint.
     """
+    if not path.exists():
+        raise UserError(f"there is no file or folder {path}")
     if not path.is_dir():
         return [path]
     tags = {file: _tag_and_network(file)[0] for file in sorted(path.glob("*.pth"))}

@@ -178,13 +178,14 @@ def _evaluate(training: Training, step: int) -> None:
                 }
                 training.reporter.loggers.log(step, numbers)
                 history.rows = run.evaluations()
-                better = ""
+                better = "" if step else ", before training"
                 if history.best_step == step:
                     training.models.write(training.state.trainer, step, history.metrics(step))
                     run.keep_newest(config.keep, config.keep_every)
                     better = ", the best so far"
-                value = row["best"]["value"]
-                training.reporter.say(f"step {step}: {config.best} {value:.4g}{better}")
+                value, features = row["best"]["value"], row["best"]["features"]
+                kind = f" ({features} features)" if features else ""
+                training.reporter.say(f"step {step}: {config.best} {value:.4g}{kind}{better}")
     except Exception:
         if step:
             _save(training, None)  # keeps the steps since the last checkpoint
