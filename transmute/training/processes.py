@@ -161,7 +161,12 @@ def launch(
         rank, failure = error.get_first_failure()
     finally:
         logging.disable(disabled)
-    outcome = None if outcomes.empty() else outcomes.get()
+    reported: list[int | Exception] = []
+    while not outcomes.empty():
+        reported.append(outcomes.get())
+    # If one process fails, others lose their connection, and may report that first.
+    reported.sort(key=lambda one: not isinstance(one, UserError))
+    outcome = next(iter(reported), None)
     if isinstance(outcome, int):
         return outcome
     status = failure.exitcode
