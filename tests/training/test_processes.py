@@ -139,20 +139,23 @@ def test_an_error_of_a_process_is_raised_by_the_function_that_started_it(
         train(config(animals, tmp_path, TINY_CYCLEGAN.replace(batch=3), devices=2))
 
 
-def fail_on_one_rank(failing: int) -> None:
+def fail_on_one_rank(failing: int, error: Exception) -> None:
     with process_group("cpu") as processes:
         if processes.rank == failing:
-            raise RankError("trainA/3.png is damaged")
+            raise error
         processes.barrier()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize(
+    "error", [RankError("3.png is damaged"), PermissionError(13, "denied", "3.png")]
+)
 def test_an_error_of_one_process_is_raised_although_the_others_lose_their_connection(
-    failing: int,
+    failing: int, error: Exception
 ) -> None:
-    with pytest.raises(RankError, match=r"trainA/3\.png is damaged"):
-        launch(fail_on_one_rank, (failing,), 2)
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        launch(fail_on_one_rank, (failing, error), 2)
 
 
 def test_several_processes_are_refused_on_windows(

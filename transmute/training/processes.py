@@ -127,7 +127,7 @@ def launch(
         The number of the signal that stopped the processes, or None.
 
     Raises:
-        UserError: As raised by a process, or if a process is killed.
+        UserError, OSError: As raised by a process. Or a UserError if a process is killed.
         RuntimeError: With the traceback of another exception in a process.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -165,7 +165,7 @@ def launch(
     while not outcomes.empty():
         reported.append(outcomes.get())
     # If one process fails, others lose their connection, and may report that first.
-    reported.sort(key=lambda one: not isinstance(one, UserError))
+    reported.sort(key=lambda one: not isinstance(one, (UserError, OSError)))
     outcome = next(iter(reported), None)
     if isinstance(outcome, int):
         return outcome
@@ -194,6 +194,8 @@ def _call_on_rank(
         # Every rank raises the same UserError, so only rank 0 reports it. A RankError is local.
         if os.environ["RANK"] == "0" or isinstance(error, RankError):
             outcomes.put(error)
+    except OSError as error:  # no permission, no space left, ...
+        outcomes.put(error)
     except Exception:
         outcomes.put(RuntimeError(traceback.format_exc()))
     sys.exit(1)  # Returning would wait for the other ranks.
