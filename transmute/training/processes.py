@@ -161,21 +161,27 @@ def launch(
         rank, failure = error.get_first_failure()
     finally:
         logging.disable(disabled)
-    reported: list[int | Exception] = []
-    while not outcomes.empty():
-        reported.append(outcomes.get())
-    # If one process fails, others lose their connection, and may report that first.
-    reported.sort(key=lambda one: not isinstance(one, (UserError, OSError)))
-    outcome = next(iter(reported), None)
+    outcome, status = _decisive_outcome(outcomes), failure.exitcode
     if isinstance(outcome, int):
         return outcome
-    status = failure.exitcode
     # A process that is killed makes others fail too.
     if isinstance(outcome, UserError) or (outcome is not None and status > 0):
         raise outcome
     end = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
     reason = "perhaps out of memory" if status == -signal.SIGKILL else "see above"
     raise UserError(f"rank {rank} {end} ({reason})")
+
+
+def _decisive_outcome(outcomes: SimpleQueue[int | Exception]) -> int | Exception | None:
+    """The first outcome that a process reported, but rather an error that a user can fix.
+
+    If one process fails, others lose their connection, and may report that first.
+    """
+    reported = []
+    while not outcomes.empty():
+        reported.append(outcomes.get())
+    fixable = [one for one in reported if isinstance(one, (UserError, OSError))]
+    return next(iter(fixable + reported), None)
 
 
 def _call_on_rank(
