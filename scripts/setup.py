@@ -39,11 +39,11 @@ def main() -> None:
     """Runs the target in `sys.argv`, and exits with the status of the first command that fails."""
     if len(sys.argv) != 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"usage: python scripts/setup.py {'|'.join(TARGETS)}")
+    if sys.version_info < (3, 11):  # noqa: UP036, since any Python may run this script
+        sys.exit(f"Transmute needs Python 3.11 or newer, but this is {sys.version.split()[0]}")
     extra, modules = TARGETS[sys.argv[1]]
     # Tests fail where a text file is opened in the encoding of the system, which may not be UTF-8.
     environment = os.environ | {"PYTHONWARNDEFAULTENCODING": "1"}
-    if sys.version_info < (3, 11):  # noqa: UP036, since any Python may run this script
-        sys.exit(f"Transmute needs Python 3.11 or newer, but this is {sys.version.split()[0]}")
     try:
         install(extra)
         for module in modules:

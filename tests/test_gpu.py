@@ -69,10 +69,11 @@ def test_an_unused_gpu_is_explained(
 
 def test_a_hidden_gpu_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert unused_gpu(RTX_3060, CU130) == (
-        "NVIDIA GeForce RTX 3060 is not used, because CUDA_VISIBLE_DEVICES is '-1'. Unset this "
-        "environment variable"
-    )
+    for build in (CU130, Build(CU130.version, CU130.cuda)):
+        assert unused_gpu(RTX_3060, build) == (
+            "NVIDIA GeForce RTX 3060 is not used, because CUDA_VISIBLE_DEVICES is '-1'. Unset this "
+            "environment variable"
+        )
 
 
 def test_nothing_is_said_without_a_gpu_or_if_it_is_used() -> None:
@@ -107,6 +108,9 @@ def nvidia_smi(folder: Path, script: str) -> None:
             'case "$1" in *compute_cap*) exit 2;; esac; echo "NVIDIA GeForce GTX 970, 470.1"',
             GPU("NVIDIA GeForce GTX 970", driver="470.1"),
         ),
+        ("echo 'Orin (nvgpu), 540.3.0, [N/A]'", GPU("Orin (nvgpu)", driver="540.3.0")),
+        ("echo 'GRID A100, [N/A], 8.0'", GPU("GRID A100", capability=(8, 0))),
+        ("echo 'No devices were found'", None),
         ("echo 'NVIDIA-SMI has failed'; exit 9", None),
     ],
 )

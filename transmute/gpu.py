@@ -43,7 +43,8 @@ class Build:
     Attributes:
         version: Such as 2.13.0+cpu.
         cuda: Version of CUDA that it is built for, or None.
-        architectures: GPUs that it has code for, such as sm_86.
+        architectures: GPUs that it has code for, such as sm_86. Empty if unknown: older versions
+            of torch do not say so where no GPU is usable.
         devices: Number of GPUs that it can use.
     """
 
@@ -78,10 +79,12 @@ def _gpus(root: Path) -> Iterator[GPU]:
             errors="replace",
             check=False,
         )
-        if result.returncode == 0 and result.stdout.strip():
-            name, driver, *rest = result.stdout.splitlines()[0].split(", ")
-            capability = tuple(int(number) for text in rest for number in text.split("."))
-            yield GPU(name, driver=driver, capability=capability or None)
+        # Values may be missing: "Orin (nvgpu), 540.3.0, [N/A]".
+        found = re.match(r"(.+?), (?:([\d.]+)|\[.*?\])(?:, (\d+)\.(\d+))?", result.stdout)
+        if result.returncode == 0 and found:
+            name, driver, *version = found.groups()
+            capability = tuple(map(int, version)) if version[0] else None
+            yield GPU(name, driver=driver, capability=capability)
     version = re.search(r"\b\d{3}\.[\d.]+", _text(root / "proc/driver/nvidia/version"))
     if version:
         yield GPU("the NVIDIA GPU", driver=version[0])
@@ -148,8 +151,9 @@ def _nvidia_problem(gpu: GPU, build: Build) -> tuple[str, str]:
         return f"torch {build.version} is built for CPUs only", change
     if _major(build.cuda) >= 13 and _major(gpu.driver) < CUDA_13_DRIVER:
         return f"its driver {gpu.driver} is too old for torch {build.version}", change
-    if gpu.capability and not has_kernels(gpu.capability, build.architectures):
-        architecture = "sm_" + "".join(map(str, gpu.capability))
+    known = gpu.capability if build.architectures else None
+    if known and not has_kernels(known, build.architectures):
+        architecture = "sm_" + "".join(map(str, known))
         return f"torch {build.version} contains no kernels for it ({architecture})", change
     if hidden is not None:
         return f"CUDA_VISIBLE_DEVICES is {hidden!r}", "Unset this environment variable"

@@ -41,6 +41,7 @@ def test_plain_a_and_b_and_any_two_folders_are_recognized(tmp_path: Path) -> Non
     for folder in ("one/A", "one/B", "two/horses", "two/zebras"):
         image(tmp_path / folder / "x.png")
     assert recognize(tmp_path / "one", SourceConfig(), paired=False).names == ("a", "b")
+    (tmp_path / "two/train").mkdir()  # without images
     recognized = recognize(tmp_path / "two", SourceConfig(), paired=False)
     named = recognize(
         None, SourceConfig(a=tmp_path / "two/horses", b=tmp_path / "two/zebras"), paired=False

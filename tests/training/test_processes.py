@@ -14,8 +14,9 @@ import torch
 
 from tests.conftest import TINY_CYCLEGAN, TINY_CYCLEGAN_METHOD
 from tests.training.runs import RECIPE, TRAINING, assert_same, command, config, rows
-from transmute.errors import UserError
+from transmute.errors import RankError, UserError
 from transmute.run import Run
+from transmute.training.processes import launch, process_group
 from transmute.training.train import train
 from transmute.weights import load_tensors
 
@@ -136,6 +137,25 @@ def test_an_error_of_a_process_is_raised_by_the_function_that_started_it(
 ) -> None:
     with pytest.raises(UserError, match="a batch of 3 cannot be divided among 2 processes"):
         train(config(animals, tmp_path, TINY_CYCLEGAN.replace(batch=3), devices=2))
+
+
+def fail_on_one_rank(failing: int, error: Exception) -> None:
+    with process_group("cpu") as processes:
+        if processes.rank == failing:
+            raise error
+        processes.barrier()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize(
+    "error", [RankError("3.png is damaged"), PermissionError(13, "denied", "3.png")]
+)
+def test_an_error_of_one_process_is_raised_although_the_others_lose_their_connection(
+    failing: int, error: Exception
+) -> None:
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        launch(fail_on_one_rank, (failing, error), 2)
 
 
 def test_several_processes_are_refused_on_windows(

@@ -193,7 +193,8 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
         test = _domain_folders(folder, "test", "test_", "test/", "val", "val_", "val/")
         return names, kind, train, test
     any_extension = config.reader is not None
-    images = find_images(top, any_extension=any_extension)
+    if not (images := find_images(top, any_extension=any_extension)):
+        top, images = folder, find_images(folder, any_extension=any_extension)
     below = [
         path.name
         for path in sorted(top.iterdir())

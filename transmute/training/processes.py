@@ -127,7 +127,7 @@ def launch(
         The number of the signal that stopped the processes, or None.
 
     Raises:
-        UserError: As raised by a process, or if a process is killed.
+        UserError, OSError: As raised by a process. Or a UserError if a process is killed.
         RuntimeError: With the traceback of another exception in a process.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -161,16 +161,27 @@ def launch(
         rank, failure = error.get_first_failure()
     finally:
         logging.disable(disabled)
-    outcome = None if outcomes.empty() else outcomes.get()
+    outcome, status = _decisive_outcome(outcomes), failure.exitcode
     if isinstance(outcome, int):
         return outcome
-    status = failure.exitcode
     # A process that is killed makes others fail too.
     if isinstance(outcome, UserError) or (outcome is not None and status > 0):
         raise outcome
     end = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
     reason = "perhaps out of memory" if status == -signal.SIGKILL else "see above"
     raise UserError(f"rank {rank} {end} ({reason})")
+
+
+def _decisive_outcome(outcomes: SimpleQueue[int | Exception]) -> int | Exception | None:
+    """The first outcome that a process reported, but rather an error that a user can fix.
+
+    If one process fails, others lose their connection, and may report that first.
+    """
+    reported = []
+    while not outcomes.empty():
+        reported.append(outcomes.get())
+    fixable = [one for one in reported if isinstance(one, (UserError, OSError))]
+    return next(iter(fixable + reported), None)
 
 
 def _call_on_rank(
@@ -189,6 +200,8 @@ def _call_on_rank(
         # Every rank raises the same UserError, so only rank 0 reports it. A RankError is local.
         if os.environ["RANK"] == "0" or isinstance(error, RankError):
             outcomes.put(error)
+    except OSError as error:  # no permission, no space left, ...
+        outcomes.put(error)
     except Exception:
         outcomes.put(RuntimeError(traceback.format_exc()))
     sys.exit(1)  # Returning would wait for the other ranks.

@@ -50,7 +50,7 @@ class Training:
 
     Attributes:
         history: The evaluations so far; the same on every rank.
-        measure: Evaluates the generators. None on ranks other than 0, and without
+        measure: Evaluates the generators. None on ranks other than 0, and without evaluations.
         last_step: Length of the training run.
     """
 
