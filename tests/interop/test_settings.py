@@ -8,6 +8,7 @@ import torch
 
 from transmute.cli.junyanz import run_train_py
 from transmute.config.training import Recipe, TrainConfig
+from transmute.errors import UserError
 from transmute.interop.options import parse
 from transmute.interop.settings import recipe_changes, recipe_name, train_settings
 from transmute.recipes import RECIPES
@@ -191,13 +192,19 @@ def test_the_other_schedules_are_those_of_torch_in_every_epoch(
         ("--gpu_ids 0", "cuda", 1),
         ("--gpu_ids 0,", "cuda", 1),
         ("--gpu_ids 1", "cuda:1", 1),
-        ("--gpu_ids 2,3 --batch_size 2", "cuda", 2),
+        ("--gpu_ids 0,1 --batch_size 2", "cuda", 2),
         ("--gpu_ids -1", "cpu", 1),
     ],
 )
 def test_gpu_ids_choose_the_device(line: str, device: str, devices: int) -> None:
     settings = train_settings(parse(f"--dataroot d {line}".split()), num_images=5)
     assert (settings["device"], settings["devices"]) == (device, devices)
+
+
+def test_several_gpus_are_the_first_ones() -> None:
+    options = parse(["--dataroot", "d", "--gpu_ids", "2,3", "--batch_size", "2"])
+    with pytest.raises(UserError, match=r"CUDA_VISIBLE_DEVICES=2,3, and use --gpu_ids 0,1"):
+        train_settings(options, num_images=5)
 
 
 def test_weights_and_biases_is_the_logger_of_transmute() -> None:

@@ -57,8 +57,8 @@ def is_dead_bias(key: str) -> bool:
     """
     last = {"a_to_b": 18, "b_to_a": 18, "score_a": 5, "score_b": 5}
     _, network, _, *place, kind = key.split(".")
-    first_of_judge = network.startswith("score") and place == ["0"]
-    return kind == "bias" and not first_of_judge and place != [str(last[network])]
+    first_of_discriminator = network.startswith("score") and place == ["0"]
+    return kind == "bias" and not first_of_discriminator and place != [str(last[network])]
 
 
 @pytest.mark.slow

@@ -139,13 +139,24 @@ def _schedule(options: Options, epochs: int, from_epoch: int) -> dict[str, Any]:
 
 
 def device(options: Options) -> str:
-    """The device that `--gpu_ids` means. Without it, a GPU is used if there is one."""
-    gpus = options["gpu_ids"].rstrip(",")
-    if gpus == "-1":
+    """The device that `--gpu_ids` means. Without it, a GPU is used if there is one.
+
+    Raises:
+        UserError: If it means several GPUs other than the first ones.
+    """
+    gpus = options["gpu_ids"].rstrip(",").split(",")
+    if gpus == ["-1"]:
         return "cpu"
     if "gpu_ids" not in options.given:
         return "auto"
-    return "cuda" if gpus == "0" or "," in gpus else f"cuda:{int(gpus)}"
+    first = [str(number) for number in range(len(gpus))]
+    if len(gpus) > 1 and gpus != first:
+        raise UserError(
+            f"--gpu_ids {options['gpu_ids']} is not possible: several GPUs are always the first "
+            f"ones. Set the environment variable CUDA_VISIBLE_DEVICES={','.join(gpus)}, and use "
+            f"--gpu_ids {','.join(first)}"
+        )
+    return "cuda" if gpus[0] == "0" else f"cuda:{int(gpus[0])}"
 
 
 def data_source(options: Options) -> tuple[Path | None, SourceConfig]:
