@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +12,6 @@ from transmute.download import download
 from transmute.errors import UserError
 from transmute.interop.published import DATA_SETS, MODELS, Published, find
 
-_COLUMNS = "{:41} {:9} {:20} {:36} {}"
-"""Columns of the list of published files."""
 _PRETRAINED = "checkpoints/{}_pretrained"
 """Folder of a published model in pytorch-CycleGAN-and-pix2pix, with {} for its title."""
 _GENERATORS = {
@@ -109,11 +108,13 @@ class DownloadCommand(Command):
             UserError: If the result exists, or the download fails.
         """
         if self.name is None:
-            print(_COLUMNS.format("name", "content", "direction", "license", "from"))
-            for file in published.values():
-                direction = f"{file.source} to {file.target}" if file.source else ""
-                host = file.url.split("/")[2]
-                print(_COLUMNS.format(file.name, file.holds, direction, file.terms, host))
+            for source, files in groupby(published.values(), _source):
+                print(f"{source}:")
+                for file in files:
+                    direction = f"{file.source} to {file.target}" if file.source else ""
+                    width = 18 if direction else 0
+                    images = file.images or "unknown images"
+                    print(f"  {file.name:39} {direction:{width}} {images}")
             return None
         chosen = find(self.name, published)
         out = self.out or Path(default.format(chosen.title))
@@ -208,3 +209,8 @@ def require_data(folder: Path, *, paired: bool) -> None:
         command = None if missing.exists() else pull_command(missing, paired=paired)
         if command:
             raise UserError(f"there is no folder {missing}. Download this data set: {command}")
+
+
+def _source(file: Published) -> str:
+    """Where a published file comes from, and what it holds."""
+    return f"{file.holds} from {file.url.split('/')[2]}, license {file.license or 'unknown'}"
