@@ -40,7 +40,7 @@ def evaluated(animals: Path, folder: Path, **changes: object) -> Run:
         save_every=4,
         keep=1,
     ).replace(**changes)
-    assert train(config, evaluator=Evaluator) is None
+    assert train(config) is None
     return Run(folder)
 
 
@@ -165,8 +165,8 @@ def test_a_resumed_training_keeps_its_evaluations(animals: Path, tmp_path: Path)
         keep=1,
     )
     with pytest.raises(Killed):
-        train(config, Killer(), Evaluator)
-    train(config, evaluator=Evaluator)
+        train(config, Killer())
+    train(config)
     part = Run(tmp_path / "part")
     assert part.evaluations() == whole.evaluations()
     assert [row["rate"] for row in part.metrics()] == [row["rate"] for row in whole.metrics()]
@@ -196,7 +196,7 @@ def test_a_training_that_cannot_be_evaluated_does_not_start(
 
 
 def test_a_training_that_dies_after_its_first_evaluation_can_be_resumed(
-    animals: Path, tmp_path: Path
+    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -220,10 +220,12 @@ def test_a_training_that_dies_after_its_first_evaluation_can_be_resumed(
         best="cycle",
         save_every=100,
     )
-    with pytest.raises(Killed):
-        train(config, evaluator=Dying)
+    with monkeypatch.context() as patch:
+        patch.setattr("transmute.training.evaluations.Evaluator", Dying)
+        with pytest.raises(Killed):
+            train(config)
     assert Run(tmp_path / "run").checkpoints() == [2]
-    train(config, evaluator=Evaluator)
+    train(config)
     whole = evaluated(animals, tmp_path / "whole")
     assert Run(tmp_path / "run").evaluations() == whole.evaluations()
     assert (Run(tmp_path / "run").models_at() / "a_to_b.safetensors").read_bytes() == (
@@ -362,8 +364,12 @@ class NotFinite(Evaluator):
 
 
 def test_the_value_just_measured_is_printed_even_if_it_is_not_finite(
-    animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    animals: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("transmute.training.evaluations.Evaluator", NotFinite)
     config = TrainConfig(
         folder=animals,
         run=tmp_path,
@@ -373,6 +379,6 @@ def test_the_value_just_measured_is_printed_even_if_it_is_not_finite(
         metrics=TEXTURE,
         best="cycle",
     )
-    assert train(config, evaluator=NotFinite) is None
+    assert train(config) is None
     assert "step 2: cycle nan\n" in capsys.readouterr().out
     assert Run(tmp_path).best() is None

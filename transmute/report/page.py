@@ -16,7 +16,6 @@ from PIL import Image
 
 from transmute.config.base import flattened
 from transmute.errors import UserError
-from transmute.files import write_text
 from transmute.images import open_image
 from transmute.run import Run
 
@@ -35,16 +34,6 @@ _NO_CURVES = ("step", "images", "symptoms")
 _LAST_CURVES = ("rate", "images_per_second", "load_milliseconds")
 
 
-def write_report(run: Run, *, running: bool = False) -> None:
-    """Writes `report.html` of a run.
-
-    Args:
-        run: The run to show.
-        running: Whether training continues. The open page then reloads itself every 30 seconds.
-    """
-    write_text(run.report_file, render_page([run], running=running))
-
-
 def render_page(
     runs: Sequence[Run], *, title: str | None = None, running: bool = False, live: bool = False
 ) -> str:
@@ -53,7 +42,7 @@ def render_page(
     Args:
         runs: The runs to show. The curves and samples of several are shown side by side.
         title: Title of the page. The default is the name of the run, or the number of runs.
-        running: As in `write_report`.
+        running: Whether training continues. The open page then reloads itself every 30 seconds.
         live: Whether a server answers requests for images and `data.json` (see `page_data`). The
             open page then updates itself every 3 seconds.
     """

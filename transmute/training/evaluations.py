@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from PIL import Image
 
-from transmute.config.metrics import MetricsConfig
 from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import Source
 from transmute.data.preprocess import Geometry
@@ -23,8 +21,6 @@ from transmute.training.processes import Processes
 from transmute.training.trainer import Trainer
 from transmute.translation.translator import Translator
 
-EvaluatorFactory = Callable[[MetricsConfig, torch.device], Evaluator]
-"""Makes the evaluator of a training run, from the settings of the metrics and a device."""
 Measure = Callable[[int], dict[str, Any]]
 """Measures the current generators. Takes the step, and returns a row of evaluations.jsonl."""
 
@@ -105,7 +101,6 @@ def prepare_measuring(
     config: TrainConfig,
     processes: Processes,
     stream: Stream,
-    make_evaluator: EvaluatorFactory,
     models: ModelWriter,
     trainer: Trainer,
     say: Callable[[str], None],
@@ -120,7 +115,7 @@ def prepare_measuring(
     """
     if config.evaluate_every is None or not processes.is_main:
         return None
-    evaluator = make_evaluator(config.metrics, processes.device)
+    evaluator = Evaluator(config.metrics, processes.device)
     paired, held_out = config.recipe.method.paired, all(stream.data.test)
     sides = stream.data.test if held_out else stream.data.train
     a, b = readable(sides, paired=paired) if config.data.skip_bad else sides

@@ -16,8 +16,9 @@ from transmute.data.stream import Stream
 from transmute.device import synchronize
 from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
+from transmute.files import write_text
 from transmute.images import save_image
-from transmute.report.page import write_report
+from transmute.report.page import render_page
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter
 from transmute.training.diagnosis import Diagnosis, image_symptoms, number_symptoms
@@ -227,7 +228,7 @@ class Reporter:
         if self.enabled:
             self._page_written = time.perf_counter()
             with contextlib.suppress(OSError):  # some systems lock a file that a browser reads
-                write_report(self.run, running=running)
+                write_text(self.run.report_file, render_page([self.run], running=running))
 
     def _warn(self, kind: str, found: Sequence[Symptom], step: int) -> None:
         for symptom in self.diagnosis.update(kind, found, step):

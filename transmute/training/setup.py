@@ -32,7 +32,6 @@ from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter, TrainingState, resume
 from transmute.training.evaluations import (
     EvaluationHistory,
-    EvaluatorFactory,
     Measure,
     depends_on_evaluations,
     prepare_measuring,
@@ -74,7 +73,6 @@ def prepare(
     config: TrainConfig,
     processes: Processes,
     stack: contextlib.ExitStack,
-    make_evaluator: EvaluatorFactory,
     show: Callable[[str], str],
 ) -> Training:
     """Checks all input, builds the networks, locks the run and resumes it.
@@ -111,7 +109,7 @@ def prepare(
     trainer = _trainer(config, processes, size, speed, say)
     models = _models(config, run, processes, stream.data)
     with processes.ending_together():
-        measure = prepare_measuring(config, processes, stream, make_evaluator, models, trainer, say)
+        measure = prepare_measuring(config, processes, stream, models, trainer, say)
     state = TrainingState(trainer)
     if is_main:
         stack.enter_context(run.locked())

@@ -9,9 +9,7 @@ from transmute.config.training import TrainConfig
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.images import normalize
-from transmute.metrics.evaluator import Evaluator
 from transmute.training.checkpoint import save
-from transmute.training.evaluations import EvaluatorFactory
 from transmute.training.processes import (
     is_launched,
     launch,
@@ -27,7 +25,6 @@ from transmute.training.setup import Training, prepare
 def train(
     config: TrainConfig,
     observer: Observer | None = None,
-    evaluator: EvaluatorFactory = Evaluator,
     show: Callable[[str], str] = str,
 ) -> int | None:
     """Trains or resumes the run in `config.run`, in `config.devices` processes.
@@ -35,7 +32,6 @@ def train(
     Args:
         config: Training settings; `config.run` must be set.
         observer: Follows the training run; picklable.
-        evaluator: Factory for the evaluator; picklable.
         show: Renders the names of settings in printed lines; picklable.
 
     Returns:
@@ -51,10 +47,10 @@ def train(
             raise UserError(
                 "torch cannot start several processes on Windows. Set `devices=1`, or use WSL 2"
             )
-        return launch(train, (config, observer, evaluator, show), config.devices)
+        return launch(train, (config, observer, show), config.devices)
     with ExitStack() as stack:
         processes = stack.enter_context(process_group(config.device))
-        training = prepare(config, processes, stack, evaluator, show)
+        training = prepare(config, processes, stack, show)
         observer = observer if processes.is_main else None
         stopped_by = None if training.finished else _loop(training, observer)
         # Also if nothing was left to do: a killed process leaves a page that says it is running.
