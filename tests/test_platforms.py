@@ -1,4 +1,4 @@
-"""What differs on other systems: encodings, start methods, file names, missing programs."""
+"""Differences between systems: encodings, start methods, file names, missing programs."""
 
 from __future__ import annotations
 

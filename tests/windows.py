@@ -1,4 +1,4 @@
-"""What Windows would refuse, found on Linux: replacing or removing a file while it is open."""
+"""Finds on Linux what Windows refuses: replacing or removing a file while it is open."""
 
 from __future__ import annotations
 

@@ -269,3 +269,12 @@ def test_the_inception_score_is_measured_if_the_network_has_a_classifier() -> No
     assert (score.features, score.fake, score.real) == ("texture", 12, 0)
     single = by_name(measuring.measure(translations[:1], openers(7)))
     assert "inception_score" not in single
+
+
+@pytest.mark.parametrize(("size", "omitted"), [(10, True), (11, False)])
+def test_ssim_of_small_images_is_omitted_and_noted(size: int, omitted: bool) -> None:
+    measuring = evaluator()
+    fake, target = image(0, size=32).resize((size, 32)), image(1, size=32).resize((size, 32))
+    metrics = by_name(measuring.measure([Translated(fake, target=target)] * 2, openers(2)))
+    assert ("ssim" not in metrics) is omitted
+    assert any("SSIM is omitted" in note for note in measuring.notes) is omitted

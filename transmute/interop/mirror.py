@@ -69,7 +69,7 @@ class Mirror:
     def after_report(self, run: Run, row: dict[str, Any]) -> None:
         """Prints a line of losses, and appends it to loss_log.txt.
 
-        At the first report, the log is written anew: a killed session may have left lines of steps
+        The first report rewrites the log, because a killed session may have left lines of steps
         that are trained again. The log of an earlier run of that tool is kept.
         """
         log, line = run.folder / "loss_log.txt", self._line(row)

@@ -26,7 +26,7 @@ from transmute.metrics.metric import (
 )
 from transmute.metrics.perceptual import MIN_SIZE
 from transmute.metrics.pretrained import load_features
-from transmute.metrics.translated import Translated, image_metrics
+from transmute.metrics.translated import SSIM_WINDOW, Translated, image_metrics
 
 T = TypeVar("T")
 Opener = Callable[[], Image.Image]
@@ -173,14 +173,17 @@ class Evaluator:
         if probabilities is not None and len(fake) > 1:
             metrics.append(inception_score_metric(probabilities, self.features.name))
         metrics.sort(key=lambda metric: list(DESCRIPTIONS).index(metric.name))
-        self._note_missing(len(fake), len(real), smallest, labels=bool(confusions))
+        paired, labels = "l1" in values, bool(confusions)
+        self._note_missing(len(fake), len(real), smallest, labels=labels, paired=paired)
         images = [opener().convert(mode) for opener in reals] if self.custom else []
         return metrics + [
             measure_custom(name, function, kept, images)
             for name, (function, _) in self.custom.items()
         ]
 
-    def _note_missing(self, fake: int, real: int, smallest: float, *, labels: bool) -> None:
+    def _note_missing(
+        self, fake: int, real: int, smallest: float, *, labels: bool, paired: bool
+    ) -> None:
         """Notes which metrics could not be measured, or not of all images."""
         notes = (
             (
@@ -195,6 +198,10 @@ class Evaluator:
             (
                 self.lpips is not None and smallest < MIN_SIZE,
                 f"LPIPS is omitted for images with a side below {MIN_SIZE} pixels",
+            ),
+            (
+                paired and smallest < SSIM_WINDOW,
+                f"SSIM is omitted for images with a side below {SSIM_WINDOW} pixels",
             ),
         )
         self.notes |= {note: None for applies, note in notes if applies}

@@ -14,6 +14,9 @@ from transmute.metrics.features import resize_antialiased
 from transmute.metrics.perceptual import LPIPS, structure_distance
 from transmute.tensors import Images
 
+SSIM_WINDOW = 11
+"""Side of the window of SSIM, in pixels."""
+
 
 @dataclass(frozen=True)
 class Translated:
@@ -76,8 +79,8 @@ def psnr(one: Images, two: Images) -> float:
 
 
 def ssim(one: Images, two: Images) -> float | None:
-    """SSIM, whose window has 11 pixels. None for smaller images."""
-    if min(one.shape[2:]) < 11:
+    """SSIM. None for images smaller than its window."""
+    if min(one.shape[2:]) < SSIM_WINDOW:
         return None
     # SSIM's constants assume values in [0, data_range].
     pair = [(images.double() + 1) / 2 for images in (one, two)]

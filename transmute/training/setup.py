@@ -82,7 +82,8 @@ def prepare(
         show: Renders the names of settings in printed lines.
 
     Raises:
-        UserError: If any input is unusable. The run folder is unchanged then.
+        UserError: If any input is unusable. The run folder is unchanged then, unless the deciding
+            metric is not that of earlier evaluations.
     """
     assert config.run is not None
     recipe, run, is_main = config.recipe, Run(config.run), processes.is_main
