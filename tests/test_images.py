@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from transmute.errors import UserError
-from transmute.images import (
-    ImageError,
-    normalize,
-    open_image,
-    require_images,
-    save_image,
-    to_pil,
-    to_tensor,
-)
+from transmute.images.files import ImageError, normalize, open_image, save_image, to_pil, to_tensor
+from transmute.images.find import require_images
 
 
 def opened(path: Path, **options) -> np.ndarray:

@@ -16,7 +16,7 @@ from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
 from transmute.device import select_device
 from transmute.errors import UserError
-from transmute.images import images_outside
+from transmute.images.find import images_outside
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
 from transmute.metrics.metric import DESCRIPTIONS, Metric
 from transmute.metrics.translated import Translated

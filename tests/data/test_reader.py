@@ -14,7 +14,7 @@ from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream
 from transmute.errors import UserError
-from transmute.images import ImageError
+from transmute.images.files import ImageError
 from transmute.training.train import train
 
 READER = """

@@ -13,7 +13,7 @@ from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream, pass_order
-from transmute.images import to_bytes_tensor, to_tensor
+from transmute.images.files import to_bytes_tensor, to_tensor
 
 
 def pairs(

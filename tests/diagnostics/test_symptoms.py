@@ -8,7 +8,7 @@ import torch
 
 from transmute.demo.animals import animal
 from transmute.diagnostics import symptoms
-from transmute.images import to_tensor
+from transmute.images.files import to_tensor
 
 
 def images(count: int = 4, *, striped: bool = False, first: int = 0) -> torch.Tensor:

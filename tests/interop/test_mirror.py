@@ -11,7 +11,7 @@ from PIL import Image
 from transmute.cli.junyanz import run_test_py, run_train_py
 from transmute.config.networks import PixelGANConfig, ResNetConfig
 from transmute.errors import UserError
-from transmute.images import to_tensor
+from transmute.images.files import to_tensor
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.layouts import JUNYANZ, Layout
 from transmute.interop.mirror import Mirror

@@ -16,7 +16,7 @@ from transmute.config.metrics import MetricsConfig
 from transmute.demo.animals import animal
 from transmute.errors import UserError
 from transmute.evaluation import Evaluator
-from transmute.images import to_tensor
+from transmute.images.files import to_tensor
 from transmute.metrics.evaluator import evenly_spaced
 from transmute.metrics.metric import Metric
 from transmute.metrics.translated import Translated

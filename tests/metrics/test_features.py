@@ -15,7 +15,7 @@ from tests.conftest import SHARED
 from transmute.config.metrics import MetricsConfig
 from transmute.demo.animals import animal
 from transmute.errors import UserError
-from transmute.images import to_tensor
+from transmute.images.files import to_tensor
 from transmute.metrics.features import Features, resize_antialiased
 from transmute.metrics.inception import Inception, InceptionBlock
 from transmute.metrics.perceptual import LPIPS, alexnet, squeezenet, structure_distance, vgg16

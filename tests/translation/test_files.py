@@ -8,7 +8,7 @@ from PIL import Image
 from tests.translation.models import load_translator, random_image
 from transmute.cli import run_command
 from transmute.errors import UserError
-from transmute.images import open_image
+from transmute.images.files import open_image
 from transmute.translation.files import find_inputs, translate_file
 
 

@@ -14,7 +14,7 @@ from tests.translation.models import load_translator, random_image, save_model
 from transmute import Translator
 from transmute.config.networks import ResNetConfig, UNetConfig
 from transmute.errors import UserError
-from transmute.images import to_pil
+from transmute.images.files import to_pil
 from transmute.translation.translator import reflection_indices
 
 

@@ -14,7 +14,8 @@ from transmute.data.layout import match_pairs, recognize
 from transmute.data.scan import in_threads
 from transmute.errors import UserError
 from transmute.files import replacing
-from transmute.images import find_images, open_image, require_images, save_image
+from transmute.images.files import open_image, save_image
+from transmute.images.find import find_images, require_images
 
 Plan = dict[Path, Callable[[Path], None]]
 """For each file to write, the function that writes it, and may raise a UserError."""

@@ -9,7 +9,7 @@ from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
 from transmute.data.layout import by_stem, recognize
 from transmute.data.scan import Record, Subset, read_subsets, relative_name
-from transmute.images import EXTENSIONS, find_images
+from transmute.images.find import EXTENSIONS, find_images
 
 _DEFAULT_SIZE = 256  # pixels, of the recipes
 

@@ -12,7 +12,8 @@ from PIL import Image
 from transmute import plugins
 from transmute.config.data import SourceConfig
 from transmute.errors import UserError, shortened
-from transmute.images import ImageError, find_images, open_image, require_images
+from transmute.images.files import ImageError, open_image
+from transmute.images.find import find_images, require_images
 
 _EXPECTED = (
     "Expected: trainA and trainB, train/A and train/B, side by side images in train, or two "

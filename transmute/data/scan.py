@@ -17,7 +17,7 @@ from transmute.data.duplicates import ImageHash, image_hash
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
 from transmute.errors import UserError, shortened
-from transmute.images import ImageError, crop_half
+from transmute.images.files import ImageError, crop_half
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -17,7 +17,7 @@ from transmute.batch import Batch
 from transmute.config.data import PreprocessConfig
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
-from transmute.images import ImageError, to_bytes_tensor, to_tensor
+from transmute.images.files import ImageError, to_bytes_tensor, to_tensor
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,8 @@ from transmute.data.preprocess import Geometry
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.files import write_text
-from transmute.images import require_images, save_image, to_pil, to_tensor
+from transmute.images.files import save_image, to_pil, to_tensor
+from transmute.images.find import require_images
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.importer import card_of
 from transmute.interop.options import Options

@@ -9,7 +9,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from transmute.images import to_tensor
+from transmute.images.files import to_tensor
 from transmute.metrics.features import resize_antialiased
 from transmute.metrics.perceptual import LPIPS, structure_distance
 from transmute.tensors import Images

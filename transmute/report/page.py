@@ -16,7 +16,7 @@ from PIL import Image
 
 from transmute.config.base import flattened
 from transmute.errors import UserError
-from transmute.images import open_image
+from transmute.images.files import open_image
 from transmute.run import Run
 
 _TEMPLATES = Environment(

@@ -8,7 +8,8 @@ from PIL import Image
 
 from transmute.config.base import Size
 from transmute.errors import UserError, first_line
-from transmute.images import EXTENSIONS, ImageError, images_outside, open_image, save_image
+from transmute.images.files import ImageError, open_image, save_image
+from transmute.images.find import EXTENSIONS, images_outside
 from transmute.translation.translator import Translator
 
 

@@ -14,7 +14,7 @@ from transmute.config.base import Size, width_and_height
 from transmute.config.networks import GeneratorConfig
 from transmute.device import select_device, select_precision
 from transmute.errors import UserError
-from transmute.images import from_array, open_image, to_pil, to_tensor
+from transmute.images.files import from_array, open_image, to_pil, to_tensor
 from transmute.lab import to_lab, to_rgb
 from transmute.tensors import Images
 from transmute.translation.model import ModelCard, load_model, model_files

@@ -1,0 +1,1 @@
+"""Image files and pixel values: the only package that handles formats, color and depth."""
