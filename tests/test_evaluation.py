@@ -13,7 +13,7 @@ from transmute.cli import run_command
 from transmute.config.training import TrainConfig
 from transmute.errors import UserError
 from transmute.evaluation import evaluate, warnings
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 from transmute.metrics.metric import Metric
 from transmute.training.train import train
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from transmute.errors import UserError
 from transmute.files import write_text
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 from transmute.run import Run
 
 LOCK = """

@@ -10,13 +10,14 @@ from typing import Any, Literal
 from PIL import Image
 
 from transmute.config.base import width_and_height
-from transmute.config.data import SourceConfig
+from transmute.config.data import Range, SourceConfig
 from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.images.find import images_outside
+from transmute.images.ranges import range_for, shown
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
 from transmute.metrics.metric import DESCRIPTIONS, Metric
 from transmute.metrics.translated import Translated
@@ -178,7 +179,10 @@ def _evaluate_model(
         raise UserError(
             f"{data} has no held-out images. Set `split=train` to evaluate on training images"
         )
-    a, b = (_openers(side, size, card.preprocess.background) for side in sides)
+    a, b = (
+        _openers(side, size, values, card.preprocess.background)
+        for side, values in zip(sides, card.preprocess.ranges, strict=True)
+    )
     evaluator = Evaluator(config, select_device(device))
     translators = {translator.card.direction: translator for translator in loaded}
     metrics = evaluator.measure_directions(translators, a, b, paired=paired)
@@ -210,7 +214,7 @@ def _evaluate_folders(
         sides = list(map(Source, a)), list(map(Source, b))
     evaluator = Evaluator(config, select_device(device))
     reals, fakes = (
-        evenly_spaced(_openers(side, size, "white"), config.max_images) for side in sides
+        evenly_spaced(_openers(side, size, Range(), None), config.max_images) for side in sides
     )
     translations = (
         Translated(opener(), target=reals[index]() if paired else None)
@@ -253,12 +257,17 @@ def warnings(metrics: Mapping[str, Sequence[Metric]]) -> list[str]:
     return [note for applies, note in notes if applies]
 
 
-def _openers(sources: Sequence[Source], size: object, background: str) -> list[Opener]:
+def _openers(
+    sources: Sequence[Source], size: object, values: Range, background: str | None
+) -> list[Opener]:
     """Functions that open images, and resize them if a size is set."""
     pixels = None if size is None else width_and_height(size)
-    return [partial(_open, source, pixels, background) for source in sources]
+    return [partial(_open, source, pixels, values, background) for source in sources]
 
 
-def _open(source: Source, size: tuple[int, int] | None, background: str) -> Image.Image:
-    image, _ = source.open(background=background)
-    return image if size is None else image.resize(size, Image.Resampling.BICUBIC)
+def _open(
+    source: Source, size: tuple[int, int] | None, values: Range, background: str | None
+) -> Image.Image:
+    raster = source.open(None, background)
+    raster = raster if size is None else raster.resized(size)
+    return shown(raster, range_for(raster, values, str(source))).convert("RGB")

@@ -64,6 +64,8 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
         if field_name == "name" and isinstance(settings, Kind):
             continue  # chosen by the flag of the kind itself
         argument = next((one for one in field.metadata if isinstance(one, Argument)), Argument())
+        if not argument.flag:
+            continue
         part = field_name if argument.name is None else argument.name
         value = dict(settings).get(field_name, ...)
         if isinstance(value, Kind) or not isinstance(value, Settings):

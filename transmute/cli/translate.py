@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, width_and_height
+from transmute.config.data import Range, RangeText
 from transmute.config.metrics import MetricsConfig
 from transmute.errors import UserError
 from transmute.files import write_text
@@ -37,7 +38,22 @@ class TranslateCommand(Command):
     """Skip images whose output file exists."""
     compare: bool = False
     """Also write input and translation side by side, next to each translation: zebra.compare.png
-    for zebra.png."""
+    for zebra.jpg."""
+    format: Annotated[str | None, Argument("png|tif|...|auto")] = None
+    """File format of the translations. If omitted, that of each input. auto writes .png or .tif
+    where the input's format cannot hold the translation."""
+    depth: Literal["8", "16", "float"] | None = None
+    """Type of the values. If omitted, that of the training images of the output's domain, or 16
+    bits if these have 8 and the input has 16."""
+    range: Annotated[RangeText | None, Argument("LOW:HIGH")] = None
+    """Values of the input that are black and white. If omitted, those of the training images."""
+    pages: Literal["all", "first"] = "all"
+    """Translate all pages and frames of files that have several, or only the first."""
+    reader: Annotated[str | None, Argument("FILE.py:NAME")] = None
+    """Function that reads an image: it takes a path and returns an array (height, width[,
+    channels])."""
+    max_pixels: Annotated[int, Argument("N")] = 1_000_000_000
+    """Images with more pixels are refused before they are decoded."""
     noise: bool = False
     """Keep dropout active (as in pix2pix), so that repeated translations differ."""
     device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
@@ -57,7 +73,9 @@ class TranslateCommand(Command):
         from rich.console import Console
         from rich.progress import track
 
-        from transmute.translation.files import find_inputs, translate_file
+        from transmute.images.encode import WRITABLE
+        from transmute.images.raster import Depth
+        from transmute.translation.files import FileOptions, find_inputs, translate_file
         from transmute.translation.translator import Translator
 
         translator = Translator(
@@ -72,28 +90,41 @@ class TranslateCommand(Command):
         )
         card = translator.card
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-        targets = find_inputs(self.inputs, self.out, compare=self.compare)
+        if self.format not in (None, "auto") and f".{self.format.lstrip('.')}" not in WRITABLE:
+            known = ", ".join(name.lstrip(".") for name in WRITABLE)
+            raise UserError(
+                f"`format={self.format}` cannot be written. Choose one of: auto, {known}"
+            )
+        ending = None if self.format in (None, "auto") else f".{self.format.lstrip('.')}"
+        targets = find_inputs(self.inputs, self.out, compare=self.compare, ending=ending)
+        depths: dict[str, Depth] = {"8": "uint8", "16": "uint16", "float": "float32"}
+        options = FileOptions(
+            size=card.size if self.size == "training" else self.size,
+            half=self.half,
+            values=None if self.range is None else Range.parsed(self.range),
+            depth=None if self.depth is None else depths[self.depth],
+            pages=self.pages,
+            any_format=self.format == "auto",
+            reader=self.reader,
+            max_pixels=self.max_pixels,
+            skip_existing=self.skip_existing,
+            compare=self.compare,
+        )
         origin = f"step {card.step}" if card.step else "imported"
         console.print(
             f"{card.source} to {card.target} ({card.direction}, {card.method}, {origin}): "
             f"{len(targets)} image{'s' if len(targets) != 1 else ''} to {self.out}, in "
             f"{translator.precision} ({translator.precision_reason})"
         )
-        outcomes = [
-            translate_file(
-                translator,
-                source,
-                target,
-                size=card.size if self.size == "training" else self.size,
-                half=self.half,
-                skip_existing=self.skip_existing,
-                compare=self.compare,
-            )
-            for source, target in track(
-                targets.items(), "translating", console=console, disable=not console.is_terminal
-            )
-        ]
-        return print_failures(list(filter(None, outcomes)), len(targets), "translated")
+        problems: list[str] = []
+        for source, target in track(
+            targets.items(), "translating", console=console, disable=not console.is_terminal
+        ):
+            problem, notes = translate_file(translator, source, target, options)
+            problems += [] if problem is None else [problem]
+            for note in notes:
+                console.print(note)
+        return print_failures(problems, len(targets), "translated")
 
 
 class EvaluateCommand(Command):

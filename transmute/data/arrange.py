@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from transmute.config.base import width_and_height
 from transmute.config.data import SourceConfig
@@ -14,8 +14,10 @@ from transmute.data.layout import match_pairs, recognize
 from transmute.data.scan import in_threads
 from transmute.errors import UserError
 from transmute.files import replacing
-from transmute.images.files import open_image, save_image
+from transmute.images.decode import open_pages, read_image
+from transmute.images.encode import save_pages
 from transmute.images.find import find_images, require_images
+from transmute.images.raster import Raster
 
 Plan = dict[Path, Callable[[Path], None]]
 """For each file to write, the function that writes it, and may raise a UserError."""
@@ -76,14 +78,21 @@ def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Plan:
 def _combine(a: Path | None, b: Path | None, resize: bool, target: Path) -> None:
     if a is None or b is None:
         raise UserError(f"{a or b} has no partner of the same name in the other folder")
-    left, right = open_image(a)[0], open_image(b)[0]
+    left, right = read_image(a), read_image(b)
     if left.size != right.size and not resize:
         raise UserError(
             f"{a} is {left.width}x{left.height} and {b} is {right.width}x{right.height}. Resize b "
             "to the size of a with `resize`"
         )
-    right = right.resize(left.size, Image.Resampling.BICUBIC)
-    save_image(Image.fromarray(np.hstack([np.asarray(left), np.asarray(right)])), target)
+    if left.depth != right.depth:
+        raise UserError(
+            f"{a} has values of type {left.depth} and {b} of {right.depth}, which one file cannot "
+            "hold. Convert one of them"
+        )
+    channels = max(left.channels, right.channels)
+    left, right = left.with_channels(channels, str(a)), right.with_channels(channels, str(b))
+    pixels = np.hstack([left.pixels, right.resized(left.size).pixels])
+    save_pages([replace(left, pixels=pixels, alpha=None)], target)
 
 
 def plan_split(
@@ -158,11 +167,22 @@ def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Plan:
 
 
 def _resize(source: Path, size: tuple[int, int], mode: str, target: Path) -> None:
-    image = open_image(source)[0]
+    with open_pages(source) as pages:
+        images = [pages.read(page) for page in range(pages.number)]
     if mode == "scale-width":
-        size = size[0], max(1, round(size[0] * image.height / image.width))
-    fit = ImageOps.fit if mode == "crop" else Image.Image.resize
-    save_image(fit(image, size, Image.Resampling.BICUBIC), target)
+        size = size[0], max(1, round(size[0] * images[0].height / images[0].width))
+    if mode == "crop":
+        images = [_with_proportions(image, size) for image in images]
+    save_pages([image.resized(size) for image in images], target)
+
+
+def _with_proportions(image: Raster, size: tuple[int, int]) -> Raster:
+    """Crops the middle with the proportions of a size."""
+    scale = min(image.width / size[0], image.height / size[1])
+    width, height = (
+        min(max(1, round(scale * side)), most) for side, most in zip(size, image.size, strict=True)
+    )
+    return image.cropped((image.width - width) // 2, (image.height - height) // 2, width, height)
 
 
 def _refuse_inside(out: Path, *folders: Path) -> None:

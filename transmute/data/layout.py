@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from transmute import plugins
 from transmute.config.data import SourceConfig
 from transmute.errors import UserError, shortened
-from transmute.images.files import ImageError, open_image
+from transmute.images.decode import count_pages, read_image
 from transmute.images.find import find_images, require_images
+from transmute.images.limits import MAX_PIXELS
+from transmute.images.raster import ImageError, Raster
 
 _EXPECTED = (
     "Expected: trainA and trainB, train/A and train/B, side by side images in train, or two "
@@ -27,29 +27,40 @@ images, which may be missing or empty."""
 
 @dataclass(frozen=True)
 class Source:
-    """One image of a data set: a file, or the left or right half of one.
+    """One image of a data set: a file, one of its pages, or the left or right half of one.
 
     Attributes:
         path: The file.
         half: "left" or "right" of two images side by side; None for the whole.
-        reader: `FILE.py:NAME` of a function that reads the file instead of Pillow.
+        reader: `FILE.py:NAME` of a function that reads the file.
+        page: Page or frame, from 0.
+        max_pixels: Larger images are refused.
     """
 
     path: Path
     half: str | None = None
     reader: str | None = None
+    page: int = 0
+    max_pixels: int = MAX_PIXELS
 
-    def open(
-        self, *, channels: int = 3, background: str = "white"
-    ) -> tuple[Image.Image, Image.Image | None]:
-        """Opens the image and its alpha channel (see `open_image`).
+    def open(self, channels: int | None = None, background: str | None = None) -> Raster:
+        """Reads the image (see `read_image`).
+
+        Args:
+            channels: Converts to this number of channels. By default, those of the file.
+            background: Color on which transparent images are put.
 
         Raises:
-            ImageError: If the file cannot be read.
+            ImageError: If the file cannot be read or has another number of channels.
         """
-        return open_image(
-            self.path, channels=channels, background=background, half=self.half, reader=self.reader
-        )
+        raster = read_image(
+            self.path, page=self.page, reader=self.reader, max_pixels=self.max_pixels
+        ).half(self.half)
+        raster = raster if background is None else raster.flattened(background)
+        return raster if channels is None else raster.with_channels(channels, str(self))
+
+    def __str__(self) -> str:
+        return f"{self.path}, page {self.page + 1}" if self.page else str(self.path)
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,8 @@ class DataSet:
         It does not change if the whole data set is moved.
         """
         lines = "".join(
-            f"{one.path.parent.name}/{one.path.name}:{one.path.stat().st_size}:{one.half}\n"
+            f"{one.path.parent.name}/{one.path.name}:{one.path.stat().st_size}:{one.half}"
+            f"{f':{one.page}' if one.page else ''}\n"
             for one in (*self.train[0], *self.train[1])
         )
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
@@ -206,7 +218,7 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
         return (below[0], below[1]), kind, train, test
     if images and (top == inside or (paired and not below)):
         with contextlib.suppress(ImageError):
-            width, height = Source(images[0], reader=config.reader).open()[0].size
+            width, height = Source(images[0], reader=config.reader).open().size
             if not paired and width < 1.5 * height:
                 raise UserError(
                     f"{top} contains images of one domain only ({images[0].name} is "
@@ -256,6 +268,15 @@ def _sources(
             )
         images = [[side[stem] for stem in sorted(a.keys() & b.keys())] for side in (a, b)]
     return [
-        [Source(path, half, config.reader) for path in paths[: config.max_images]]
+        _pages(paths, half, config)[: config.max_images]
         for paths, half in zip((images[0], images[-1]), halves, strict=True)
+    ]
+
+
+def _pages(paths: list[Path], half: str | None, config: SourceConfig) -> list[Source]:
+    """All pages of these files, or their first ones."""
+    return [
+        Source(path, half, config.reader, page, config.max_pixels)
+        for path in paths[: config.max_images]
+        for page in range(count_pages(path) if config.pages == "all" and not config.reader else 1)
     ]

@@ -3,21 +3,23 @@
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from transmute.config.data import PreprocessConfig
 from transmute.data.duplicates import ImageHash, image_hash
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
+from transmute.data.values import Say, Values, find_channels, find_values, require_depth
 from transmute.errors import UserError, shortened
-from transmute.images.files import ImageError, crop_half
+from transmute.images.ranges import sample_values
+from transmute.images.raster import Depth, ImageError, Raster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,13 +41,26 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str
 
 @dataclass(frozen=True)
 class Record:
-    """Properties of a decoded image. `mode` is how the file stores colors (RGB, L, CMYK, ...)."""
+    """Properties of a decoded image.
+
+    Attributes:
+        name: The file.
+        mode: How it stores colors (RGB, L, CMYK, 6 x uint16, ...).
+        depth: Type of its values.
+        channels: Number of channels, without alpha.
+        values: The lowest and the highest value.
+        notes: What was not applied or read.
+    """
 
     name: str
     mode: str
     size: tuple[int, int]
     is_gray: bool
     is_transparent: bool
+    depth: Depth
+    channels: int
+    values: tuple[float, float]
+    notes: tuple[str, ...]
     hash: ImageHash
 
     def __str__(self) -> str:
@@ -102,14 +117,18 @@ def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
         Training images of a and of b, then the held-out ones, if there are any.
     """
 
-    def record(source: Source, image: Image.Image, alpha: Image.Image | None) -> Record:
-        red, green, blue = (band.tobytes() for band in image.split())
+    def record(source: Source, image: Raster) -> Record:
+        pixels = image.pixels
         return Record(
             relative_name(folder, source.path),
-            image.info["mode"],
+            image.mode,
             image.size,
-            red == green == blue,
-            alpha is not None and min(alpha.tobytes()) < 255,
+            bool((pixels == pixels[:, :, :1]).all()),
+            image.is_transparent,
+            image.depth,
+            image.channels,
+            (float(pixels.min()), float(pixels.max())),
+            image.notes,
             image_hash(image),
         )
 
@@ -136,14 +155,13 @@ def relative_name(folder: Path | None, path: Path) -> str:
 
 def decode_all(
     sources: Iterable[Source],
-    inspect: Callable[[Source, Image.Image, Image.Image | None], Result],
+    inspect: Callable[[Source, Raster], Result],
 ) -> tuple[dict[Source, Result], dict[Source, ImageError]]:
     """Decodes every file once, in threads, and applies a function to each of its images.
 
     Args:
         sources: Images. Two halves of one file, and repeated images, are decoded once.
-        inspect: Called with the source, its image in RGB, and its alpha channel if it has one. May
-            raise an ImageError.
+        inspect: Called with the source and its image. May raise an ImageError.
 
     Returns:
         The values returned by `inspect`, and the errors of all other images.
@@ -154,15 +172,8 @@ def decode_all(
 
     def inspect_file(file: Source) -> dict[Source, Result | ImageError]:
         try:
-            image, alpha = file.open()
-            return {
-                source: inspect(
-                    source,
-                    crop_half(image, source.half),
-                    crop_half(alpha, source.half) if alpha else None,
-                )
-                for source in files[file]
-            }
+            image = file.open()
+            return {source: inspect(source, image.half(source.half)) for source in files[file]}
         except ImageError as error:
             return dict.fromkeys(files[file], error)
 
@@ -177,40 +188,64 @@ def decode_all(
     )
 
 
+class Checked(NamedTuple):
+    """A training image that can be used.
+
+    Attributes:
+        size: Width and height in training.
+        values: Its values.
+        notes: What was not applied or read.
+    """
+
+    size: tuple[int, int]
+    values: Values
+    notes: tuple[str, ...]
+
+
 def require_usable(
     data: DataSet,
     geometry: Geometry,
+    preprocess: PreprocessConfig,
     *,
     paired: bool,
     skip_bad: bool,
-    say: Callable[[str], None],
-) -> tuple[DataSet, set[tuple[int, int]]]:
-    """Checks that every training image can be decoded and cropped.
+    say: Say,
+) -> tuple[DataSet, dict[Source, Checked]]:
+    """Checks that every training image can be decoded, cropped and has the channels of its domain.
 
     Args:
         data: The data set.
         geometry: Sizes of images in training.
+        preprocess: The channels of the domains, if they are set.
         paired: Check also that partners have equal sizes. A bad image is skipped with its partner.
         skip_bad: Skip bad images instead of raising an error.
         say: Prints a line.
 
     Returns:
-        The data set without bad images, and the sizes (width, height) of its images in training.
+        The data set without bad images, and what is known of its images.
 
     Raises:
         UserError: If there are bad images (all are listed with the reasons), or if none is left.
     """
-    sources = [*data.train[0], *data.train[1]]
-    say(f"checking all {len({one.path for one in sources})} training images before the first step")
-    sizes, problems = decode_all(
-        sources, lambda source, image, alpha: _final_size(geometry, source, *image.size)
-    )
+    wanted = dict.fromkeys(data.train[0], preprocess.channels_a)
+    wanted |= dict.fromkeys(data.train[1], preprocess.channels_b)
+    sample_size = max(64, 4_000_000 // len(wanted))
+
+    def check(source: Source, image: Raster) -> Checked:
+        image.with_channels(wanted[source] or image.channels, str(source))
+        # Ranges of 8 bits need no sample.
+        sample = sample_values(image, 1 if image.depth == "uint8" else sample_size)
+        values = Values(str(source), image.depth, image.channels, sample)
+        return Checked(_final_size(geometry, source, *image.size), values, image.notes)
+
+    say(f"checking all {len({one.path for one in wanted})} training images before the first step")
+    checked, problems = decode_all(wanted, check)
     if paired:
         for a, b in zip(*data.train, strict=True):
-            if a in sizes and b in sizes and sizes[a] != sizes[b]:
+            if a in checked and b in checked and checked[a].size != checked[b].size:
                 problems[a] = ImageError(
                     "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
-                        a.path, b.path, *sizes[a], *sizes[b]
+                        a, b, *checked[a].size, *checked[b].size
                     )
                 )
     listed = list(dict.fromkeys(map(str, problems.values())))
@@ -227,7 +262,43 @@ def require_usable(
         )
     if listed:
         say(f"skipped {len(listed)} bad images: {'; '.join(shortened(listed, 5))}")
-    return replace(data, train=train), {sizes[source] for side in train for source in side}
+    for note, number in Counter(note for one in checked.values() for note in one.notes).items():
+        example = next(one.values.name for one in checked.values() if note in one.notes)
+        say(f"{number} images, such as {example}: {note}")
+    return replace(data, train=train), checked
+
+
+def with_values(
+    preprocess: PreprocessConfig,
+    data: DataSet,
+    checked: Mapping[Source, Checked],
+    ranges: tuple[str | None, str | None],
+    say: Say,
+) -> PreprocessConfig:
+    """Fills in the channels and the ranges of the domains that are not known yet.
+
+    Args:
+        preprocess: The settings.
+        data: The data set, without bad images.
+        checked: What is known of its training images.
+        ranges: LOW:HIGH of a and of b, if the user has set them.
+        say: Prints a line about each range other than 8 bits.
+
+    Raises:
+        UserError: If the images of a domain do not have the same type of values, or the same
+            number of channels.
+    """
+    found: dict[str, Any] = {}
+    for letter, name, side, given in zip("ab", data.names, data.train, ranges, strict=True):
+        images = [checked[source].values for source in side]
+        known = dict(preprocess)
+        if known[f"channels_{letter}"] is None:
+            found[f"channels_{letter}"] = find_channels(images, name)
+        if known[f"range_{letter}"] is not None and given is None:
+            require_depth(images, name, known[f"range_{letter}"])
+        else:
+            found[f"range_{letter}"] = find_values(images, name, given, say)
+    return preprocess.replace(**found)
 
 
 def _final_size(geometry: Geometry, source: Source, width: int, height: int) -> tuple[int, int]:
@@ -246,7 +317,7 @@ def readable(
     sides: tuple[list[Source], list[Source]], *, paired: bool
 ) -> tuple[list[Source], list[Source]]:
     """Returns the readable images. If paired, only pairs in which both images are readable."""
-    _, errors = decode_all([*sides[0], *sides[1]], lambda source, image, alpha: None)
+    _, errors = decode_all([*sides[0], *sides[1]], lambda source, image: None)
     return _without_bad(sides, errors.keys(), paired=paired)
 
 

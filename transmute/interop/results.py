@@ -7,14 +7,15 @@ import jinja2
 import torch
 from PIL import Image
 
-from transmute.config.data import PreprocessConfig
+from transmute.config.data import PreprocessConfig, Range
 from transmute.data.layout import Source
 from transmute.data.preprocess import Geometry
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.files import write_text
-from transmute.images.files import save_image, to_pil, to_tensor
+from transmute.images.encode import save_image
 from transmute.images.find import require_images
+from transmute.images.ranges import range_for, to_pil, to_tensor
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.importer import card_of
 from transmute.interop.options import Options
@@ -131,13 +132,13 @@ def _results(
     count = min(max(map(len, sides)), options["num_test"], options["max_dataset_size"])
 
     def read(source: Source, channels: int) -> Images:
-        image = geometry.crop(geometry.resize(source.open(channels=channels)[0]))
+        image = geometry.crop(geometry.resize(source.open(channels)))
         if min(image.size) < smallest:
             raise UserError(
                 f"images of {image.width}x{image.height} are too small for this generator, which "
                 f"requires {smallest}"
             )
-        return to_tensor(image)
+        return to_tensor(image, range_for(image, Range(), str(source)))
 
     for index in range(int(count)):
         sources = [side[index % len(side)] for side in sides]

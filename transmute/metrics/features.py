@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from transmute import plugins
 from transmute.errors import UserError, first_line
-from transmute.images.files import normalize
+from transmute.images.ranges import normalize
 from transmute.tensors import Images
 
 LIGHT_AND_OPPONENTS = [[1 / 3, 1 / 3, 1 / 3], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]]

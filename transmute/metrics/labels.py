@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from transmute.errors import UserError, first_line
-from transmute.images.files import normalize
+from transmute.images.ranges import normalize
 from transmute.metrics.features import build_network, call_network
 from transmute.metrics.metric import Metric, bootstrap
 from transmute.metrics.translated import Translated, as_tensor

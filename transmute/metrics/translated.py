@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from torchmetrics.functional.image import (
@@ -9,7 +10,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from transmute.images.files import to_tensor
+from transmute.images.decode import from_array
+from transmute.images.ranges import to_tensor
 from transmute.metrics.features import resize_antialiased
 from transmute.metrics.perceptual import LPIPS, structure_distance
 from transmute.tensors import Images
@@ -105,4 +107,4 @@ def as_tensor(
     """
     if like is not None:
         image = image.convert(like.mode).resize(like.size, resample)
-    return to_tensor(image.convert("RGB")).to(device)
+    return to_tensor(from_array(np.asarray(image.convert("RGB")), "an image")).to(device)

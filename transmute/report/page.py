@@ -16,7 +16,8 @@ from PIL import Image
 
 from transmute.config.base import flattened
 from transmute.errors import UserError
-from transmute.images.files import open_image
+from transmute.images.decode import read_image
+from transmute.images.ranges import shown
 from transmute.run import Run
 
 _TEMPLATES = Environment(
@@ -151,7 +152,7 @@ def _load_sheet(path: Path, modified: int, url: str | None) -> dict[str, Any]:
         layout = json.loads(file.info.get("sheet", "null"))
     if url:
         return {"source": url, "sheet": layout}
-    image, _ = open_image(path)
+    image = shown(read_image(path))
     scale = min(1, _MAX_WIDTH / image.width)
     image.thumbnail((_MAX_WIDTH, image.height), Image.Resampling.LANCZOS)
     if layout:

@@ -10,10 +10,10 @@ from PIL import Image
 
 from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import Source
-from transmute.data.preprocess import Geometry
 from transmute.data.scan import readable
 from transmute.data.stream import Stream
 from transmute.errors import UserError
+from transmute.images.ranges import shown
 from transmute.metrics.evaluator import Evaluator
 from transmute.run import best_evaluation, comparable_evaluations
 from transmute.training.checkpoint import ModelWriter
@@ -138,8 +138,9 @@ def prepare_measuring(
         f"evaluation: every {config.evaluate_every} steps on {len(a)} images of a and {len(b)} of "
         f"b ({kind})"
     )
-    background, geometry = config.recipe.preprocess.background, stream.geometry
-    openers = [[partial(_open, one, geometry, background) for one in side] for side in (a, b)]
+    openers = [
+        [partial(_open, one, stream, domain) for one in side] for domain, side in enumerate((a, b))
+    ]
 
     def measure(step: int) -> dict[str, Any]:
         translators = {
@@ -174,5 +175,6 @@ def _deciding_metric(
     return {"name": name, "features": deciding[0]["features"], "value": value, "better": better}
 
 
-def _open(source: Source, geometry: Geometry, background: str) -> Image.Image:
-    return geometry.whole(source.open(background=background)[0])
+def _open(source: Source, stream: Stream, domain: int) -> Image.Image:
+    raster = stream.geometry.whole(source.open(None, stream.preprocess.background))
+    return shown(raster, stream.preprocess.ranges[domain]).convert("RGB")

@@ -17,7 +17,7 @@ from transmute.device import synchronize
 from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
 from transmute.files import write_text
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 from transmute.report.page import render_page
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter

@@ -21,7 +21,7 @@ from transmute.config.base import differences
 from transmute.config.training import Recipe, TrainConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
-from transmute.data.scan import require_usable
+from transmute.data.scan import require_usable, with_values
 from transmute.data.stream import Stream
 from transmute.device import device_name, require_working, select_precision
 from transmute.errors import UserError
@@ -93,9 +93,13 @@ def prepare(
         console.print(show(line), markup=False)
 
     _require_possible(config, processes, say)
+    recipe = _with_values_of_run(run, recipe)
     extended = _require_same_recipe(run, recipe, extend=config.extend)
     previous = next(reversed(run.sessions()), None)
-    stream, last_step, sizes, fingerprint = _open_data(config, previous, say)
+    stream, last_step, sizes, fingerprint = _open_data(config.replace(recipe=recipe), previous, say)
+    recipe = recipe.replace(preprocess=stream.preprocess)
+    config = config.replace(recipe=recipe)
+    _require_same_recipe(run, recipe, extend=config.extend)  # `data.range_a` may have changed it
     if extended and last_step <= (step := max(run.checkpoints(), default=0)):
         raise UserError(
             f"{run.folder} is already at step {step}, but the requested length is {last_step} "
@@ -195,6 +199,16 @@ def _require_possible(
         )
 
 
+def _with_values_of_run(run: Run, recipe: Recipe) -> Recipe:
+    """A recipe with the channels and ranges that were found when its run started."""
+    if not (run.was_started() and run.checkpoints()):
+        return recipe
+    stored = run.read_json(run.recipe_file).get("preprocess", {})
+    names = ("channels_a", "channels_b", "range_a", "range_b")
+    found = {name: stored.get(name) for name in names if dict(recipe.preprocess)[name] is None}
+    return recipe.replace(preprocess=recipe.preprocess.replace(**found))
+
+
 def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
     """A run resumes with its own recipe, and a new one starts in a folder without a run.
 
@@ -250,8 +264,14 @@ def _open_data(
             "the training images changed since this run started. Continuing with the new ones, "
             "from the same position in the order"
         )
-    if skip_bad or not known or not geometry.crops:
-        data, sizes = require_usable(data, geometry, paired=paired, skip_bad=skip_bad, say=say)
+    ranges = config.data.range_a, config.data.range_b
+    has_values = None not in (preprocess.channels_a, preprocess.range_a, preprocess.range_b)
+    if skip_bad or not known or not geometry.crops or not has_values or any(ranges):
+        data, checked = require_usable(
+            data, geometry, preprocess, paired=paired, skip_bad=skip_bad, say=say
+        )
+        sizes = {checked[source].size for side in data.train for source in side}
+        preprocess = with_values(preprocess, data, checked, ranges, say)
     cache = {} if config.data.cache else None
     stream = Stream(data, geometry, preprocess, recipe.seed, paired, cache=cache)
     last_step = recipe.steps or max(1, recipe.epochs * stream.pass_length // recipe.batch)
@@ -268,7 +288,7 @@ def _trainer(
 ) -> Trainer:
     recipe, preprocess = config.recipe, config.recipe.preprocess
     seed_step(recipe.seed, 0, 0)
-    method = recipe.method.build(preprocess.channels_a, preprocess.channels_b, size)
+    method = recipe.method.build(*preprocess.channels, size)
     if config.sync_batch_norm:
         nn.SyncBatchNorm.convert_sync_batchnorm(method)  # converts the layers inside in place
     if config.start is not None and not Run(config.run or Path()).checkpoints():

@@ -2,18 +2,26 @@
 
 import glob
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from transmute.config.base import Size
+from transmute.config.data import Range
 from transmute.errors import UserError, first_line
-from transmute.images.files import ImageError, open_image, save_image
+from transmute.images.decode import open_pages
+from transmute.images.encode import best_ending, save_image, save_pages, why_not
 from transmute.images.find import EXTENSIONS, images_outside
+from transmute.images.limits import MAX_PIXELS
+from transmute.images.ranges import shown
+from transmute.images.raster import Depth, ImageError, Raster
 from transmute.translation.translator import Translator
 
 
-def find_inputs(inputs: Iterable[str], out: Path, *, compare: bool = False) -> dict[Path, Path]:
+def find_inputs(
+    inputs: Iterable[str], out: Path, *, compare: bool = False, ending: str | None = None
+) -> dict[Path, Path]:
     """Finds the images to translate.
 
     Args:
@@ -21,6 +29,7 @@ def find_inputs(inputs: Iterable[str], out: Path, *, compare: bool = False) -> d
         out: Folder for the translations. For a single image, also a file with the extension of an
             image. An existing folder is a folder, whatever its name.
         compare: Comparisons are written too.
+        ending: Extension of the translations; by default, that of each image.
 
     Returns:
         The file of each image's translation, by image. In a folder, images keep their names, and
@@ -31,6 +40,8 @@ def find_inputs(inputs: Iterable[str], out: Path, *, compare: bool = False) -> d
             `out` is a file, or if a file would overwrite an image or another translation.
     """
     found = [pair for name in inputs for pair in _images_and_targets(name, out)]
+    if ending is not None:
+        found = [(source, target.with_suffix(ending)) for source, target in found]
     if out.suffix.lower() in EXTENSIONS and not out.is_dir():
         count = len({source.resolve() for source, _ in found})
         if count > 1:
@@ -59,8 +70,8 @@ def find_inputs(inputs: Iterable[str], out: Path, *, compare: bool = False) -> d
 
 
 def comparison_file(target: Path) -> Path:
-    """The file of the comparison next to a translation: zebra.compare.png for zebra.png."""
-    return target.with_name(f"{target.stem}.compare{target.suffix}")
+    """The file of the comparison next to a translation: zebra.compare.png for zebra.jpg."""
+    return target.with_name(f"{target.stem}.compare.png")
 
 
 def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
@@ -80,46 +91,97 @@ def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
     return [(image, out / image.name) for image in images]
 
 
+@dataclass(frozen=True)
+class FileOptions:
+    """How image files are translated.
+
+    Attributes:
+        size, half, values, depth: As in `Translator.raster`.
+        pages: "all" pages and frames of a file, or only the "first".
+        any_format: Write .png or .tif where a target's format cannot hold the translation.
+        reader: `FILE.py:NAME` of a function that reads images.
+        max_pixels: Larger images are refused.
+        skip_existing: Keep files that exist.
+        compare: Also write input and translation side by side, next to the target.
+    """
+
+    size: Size | None = None
+    half: str | None = None
+    values: Range | None = None
+    depth: Depth | None = None
+    pages: str = "all"
+    any_format: bool = False
+    reader: str | None = None
+    max_pixels: int = MAX_PIXELS
+    skip_existing: bool = False
+    compare: bool = False
+
+
 def translate_file(
-    translator: Translator,
-    source: Path,
-    target: Path,
-    *,
-    size: Size | None = None,
-    half: str | None = None,
-    skip_existing: bool = False,
-    compare: bool = False,
-) -> str | None:
-    """Translates one image file, atomically.
+    translator: Translator, source: Path, target: Path, options: FileOptions
+) -> tuple[str | None, list[str]]:
+    """Translates an image file with all its pages, atomically.
 
     Args:
         translator: The model.
         source: The image.
         target: File to write. Its extension determines the format.
-        size, half: As in `Translator.__call__`.
-        skip_existing: Keep files that exist.
-        compare: Also write input and translation side by side, next to the target.
+        options: How to translate it.
 
     Returns:
-        An error message, or None on success. Errors are not raised, so that one bad image does not
-        stop the others.
+        An error message, or None on success, and remarks. Errors are not raised, so that one bad
+        image does not stop the others.
     """
+    notes: dict[str, None] = {}
+    wanted = [target, comparison_file(target)] if options.compare else [target]
     try:
-        if not (skip_existing and target.exists()):
-            save_image(translator(source, size=size, half=half), target)
-        comparison = comparison_file(target)
-        if compare and not (skip_existing and comparison.exists()):
-            background = translator.card.preprocess.background
-            image, _ = open_image(source, background=background, half=half)
-            translation, _ = open_image(target, background=background)
-            save_image(_side_by_side(image, translation), comparison)
+        if options.skip_existing and all(_exists(path, options) for path in wanted):
+            return None, []
+        first, pages = _translated(translator, source, options)
+        for page in pages:
+            notes |= dict.fromkeys(page.notes)
+        if options.any_format and why_not(pages[0], target.suffix.lower(), pages=len(pages)):
+            target = target.with_suffix(best_ending(pages[0], pages=len(pages)))
+        save_pages(pages, target)
+        if options.compare:
+            card = translator.card
+            before, after = shown(first, card.source_range), shown(pages[0], card.target_range)
+            save_image(_side_by_side(before, after), comparison_file(target))
     except ImageError as error:
-        return str(error)
+        return str(error), []
     except OSError as error:
-        return f"{target} cannot be written: {error}"
+        return f"{target} cannot be written: {error}", []
     except RuntimeError as error:  # usually out of memory
-        return f"{source} cannot be translated: {first_line(error)}"
-    return None
+        return f"{source} cannot be translated: {first_line(error)}", []
+    return None, [f"{source}: {note}" for note in notes]
+
+
+def _exists(target: Path, options: FileOptions) -> bool:
+    endings = (target.suffix, ".png", ".tif") if options.any_format else (target.suffix,)
+    return any(target.with_suffix(ending).exists() for ending in endings)
+
+
+def _translated(
+    translator: Translator, source: Path, options: FileOptions
+) -> tuple[Raster, list[Raster]]:
+    """The first page of a file, and the translations of its pages."""
+    with open_pages(source, reader=options.reader, max_pixels=options.max_pixels) as pages:
+        count = pages.number if options.pages == "all" else 1
+        originals = (pages.read(page).half(options.half) for page in range(count))
+        first, translations = None, []
+        for original in originals:
+            first = first or original
+            translations.append(
+                translator.raster(
+                    original,
+                    size=options.size,
+                    values=options.values,
+                    depth=options.depth,
+                    name=str(source),
+                )
+            )
+        assert first is not None
+        return first, translations
 
 
 def _side_by_side(image: Image.Image, translation: Image.Image) -> Image.Image:

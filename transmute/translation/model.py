@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from transmute.config.base import Settings, Size
-from transmute.config.data import PreprocessConfig
+from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import (
     AnyGenerator,
     AnyPart,
@@ -86,6 +86,16 @@ class ModelCard(Card):
     """Training images of each domain so far."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics measured with these weights, by name."""
+
+    @property
+    def source_range(self) -> Range:
+        """Values of the input's domain that are -1 and 1."""
+        return self.preprocess.ranges[self.direction != "a_to_b"]
+
+    @property
+    def target_range(self) -> Range:
+        """Values of the output's domain that are -1 and 1."""
+        return self.preprocess.ranges[self.direction == "a_to_b"]
 
     @property
     def domains(self) -> tuple[str, str]:

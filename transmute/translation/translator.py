@@ -1,8 +1,9 @@
 """The Python interface for translating images with one model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -11,17 +12,23 @@ from torch import nn
 
 from transmute import plugins
 from transmute.config.base import Size, width_and_height
+from transmute.config.data import Range
 from transmute.config.networks import GeneratorConfig
 from transmute.device import select_device, select_precision
 from transmute.errors import UserError
-from transmute.images.files import from_array, open_image, to_pil, to_tensor
+from transmute.images.decode import read_image
+from transmute.images.ranges import clipped_fraction, range_for, shown, to_raster, to_tensor
+from transmute.images.raster import Depth, Raster, alpha_as
 from transmute.lab import to_lab, to_rgb
 from transmute.tensors import Images
 from transmute.translation.model import ModelCard, load_model, model_files
 
 ImageInput = str | Path | Image.Image | np.ndarray | torch.Tensor
-"""An image: a path, a PIL image, a uint8 array (height, width) or (height, width, 1, 3 or 4), or a
-float tensor (channels, height, width) or (1, channels, height, width) in [-1, 1]."""
+"""An image: a path, a PIL image, an array (height, width) or (height, width, channels), in which
+uint8 with 2 or 4 channels has alpha, or a float tensor (channels, height, width) or (1, channels,
+height, width) in [-1, 1]."""
+
+_NORMALIZED = Range(depth="float32", low=(-1.0,), high=(1.0,), origin="set")
 
 
 class Translator:
@@ -150,66 +157,105 @@ class Translator:
                 the image. Not for tensors.
 
         Returns:
-            A PIL image of mode RGB or L (RGBA or LA if the input has an alpha channel), or a list
-            of them.
+            A PIL image of 8 bits, of mode RGB or L (RGBA or LA if the input has an alpha channel),
+            or a list of them. Other depths and numbers of channels are returned by `raster`.
 
         Raises:
-            UserError: If an input is not an image that the model can translate.
+            UserError: If an input is not an image that the model can translate, or if the result
+                is not gray or RGB.
         """
         if isinstance(images, (list, tuple)):
             return [self(image, size=size, half=half) for image in images]
-        tensor, alpha = self._open(images, half)
-        if size is not None:
-            resized = to_pil(tensor).resize(width_and_height(size), Image.Resampling.BICUBIC)
-            tensor = to_tensor(resized)
-        if self.card.colors == "lab":
-            lightness, _ = to_lab(tensor)
-            outputs = to_rgb(lightness, self.translate(lightness).cpu())
-        else:
-            outputs = self.translate(tensor)
-        output = to_pil(outputs)
-        if alpha is not None:
-            output.putalpha(alpha.resize(output.size, Image.Resampling.BICUBIC))
-        return output
-
-    def _open(self, image: object, half: str | None) -> tuple[Images, Image.Image | None]:
-        """Converts an image to a tensor, in color for models of CIE Lab.
-
-        Returns:
-            (1, channels, height, width) in [-1, 1], and the alpha channel (mode L) if there is one.
-
-        Raises:
-            UserError: If it is not an image, or cannot have the channels of the model.
-        """
-        channels = 3 if self.card.colors == "lab" else self.card.in_channels
-        if isinstance(image, torch.Tensor):
+        known, source = None, cast(ImageInput | Raster, images)
+        if isinstance(source, torch.Tensor):
             if half is not None:
                 raise UserError("`half` does not apply to tensors. Crop the tensor instead")
-            images = image[None] if image.ndim == 3 else image
-            shape_fits = images.shape[:-2] == (1, channels) and images.numel() > 0
-            if not shape_fits or not image.is_floating_point():
-                raise UserError(
-                    f"a tensor should be float ({channels}, height, width) in [-1, 1], but is "
-                    f"{tuple(image.shape)} of {image.dtype}. Use Translator.translate for batches"
-                )
-            return images.float(), None
+            known, source = _NORMALIZED, to_raster(self._checked(source), _NORMALIZED)
+        channels = 3 if self.card.colors == "lab" else self.card.out_channels
         if channels not in (1, 3):
             raise UserError(
-                f"this model expects {channels} channels, and images have 1 or 3. Use a tensor "
-                "with Translator.translate"
+                f"this model's translations have {channels} channels, which a PIL image cannot "
+                "hold. Use Translator.raster"
             )
-        if not isinstance(image, (str, Path, Image.Image, np.ndarray)):
+        target = self.card.target_range
+        depth = "uint8" if target.is_8_bit else None
+        result = self.raster(source, size=size, half=half, values=known, depth=depth)
+        return shown(result, target)
+
+    def raster(
+        self,
+        image: ImageInput | Raster,
+        *,
+        size: Size | int | None = None,
+        half: str | None = None,
+        values: Range | None = None,
+        depth: Depth | None = None,
+        name: str = "the image",
+    ) -> Raster:
+        """Translates an image of any depth and number of channels.
+
+        Args:
+            image: The image.
+            size, half: As in `__call__`.
+            values: Values of the input that are -1 and 1. By default, those of the training images.
+            depth: Type of the result. By default, that of the target domain's training images; if
+                these have 8 bits and the input has 16, 16 bits.
+            name: Subject of error messages, if the image is not a path.
+
+        Returns:
+            The translation, with the alpha channel and the metadata of the input. A note says if
+            more than 1 % of the input's values were clipped.
+
+        Raises:
+            UserError: If it is not an image that the model can translate.
+        """
+        if not isinstance(image, (str, Path, Image.Image, np.ndarray, Raster)):
             raise UserError(
                 "an image should be a path, a PIL image, an array or a tensor (or a list or tuple "
                 f"of them), but is of type {type(image).__name__}"
             )
-        opened, alpha = open_image(
-            from_array(image) if isinstance(image, np.ndarray) else image,
-            channels=channels,
-            background=self.card.preprocess.background,
-            half=half,
-        )
-        return to_tensor(opened), alpha
+        name = str(image) if isinstance(image, (str, Path)) else name
+        source = image if isinstance(image, Raster) else read_image(image)
+        source = source.half(half)
+        if (background := self.card.preprocess.background) is not None:
+            source = source.flattened(background)
+        channels = 3 if self.card.colors == "lab" else self.card.in_channels
+        converted = source.with_channels(channels, name)
+        if size is not None:
+            converted = converted.resized(width_and_height(size))
+        values = values or range_for(converted, self.card.source_range, name)
+        outputs = self._outputs(to_tensor(converted, values))
+        known = self.card.target_range
+        is_deep = known.is_8_bit and source.depth == "uint16"
+        result = to_raster(outputs, known, depth or ("uint16" if is_deep else known.depth))
+        alpha = converted.alpha
+        if source.alpha is not None and alpha is None and result.channels == 4:
+            result, alpha = replace(result, pixels=result.pixels[:, :, :3]), result.pixels[:, :, 3]
+        alpha = None if alpha is None else alpha_as(alpha, result.pixels.dtype)
+        tags = source.tags if size is None else replace(source.tags, tiff=())
+        clipped, notes = clipped_fraction(converted.pixels, values), source.notes
+        if clipped > 0.01:
+            notes += (f"{clipped:.1%} of its values are outside of {values} and were clipped",)
+        return replace(result, alpha=alpha, tags=tags, notes=notes)
+
+    def _outputs(self, images: Images) -> Images:
+        """Translates a batch, of color images for models of CIE Lab."""
+        if self.card.colors != "lab":
+            return self.translate(images)
+        lightness, _ = to_lab(images)
+        return to_rgb(lightness, self.translate(lightness).cpu())
+
+    def _checked(self, image: torch.Tensor) -> Images:
+        """Checks the shape and the type of a tensor, and returns it as (1, ...)."""
+        channels = 3 if self.card.colors == "lab" else self.card.in_channels
+        images = image[None] if image.ndim == 3 else image
+        shape_fits = images.shape[:-2] == (1, channels) and images.numel() > 0
+        if not shape_fits or not image.is_floating_point():
+            raise UserError(
+                f"a tensor should be float ({channels}, height, width) in [-1, 1], but is "
+                f"{tuple(image.shape)} of {image.dtype}. Use Translator.translate for batches"
+            )
+        return images.float()
 
     @torch.inference_mode()
     def translate(self, images: Images) -> Images:

@@ -1,0 +1,148 @@
+"""Pixel values of any type, and the range [-1, 1] of the networks."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from transmute.config.data import Range
+from transmute.images.raster import Depth, ImageError, Raster, alpha_as
+
+if TYPE_CHECKING:
+    import torch
+
+    from transmute.tensors import Images
+
+PERCENTILES = (0.1, 99.9)
+_FULL: dict[Depth, tuple[float, float]] = {
+    "uint8": (0, 255),
+    "uint16": (0, 65535),
+    "int16": (-32768, 32767),
+}
+
+
+def full_range(depth: Depth) -> Range:
+    """All values of an integer type."""
+    low, high = _FULL[depth]
+    return Range(depth=depth, low=(low,), high=(high,))
+
+
+def limits(values: Range) -> tuple[np.ndarray, np.ndarray]:
+    """The values of -1 and of 1 for each channel, as float32."""
+    return np.asarray(values.low, np.float32), np.asarray(values.high, np.float32)
+
+
+def range_for(raster: Raster, known: Range, name: str) -> Range:
+    """The range by which an image is read where images with another range are expected.
+
+    Args:
+        raster: The image.
+        known: The range of the domain.
+        name: Subject of the error message.
+
+    Raises:
+        ImageError: If the image's values cannot be compared with those of the domain.
+    """
+    if raster.depth == known.depth or known.origin == "set":
+        return known
+    if known.is_8_bit and raster.depth == "uint16":
+        return full_range("uint16")
+    raise ImageError(
+        f"{name} has values of type {raster.depth}, but {known.depth} values from {known} are "
+        "expected. Convert it, or set the values of black and white with `range=LOW:HIGH`"
+    )
+
+
+def pack(raster: Raster, values: Range) -> "torch.Tensor":
+    """Converts an image to (channels, height, width): uint8 for 8 bits, else float32 in [-1, 1]."""
+    import torch
+
+    pixels = raster.pixels
+    if not (raster.depth == "uint8" and values.is_8_bit):
+        low, high = limits(values)
+        pixels = ((pixels - low) * (2 / (high - low)) - 1).clip(-1, 1)
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
+
+
+def normalize(pixels: "torch.Tensor") -> "Images":
+    """Converts uint8 of any shape to float32 in [-1, 1]. Other tensors stay as they are."""
+    import torch
+
+    return pixels.float() / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels
+
+
+def to_tensor(raster: Raster, values: Range | None = None) -> "Images":
+    """Converts an image to float32 (1, channels, height, width) in [-1, 1].
+
+    Args:
+        raster: The image.
+        values: The values that are -1 and 1; by default all values of 8 bits.
+    """
+    return normalize(pack(raster, values or Range()))[None]
+
+
+def clipped_fraction(pixels: np.ndarray, values: Range) -> float:
+    """Fraction of the values (any shape, channels last) that are outside of a range."""
+    low, high = limits(values)
+    return float(((pixels < low) | (pixels > high)).mean())
+
+
+def to_raster(images: "Images", values: Range | None = None, depth: Depth | None = None) -> Raster:
+    """Converts one image in [-1, 1], rounding to the nearest value of integer types.
+
+    Args:
+        images: (channels, height, width) or (1, channels, height, width).
+        values: The values of -1 and 1; by default all values of 8 bits.
+        depth: Type of the result. If it is an integer type that differs from that of the range,
+            the range becomes all values of the type.
+    """
+    values = values or Range()
+    depth = depth or values.depth
+    if depth != values.depth and depth != "float32":
+        values = full_range(depth)
+    array = images.detach().float().reshape(images.shape[-3:]).permute(1, 2, 0).cpu().numpy()
+    low, high = limits(values)
+    pixels = (array + 1) * ((high - low) / 2) + low
+    if depth != "float32":
+        pixels = pixels.round().clip(*_FULL[depth])
+    known = {"uint8": np.uint8, "uint16": np.uint16}.get(depth, np.float32)
+    return Raster(np.ascontiguousarray(pixels.astype(known)), depth=depth)
+
+
+def to_pil(images: "Images") -> Image.Image:
+    """Converts one image in [-1, 1] to an image to show: see `shown`."""
+    return shown(to_raster(images))
+
+
+def shown(raster: Raster, values: Range | None = None) -> Image.Image:
+    """Converts to an image of mode L or RGB (LA or RGBA with alpha) for people to see.
+
+    Of images with other numbers of channels, the first three are red, green and blue (one of two).
+
+    Args:
+        raster: The image.
+        values: The values of black and white, unless the image has 8 bits.
+    """
+    alpha = raster.alpha
+    if raster.depth != "uint8":
+        raster = to_raster(to_tensor(raster, values or full_range(raster.depth)))
+    pixels = raster.pixels[:, :, :3] if raster.channels > 2 else raster.pixels[:, :, 0]
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha_as(alpha, np.dtype(np.uint8))))
+    return image
+
+
+def sample_values(raster: Raster, count: int) -> np.ndarray:
+    """Up to `count` evenly spaced pixels of an image, as (pixels, channels)."""
+    pixels = raster.pixels.reshape(-1, raster.channels)
+    return pixels[:: -(-len(pixels) // count)].copy()
+
+
+def find_range(values: np.ndarray, depth: Depth) -> Range:
+    """The 0.1 and 99.9 percentiles of each channel of (pixels, channels)."""
+    low, high = np.percentile(values, PERCENTILES, axis=0)
+    high = np.where(high > low, high, low + 1)  # images of one value
+    return Range(
+        depth=depth, low=tuple(low.tolist()), high=tuple(high.tolist()), origin="percentiles"
+    )
