@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transmute.images.files import ImageError
 
 from tests.conftest import TINY_CYCLEGAN
 from transmute.config.data import PreprocessConfig, SourceConfig
@@ -14,7 +15,6 @@ from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream
 from transmute.errors import UserError
-from transmute.images.files import ImageError
 from transmute.training.train import train
 
 READER = """

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from transmute.images.files import to_tensor
 
 from transmute.demo.animals import animal
 from transmute.diagnostics import symptoms
-from transmute.images.files import to_tensor
 
 
 def images(count: int = 4, *, striped: bool = False, first: int = 0) -> torch.Tensor:

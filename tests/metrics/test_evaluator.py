@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
+from transmute.images.files import to_tensor
 
 from tests.conftest import SHARED
 from transmute.config.metrics import MetricsConfig
 from transmute.demo.animals import animal
 from transmute.errors import UserError
 from transmute.evaluation import Evaluator
-from transmute.images.files import to_tensor
 from transmute.metrics.evaluator import evenly_spaced
 from transmute.metrics.metric import Metric
 from transmute.metrics.translated import Translated

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transmute.images.files import to_tensor
 
 from tests.conftest import SHARED
 from transmute.config.metrics import MetricsConfig
 from transmute.demo.animals import animal
 from transmute.errors import UserError
-from transmute.images.files import to_tensor
 from transmute.metrics.features import Features, resize_antialiased
 from transmute.metrics.inception import Inception, InceptionBlock
 from transmute.metrics.perceptual import LPIPS, alexnet, squeezenet, structure_distance, vgg16

@@ -8,14 +8,18 @@ from PIL import Image
 from tests.translation.models import load_translator, random_image
 from transmute.cli import run_command
 from transmute.errors import UserError
-from transmute.images.files import open_image
-from transmute.translation.files import find_inputs, translate_file
+from transmute.images.decode import read_image
+from transmute.images.ranges import shown
+from transmute.translation.files import FileOptions, find_inputs, translate_file
 
 
 def translate_folder(model: Path, folder: Path, out: Path) -> list[str | None]:
     translator = load_translator(model)
     targets = find_inputs([str(folder)], out)
-    return [translate_file(translator, source, target) for source, target in targets.items()]
+    return [
+        translate_file(translator, source, target, FileOptions())[0]
+        for source, target in targets.items()
+    ]
 
 
 def test_translations_keep_subfolder_name_format_and_size(model: Path, tmp_path: Path) -> None:
@@ -49,18 +53,18 @@ def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> No
     target.parent.mkdir()
     target.write_text("unchanged", encoding="utf-8")
     translator = load_translator(model)
-    assert translate_file(translator, source, target, skip_existing=True) is None
+    skip = FileOptions(skip_existing=True)
+    assert translate_file(translator, source, target, skip) == (None, [])
     assert target.read_text(encoding="utf-8") == "unchanged"
-    assert translate_file(translator, source, target) is None
+    assert translate_file(translator, source, target, FileOptions()) == (None, [])
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_target_that_cannot_be_written_is_reported(model: Path, tmp_path: Path) -> None:
     random_image(16, 16).save(tmp_path / "x.png")
     (tmp_path / "file").touch()
-    problem = translate_file(
-        load_translator(model), tmp_path / "x.png", tmp_path / "file" / "x.png"
-    )
+    target = tmp_path / "file" / "x.png"
+    problem, _ = translate_file(load_translator(model), tmp_path / "x.png", target, FileOptions())
     assert problem is not None
     assert "x.png cannot be written" in problem
 
@@ -157,24 +161,25 @@ def test_a_comparison_shows_the_input_to_the_left_of_the_translation(
     source, target, both = (tmp_path / name for name in ("x.png", "y.png", "y.compare.png"))
     random_image(20, 12, "RGBA").save(source)
     translator = load_translator(model)
-    assert translate_file(translator, source, target, compare=True) is None
+    assert translate_file(translator, source, target, FileOptions(compare=True)) == (None, [])
     with Image.open(both) as image:
         assert (image.mode, image.size) == ("RGB", (40, 12))
         left, right = image.crop((0, 0, 20, 12)), image.crop((20, 0, 40, 12))
-    assert left.tobytes() == open_image(source)[0].tobytes()
-    assert right.tobytes() == open_image(target)[0].tobytes()
-    assert (
-        translate_file(translator, source, target, size="16x16", half="left", compare=True) is None
-    )
+    assert left.tobytes() == shown(read_image(source)).convert("RGB").tobytes()
+    assert right.tobytes() == shown(read_image(target)).convert("RGB").tobytes()
+    halves = FileOptions(size="16x16", half="left", compare=True)
+    assert translate_file(translator, source, target, halves) == (None, [])
     with Image.open(both) as image:
         assert image.size == (32, 16)
-        half = open_image(source, half="left")[0].resize((16, 16), Image.Resampling.BICUBIC)
+        half = shown(read_image(source).half("left")).convert("RGB")
+        half = half.resize((16, 16), Image.Resampling.BICUBIC)
         assert image.crop((0, 0, 16, 16)).tobytes() == half.tobytes()
     # Only the comparison is missing: it shows the translation that exists.
     both.unlink()
     random_image(6, 6).save(target)
     before = target.read_bytes()
-    assert translate_file(translator, source, target, skip_existing=True, compare=True) is None
+    skip = FileOptions(skip_existing=True, compare=True)
+    assert translate_file(translator, source, target, skip) == (None, [])
     assert target.read_bytes() == before
     with Image.open(both) as image:
         assert image.size == (12, 6)

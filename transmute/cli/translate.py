@@ -73,9 +73,7 @@ class TranslateCommand(Command):
         from rich.console import Console
         from rich.progress import track
 
-        from transmute.images.encode import WRITABLE
-        from transmute.images.raster import Depth
-        from transmute.translation.files import FileOptions, find_inputs, translate_file
+        from transmute.translation.files import DEPTHS, FileOptions, find_inputs, translate_file
         from transmute.translation.translator import Translator
 
         translator = Translator(
@@ -90,19 +88,13 @@ class TranslateCommand(Command):
         )
         card = translator.card
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-        if self.format not in (None, "auto") and f".{self.format.lstrip('.')}" not in WRITABLE:
-            known = ", ".join(name.lstrip(".") for name in WRITABLE)
-            raise UserError(
-                f"`format={self.format}` cannot be written. Choose one of: auto, {known}"
-            )
-        ending = None if self.format in (None, "auto") else f".{self.format.lstrip('.')}"
+        ending = self._checked_ending()
         targets = find_inputs(self.inputs, self.out, compare=self.compare, ending=ending)
-        depths: dict[str, Depth] = {"8": "uint8", "16": "uint16", "float": "float32"}
         options = FileOptions(
             size=card.size if self.size == "training" else self.size,
             half=self.half,
             values=None if self.range is None else Range.parsed(self.range),
-            depth=None if self.depth is None else depths[self.depth],
+            depth=None if self.depth is None else DEPTHS[self.depth],
             pages=self.pages,
             any_format=self.format == "auto",
             reader=self.reader,
@@ -125,6 +117,20 @@ class TranslateCommand(Command):
             for note in notes:
                 console.print(note)
         return print_failures(problems, len(targets), "translated")
+
+    def _checked_ending(self) -> str | None:
+        """Extension of the translations, or None for those of the inputs."""
+        from transmute.images.encode import WRITABLE
+
+        if self.format in (None, "auto"):
+            return None
+        ending = f".{self.format.lstrip('.').lower()}"
+        if ending not in WRITABLE:
+            known = ", ".join(name.lstrip(".") for name in WRITABLE)
+            raise UserError(
+                f"`format={self.format}` cannot be written. Choose one of: auto, {known}"
+            )
+        return ending
 
 
 class EvaluateCommand(Command):

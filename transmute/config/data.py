@@ -121,6 +121,10 @@ class PreprocessConfig(Settings):
         return self.range_a or Range(), self.range_b or Range()
 
 
+FOUND_IN_IMAGES = ("channels_a", "channels_b", "range_a", "range_b")
+"""Settings of preprocessing that are found in the training images, unless they are set."""
+
+
 class SourceConfig(Settings):
     """Where images come from and how they are read. Not stored in a model."""
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import nn
 
 import transmute
-from transmute.config.base import differences
+from transmute.config.data import FOUND_IN_IMAGES, PreprocessConfig
 from transmute.config.training import Recipe, TrainConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
@@ -96,15 +96,13 @@ def prepare(
     recipe = _with_values_of_run(run, recipe)
     extended = _require_same_recipe(run, recipe, extend=config.extend)
     previous = next(reversed(run.sessions()), None)
-    stream, last_step, sizes, fingerprint = _open_data(config.replace(recipe=recipe), previous, say)
+    config = config.replace(recipe=recipe)
+    stream, last_step, sizes, fingerprint = _open_data(config, previous, say)
     recipe = recipe.replace(preprocess=stream.preprocess)
     config = config.replace(recipe=recipe)
     _require_same_recipe(run, recipe, extend=config.extend)  # `data.range_a` may have changed it
-    if extended and last_step <= (step := max(run.checkpoints(), default=0)):
-        raise UserError(
-            f"{run.folder} is already at step {step}, but the requested length is {last_step} "
-            f"steps. Set `steps` above {step}, or increase `epochs`"
-        )
+    if extended:
+        _require_steps_left(run, last_step)
 
     one_size, size = len(sizes) == 1, require_sizes(recipe, sizes)
     stack.enter_context(cudnn_settings(one_size=one_size, deterministic=config.deterministic))
@@ -199,14 +197,23 @@ def _require_possible(
         )
 
 
+def _require_steps_left(run: Run, last_step: int) -> None:
+    step = max(run.checkpoints(), default=0)
+    if last_step <= step:
+        raise UserError(
+            f"{run.folder} is already at step {step}, but the requested length is {last_step} "
+            f"steps. Set `steps` above {step}, or increase `epochs`"
+        )
+
+
 def _with_values_of_run(run: Run, recipe: Recipe) -> Recipe:
     """A recipe with the channels and ranges that were found when its run started."""
     if not (run.was_started() and run.checkpoints()):
         return recipe
     stored = run.read_json(run.recipe_file).get("preprocess", {})
-    names = ("channels_a", "channels_b", "range_a", "range_b")
-    found = {name: stored.get(name) for name in names if dict(recipe.preprocess)[name] is None}
-    return recipe.replace(preprocess=recipe.preprocess.replace(**found))
+    known = {name: value for name, value in recipe.preprocess if value is not None}
+    found = {name: stored.get(name) for name in FOUND_IN_IMAGES}
+    return recipe.replace(preprocess=PreprocessConfig(**{**found, **known}))
 
 
 def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
@@ -225,7 +232,7 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
         )
     if not trained:  # it can be restarted with another recipe
         return False
-    changed = differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json"))
+    changed = recipe.changes_from(run.read_json(run.recipe_file))
     may_change = re.compile(r"(epochs|steps|schedule|optimizer|preprocess\.uncropped)\b")
     refused = [line for line in changed if not (extend and may_change.match(line))]
     if refused:

@@ -1,7 +1,7 @@
 """Translation of image files: finds the inputs, and writes the outputs."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,17 @@ from PIL import Image
 from transmute.config.base import Size
 from transmute.config.data import Range
 from transmute.errors import UserError, first_line
-from transmute.images.decode import open_pages
+from transmute.images.decode import open_pages, read_image
 from transmute.images.encode import best_ending, save_image, save_pages, why_not
 from transmute.images.find import EXTENSIONS, images_outside
 from transmute.images.limits import MAX_PIXELS
 from transmute.images.ranges import shown
 from transmute.images.raster import Depth, ImageError, Raster
 from transmute.translation.translator import Translator
+
+DEPTHS: dict[str, Depth] = {"8": "uint8", "16": "uint16", "float": "float32"}
+"""Types of values by their names on the command line."""
+_PHOTO_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
 
 
 def find_inputs(
@@ -70,8 +74,9 @@ def find_inputs(
 
 
 def comparison_file(target: Path) -> Path:
-    """The file of the comparison next to a translation: zebra.compare.png for zebra.jpg."""
-    return target.with_name(f"{target.stem}.compare.png")
+    """The file of the comparison next to a translation: zebra.compare.jpg for zebra.jpg."""
+    ending = target.suffix if target.suffix.lower() in _PHOTO_ENDINGS else ".png"
+    return target.with_name(f"{target.stem}.compare{ending}")
 
 
 def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
@@ -133,20 +138,25 @@ def translate_file(
         image does not stop the others.
     """
     notes: dict[str, None] = {}
-    wanted = [target, comparison_file(target)] if options.compare else [target]
+    existing = _existing(target, options) if options.skip_existing else None
+    comparison = comparison_file(existing or target) if options.compare else None
     try:
-        if options.skip_existing and all(_exists(path, options) for path in wanted):
+        if existing and (comparison is None or comparison.exists()):
             return None, []
-        first, pages = _translated(translator, source, options)
-        for page in pages:
-            notes |= dict.fromkeys(page.notes)
-        if options.any_format and why_not(pages[0], target.suffix.lower(), pages=len(pages)):
-            target = target.with_suffix(best_ending(pages[0], pages=len(pages)))
-        save_pages(pages, target)
-        if options.compare:
+        if existing:
+            first = next(_pages(source, options))
+            after = read_image(existing)
+        else:
+            first, pages = _translated(translator, source, options)
+            notes = dict.fromkeys(note for page in pages for note in page.notes)
+            if options.any_format and why_not(pages[0], target.suffix.lower(), pages=len(pages)):
+                target = target.with_suffix(best_ending(pages[0], pages=len(pages)))
+            save_pages(pages, target)
+            after = pages[0]
+        if comparison:
             card = translator.card
-            before, after = shown(first, card.source_range), shown(pages[0], card.target_range)
-            save_image(_side_by_side(before, after), comparison_file(target))
+            images = shown(first, card.source_range), shown(after, card.target_range)
+            save_image(_side_by_side(*images), comparison)
     except ImageError as error:
         return str(error), []
     except OSError as error:
@@ -156,32 +166,36 @@ def translate_file(
     return None, [f"{source}: {note}" for note in notes]
 
 
-def _exists(target: Path, options: FileOptions) -> bool:
+def _existing(target: Path, options: FileOptions) -> Path | None:
+    """The file of an earlier translation, if there is one."""
     endings = (target.suffix, ".png", ".tif") if options.any_format else (target.suffix,)
-    return any(target.with_suffix(ending).exists() for ending in endings)
+    return next(filter(Path.exists, map(target.with_suffix, endings)), None)
+
+
+def _pages(source: Path, options: FileOptions) -> Iterator[Raster]:
+    with open_pages(source, reader=options.reader, max_pixels=options.max_pixels) as pages:
+        for page in range(pages.number if options.pages == "all" else 1):
+            yield pages.read(page).half(options.half)
 
 
 def _translated(
     translator: Translator, source: Path, options: FileOptions
 ) -> tuple[Raster, list[Raster]]:
     """The first page of a file, and the translations of its pages."""
-    with open_pages(source, reader=options.reader, max_pixels=options.max_pixels) as pages:
-        count = pages.number if options.pages == "all" else 1
-        originals = (pages.read(page).half(options.half) for page in range(count))
-        first, translations = None, []
-        for original in originals:
-            first = first or original
-            translations.append(
-                translator.raster(
-                    original,
-                    size=options.size,
-                    values=options.values,
-                    depth=options.depth,
-                    name=str(source),
-                )
+    first, translations = None, []
+    for page in _pages(source, options):
+        first = first or page
+        translations.append(
+            translator.raster(
+                page,
+                size=options.size,
+                values=options.values,
+                depth=options.depth,
+                name=str(source),
             )
-        assert first is not None
-        return first, translations
+        )
+    assert first is not None
+    return first, translations
 
 
 def _side_by_side(image: Image.Image, translation: Image.Image) -> Image.Image:
