@@ -12,7 +12,6 @@ from PIL import Image, ImageCms
 
 from transmute.errors import UserError
 from transmute.images.files import ImageError, normalize, open_image, save_image, to_pil, to_tensor
-from transmute.images.find import require_images
 
 
 def opened(path: Path, **options) -> np.ndarray:
@@ -186,18 +185,6 @@ def test_saving_leaves_no_temporary_file(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.jpg"]
     with Image.open(tmp_path / "deep" / "x.jpg") as saved_image:
         assert saved_image.mode == "RGB"
-
-
-def test_a_folder_without_images_is_an_error_that_lists_the_known_extensions(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "notes.txt").write_text("not an image", encoding="utf-8")
-    extensions = "bmp, gif, jpeg, jpg, png, ppm, tif, tiff, webp"
-    with pytest.raises(UserError, match=f"contains no images. Known extensions: {extensions}"):
-        require_images(tmp_path)
-    assert require_images(tmp_path, any_extension=True) == [tmp_path / "notes.txt"]
-    image = saved(Image.new("L", (2, 2)), tmp_path / "X.PNG")
-    assert require_images(tmp_path) == [image]
 
 
 def test_an_odd_column_between_two_halves_belongs_to_neither(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ def test_inputs_are_files_folders_and_patterns(folders: Path) -> None:
 def test_inputs_without_images_are_refused(folders: Path) -> None:
     out = folders / "out"
     (folders / "image").write_bytes((folders / "in" / "a.png").read_bytes())
-    with pytest.raises(UserError, match="image does not have the file extension of an image"):
+    with pytest.raises(
+        UserError, match=r"image does not have the extension of an image .* rename it"
+    ):
         find_inputs([str(folders / "image")], out)
     with pytest.raises(UserError, match=r"there is no image or folder .*nothing"):
         find_inputs([str(folders / "nothing*.png")], out)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, width_and_height
 from transmute.config.metrics import MetricsConfig
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.files import write_text
 
 
@@ -57,6 +57,7 @@ class TranslateCommand(Command):
         from rich.console import Console
         from rich.progress import track
 
+        from transmute.images.find import find_others, unused_sentences
         from transmute.translation.files import find_inputs, translate_file
         from transmute.translation.translator import Translator
 
@@ -74,11 +75,14 @@ class TranslateCommand(Command):
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         targets = find_inputs(self.inputs, self.out, compare=self.compare)
         origin = f"step {card.step}" if card.step else "imported"
-        console.print(
+        introduction = (
             f"{card.source} to {card.target} ({card.direction}, {card.method}, {origin}): "
             f"{len(targets)} image{'s' if len(targets) != 1 else ''} to {self.out}, in "
             f"{translator.precision} ({translator.precision_reason})"
         )
+        others = find_others(map(Path, self.inputs))
+        for line in (introduction, *unused_sentences(others)):
+            console.print(printable(line))
         outcomes = [
             translate_file(
                 translator,

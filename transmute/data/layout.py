@@ -2,18 +2,20 @@
 
 import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from transmute import plugins
 from transmute.config.data import SourceConfig
-from transmute.errors import UserError, shortened
+from transmute.errors import UserError, printable, shortened
 from transmute.images.files import ImageError, open_image
-from transmute.images.find import find_images, require_images
+from transmute.images.find import find_images, find_others, require_images
 
 _EXPECTED = (
     "Expected: trainA and trainB, train/A and train/B, side by side images in train, or two "
@@ -61,6 +63,7 @@ class DataSet:
         names: Names of the domains.
         train, test: Images of a and of b for training, and held-out ones.
         folders: Training folders of a and of b, then the held-out ones if there are any.
+        others: Files that are not used because they are not images, by folder (`find_others`).
     """
 
     description: str
@@ -68,6 +71,7 @@ class DataSet:
     train: tuple[list[Source], list[Source]]
     test: tuple[list[Source], list[Source]]
     folders: tuple[Path, ...]
+    others: Mapping[Path, Sequence[Path]] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Hash that changes if training images are added or removed, or their file size changes.
@@ -75,10 +79,10 @@ class DataSet:
         It does not change if the whole data set is moved.
         """
         lines = "".join(
-            f"{one.path.parent.name}/{one.path.name}:{one.path.stat().st_size}:{one.half}\n"
+            f"{one.path.parent.name}/{one.path.name}:{_num_bytes(one.path)}:{one.half}\n"
             for one in (*self.train[0], *self.train[1])
         )
-        return hashlib.sha256(lines.encode()).hexdigest()[:16]
+        return hashlib.sha256(os.fsencode(lines)).hexdigest()[:16]
 
 
 def recognize(
@@ -106,8 +110,12 @@ def recognize(
     names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
     halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
     train, test = _sources(train_folders, halves, config, paired), [[], []]
-    if test_folders:
-        with contextlib.suppress(UserError):  # no images, or none that match
+    any_extension = config.reader is not None
+    if test_folders and all(
+        place.is_dir() and find_images(place, any_extension=any_extension)
+        for place in dict.fromkeys(test_folders)
+    ):
+        with contextlib.suppress(UserError):  # no pairs that match
             test = _sources(test_folders, halves, config.replace(skip_bad=True), paired)
     listed = list(dict.fromkeys(map(str, train_folders)))
     num_train, num_test = (
@@ -118,10 +126,11 @@ def recognize(
     kind += ", a and b exchanged" if config.swap else ""
     return DataSet(
         f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out",
-        (names[first], names[second]),
+        (printable(names[first]), printable(names[second])),
         (train[first], train[second]),
         (test[first], test[second]),
         (train_folders[first], train_folders[second], *held_out),
+        {} if any_extension else find_others(dict.fromkeys((*train_folders, *test_folders))),
     )
 
 
@@ -134,12 +143,15 @@ def domain_names(name: str) -> tuple[str, str]:
 def by_stem(folder: Path, images: Iterable[Path]) -> dict[str, Path]:
     """Images keyed by relative path without extension, the key used to match pairs.
 
+    An é is the same whether it is written as one code point or, as some file systems do, as two.
+
     Raises:
         UserError: If two images differ only in their extension.
     """
     stems: dict[str, Path] = {}
     for path in images:
-        other = stems.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        other = stems.setdefault(unicodedata.normalize("NFC", stem), path)
         if other is not path:
             raise UserError(
                 f"{other} and {path} have the same name, and pairs are matched by name without "
@@ -161,6 +173,11 @@ def match_pairs(folders: Sequence[Path], images: Iterable[list[Path]]) -> list[d
             "by file name without extension"
         )
     return [a, b]
+
+
+def _num_bytes(path: Path) -> int | None:
+    """Size of a file, or None for a broken link."""
+    return path.stat().st_size if path.exists() else None
 
 
 def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired: bool) -> _Layout:
@@ -199,7 +216,9 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
     below = [
         path.name
         for path in sorted(top.iterdir())
-        if path.is_dir() and find_images(path, any_extension=any_extension)
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and find_images(path, any_extension=any_extension)
     ]
     if len(below) == 2 and not any(path.parent == inside for path in images):
         train, test = ((place / below[0], place / below[1]) for place in (top, held_out))
