@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from transmute.errors import UserError
 from transmute.images.files import ImageError, normalize, open_image, save_image, to_pil, to_tensor
 
 
