@@ -110,12 +110,9 @@ def recognize(
     names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
     halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
     train, test = _sources(train_folders, halves, config, paired), [[], []]
-    any_extension = config.reader is not None
-    if test_folders and all(
-        place.is_dir() and find_images(place, any_extension=any_extension)
-        for place in dict.fromkeys(test_folders)
-    ):
-        with contextlib.suppress(UserError):  # no pairs that match
+    others = find_others(dict.fromkeys((*train_folders, *test_folders)))
+    if test_folders:
+        with contextlib.suppress(UserError):  # no images, or none that match
             test = _sources(test_folders, halves, config.replace(skip_bad=True), paired)
     listed = list(dict.fromkeys(map(str, train_folders)))
     num_train, num_test = (
@@ -130,7 +127,7 @@ def recognize(
         (train[first], train[second]),
         (test[first], test[second]),
         (train_folders[first], train_folders[second], *held_out),
-        {} if any_extension else find_others(dict.fromkeys((*train_folders, *test_folders))),
+        {} if config.reader else others,
     )
 
 
