@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,46 @@ def test_special_characters_in_file_names_are_escaped_in_addresses(
     assert run_test_py(["--dataroot", "odd", "--name", "it", "--crop_size", "16"]) == 0
     page = Path("results/it/test_latest/index.html").read_text(encoding="utf-8")
     assert 'src="images/a%231%2050%25_real.png"' in page
+
+
+def test_images_of_one_name_have_results_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoints/it").mkdir(parents=True)
+    original_run(Path("checkpoints/it"), G=0.01)
+    long = "n" * 251
+    for name in ("0.png", "0.jpg", "x/0.png", f"{long}.png", "\n\x1b.png"):
+        Path("images", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(Path("images", name))
+    Path("images/0.heic").touch()
+    assert run_test_py(["--dataroot", "images", "--name", "it", "--crop_size", "16"]) == 0
+    results = Path("results/it/test_latest")
+    stems = ["0", "0_2", "x/0", "n" * 200, "\n\x1b"]
+    assert {path.relative_to(results / "images").as_posix() for path in results.rglob("*.png")} == {
+        f"{stem}_{label}.png" for stem in stems for label in ("real", "fake")
+    }
+    page = (results / "index.html").read_text(encoding="utf-8")
+    for url in ("images/0_2_real.png", "images/x/0_fake.png", "images/%0A%1B_real.png"):
+        assert f'src="{url}"' in page
+    assert r"<h3>\n\x1b</h3>" in page
+    printed = capsys.readouterr().out
+    assert "images: 1 file is not used: 1 .heic (not images that can be read)\n" in printed
+    assert "\x1b" not in printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes only there")
+def test_results_have_names_that_are_not_utf_8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoints/it").mkdir(parents=True)
+    original_run(Path("checkpoints/it"), G=0.01)
+    Path("odd").mkdir()
+    Image.new("RGB", (16, 16)).save(b"odd/f\xfcr.png".decode("utf-8", "surrogateescape"))
+    assert run_test_py(["--dataroot", "odd", "--name", "it", "--crop_size", "16"]) == 0
+    page = Path("results/it/test_latest/index.html").read_text(encoding="utf-8")
+    assert 'src="images/f%FCr_real.png"' in page
 
 
 def test_paired_results_have_dropout_and_per_image_statistics_unless_eval(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,10 +89,85 @@ def test_inputs_are_files_folders_and_patterns(folders: Path) -> None:
     assert len(find_inputs([str(folders / "in" / "**" / "*")], out)) == 2
 
 
+def test_a_path_that_exists_is_not_a_pattern(folders: Path) -> None:
+    for name in ("set [1]/x.png", "set [1]/y[1].png", "set [1]/y1.png", "set 1/z.png"):
+        (folders / name).parent.mkdir(exist_ok=True)
+        random_image(4, 4).save(folders / name)
+    found = [
+        [path.relative_to(folders).as_posix() for path in find_inputs([str(folders / name)], out)]
+        for name in ("set [1]/*.png", "set [1]/y[1].png", "set [1]/**/[xy].png", "set [12]/*.png")
+        for out in [folders / "out"]
+    ]
+    assert found == [
+        ["set [1]/x.png", "set [1]/y1.png", "set [1]/y[1].png"],
+        ["set [1]/y[1].png"],
+        ["set [1]/x.png"],
+        ["set 1/z.png"],
+    ]
+
+
+def test_a_pattern_ends_at_a_folder_that_contains_itself(folders: Path) -> None:
+    for name in ("one", "two"):
+        (folders / "in" / name).symlink_to(".")
+    pattern = str(folders / "in" / "**" / "*.png")
+    assert [path.name for path in find_inputs([pattern], folders / "out")] == ["a.png", "b.png"]
+
+
+def test_a_link_that_leads_nowhere_is_one_bad_image(model: Path, folders: Path) -> None:
+    loop = folders / "in" / "loop[1].png"
+    loop.symlink_to(loop.name)
+    (folders / "in" / "missing.png").symlink_to("nothing.png")
+    out, translator = folders / "out", load_translator(model)
+    targets = find_inputs([str(folders / "in")], out)
+    problems = {
+        source.name: translate_file(translator, source, target)
+        for source, target in targets.items()
+    }
+    assert {name for name, problem in problems.items() if problem} == {loop.name, "missing.png"}
+    assert find_inputs([str(loop)], out) == {loop: out / loop.name}
+
+
+def test_translate_says_what_it_does_not_use_and_escapes_names(
+    model: Path, folders: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folders / "in" / "\x1b[31mbad\n.png").write_text("no image", encoding="utf-8")
+    words = ["translate", str(folders / "in"), "--model", str(model), "--device", "cpu"]
+    assert run_command([*words, "--out", str(folders / "out")]) == 1
+    printed = capsys.readouterr().err
+    assert "in: 1 file is not used: 1 .txt (not images that can be read)\n" in printed
+    assert r"\x1b[31mbad\n.png is not an image" in printed
+    assert "\x1b" not in printed
+
+
+def test_a_path_that_begins_with_a_dash_follows_two_dashes(
+    model: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders / "in")
+    for name in ("-x.png", "--a_b.png"):
+        random_image(4, 4).save(name)
+    words = ["translate", "--model", str(model), "--device", "cpu", "--out", "out"]
+    assert run_command([*words, "--", "-x.png", "--a_b.png"]) == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["--a_b.png", "-x.png"]
+    with pytest.raises(UserError, match=r"unknown flag -x\.png\. Put paths that begin with a dash"):
+        run_command([*words, "-x.png"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes only there")
+def test_long_names_and_names_that_are_not_utf_8_are_translated(model: Path, folders: Path) -> None:
+    names = [b"f\xfcr.png".decode("utf-8", "surrogateescape"), f"{'n' * 251}.png"]
+    for name in names:
+        random_image(4, 4).save(folders / "other" / name)
+    out = folders / "out"
+    assert translate_folder(model, folders / "other", out) == [None] * 3
+    assert {path.name for path in out.iterdir()} == {"a.png", *names}
+
+
 def test_inputs_without_images_are_refused(folders: Path) -> None:
     out = folders / "out"
     (folders / "image").write_bytes((folders / "in" / "a.png").read_bytes())
-    with pytest.raises(UserError, match="image does not have the file extension of an image"):
+    with pytest.raises(
+        UserError, match=r"image does not have the extension of an image .* rename it"
+    ):
         find_inputs([str(folders / "image")], out)
     with pytest.raises(UserError, match=r"there is no image or folder .*nothing"):
         find_inputs([str(folders / "nothing*.png")], out)

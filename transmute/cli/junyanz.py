@@ -11,7 +11,7 @@ from transmute.cli.parsing import as_flags, flags_of, known_flags, run_and_exit
 from transmute.cli.runs import TrainCommand
 from transmute.config.base import Kind
 from transmute.config.training import Recipe, TrainConfig
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.interop.options import Options, parse
 from transmute.interop.settings import (
     data_source,
@@ -79,7 +79,7 @@ def run_test_py(arguments: list[str]) -> int:
 
     from transmute.interop.results import write_results
 
-    print(f"results: {write_results(options, print)}")
+    print(f"results: {write_results(options, lambda line: print(printable(line)))}")
     return 0
 
 

@@ -9,7 +9,7 @@ from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, width_and_height
 from transmute.config.data import Range, RangeText
 from transmute.config.metrics import MetricsConfig
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.files import write_text
 
 
@@ -73,6 +73,7 @@ class TranslateCommand(Command):
         from rich.console import Console
         from rich.progress import track
 
+        from transmute.images.find import find_others, unused_sentences
         from transmute.translation.files import DEPTHS, FileOptions, find_inputs, translate_file
         from transmute.translation.translator import Translator
 
@@ -103,11 +104,14 @@ class TranslateCommand(Command):
             compare=self.compare,
         )
         origin = f"step {card.step}" if card.step else "imported"
-        console.print(
+        introduction = (
             f"{card.source} to {card.target} ({card.direction}, {card.method}, {origin}): "
             f"{len(targets)} image{'s' if len(targets) != 1 else ''} to {self.out}, in "
             f"{translator.precision} ({translator.precision_reason})"
         )
+        others = find_others(map(Path, self.inputs))
+        for line in (introduction, *unused_sentences(others)):
+            console.print(printable(line))
         problems: list[str] = []
         for source, target in track(
             targets.items(), "translating", console=console, disable=not console.is_terminal
@@ -115,7 +119,7 @@ class TranslateCommand(Command):
             problem, notes = translate_file(translator, source, target, options)
             problems += [] if problem is None else [problem]
             for note in notes:
-                console.print(note)
+                console.print(printable(note))
         return print_failures(problems, len(targets), "translated")
 
     def _checked_ending(self) -> str | None:

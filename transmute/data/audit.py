@@ -9,7 +9,7 @@ from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
 from transmute.data.layout import by_stem, recognize
 from transmute.data.scan import Record, Subset, read_subsets, relative_name
-from transmute.images.find import EXTENSIONS, find_images
+from transmute.images.find import count_by_extension
 
 _DEFAULT_SIZE = 256  # pixels, of the recipes
 
@@ -93,7 +93,7 @@ def audit(
     data = recognize(folder, source, paired=False) if paired and not halves else matched
     subsets = read_subsets(data, folder)
     domains = zip(subsets[::2], subsets[1::2], strict=True) if paired and not halves else ()
-    files = [path for place in data.folders for path in find_images(place, any_extension=True)]
+    others = [path for files in data.others.values() for path in files]
     findings = [
         *_listed(
             "problem",
@@ -103,13 +103,10 @@ def audit(
         ),
         *_listed(
             "remark",
-            "files do not have a known image extension, and training does not use them",
+            f"files are not used ({count_by_extension(others)}), since they are not images that "
+            "can be read",
             "Convert or rename those that are images",
-            [
-                relative_name(folder, path)
-                for path in files
-                if path.suffix.lower() not in EXTENSIONS
-            ],
+            [relative_name(folder, path) for path in others],
         ),
         *_duplicates(subsets, paired=paired or halves),
         *_numbers(subsets),

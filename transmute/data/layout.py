@@ -2,16 +2,18 @@
 
 import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transmute import plugins
 from transmute.config.data import SourceConfig
-from transmute.errors import UserError, shortened
+from transmute.errors import UserError, printable, shortened
 from transmute.images.decode import count_pages, read_image
-from transmute.images.find import find_images, require_images
+from transmute.images.find import find_images, find_others, require_images
 from transmute.images.limits import MAX_PIXELS
 from transmute.images.raster import ImageError, Raster
 
@@ -72,6 +74,7 @@ class DataSet:
         names: Names of the domains.
         train, test: Images of a and of b for training, and held-out ones.
         folders: Training folders of a and of b, then the held-out ones if there are any.
+        others: Files that are not used because they are not images, by folder (`find_others`).
     """
 
     description: str
@@ -79,6 +82,7 @@ class DataSet:
     train: tuple[list[Source], list[Source]]
     test: tuple[list[Source], list[Source]]
     folders: tuple[Path, ...]
+    others: Mapping[Path, Sequence[Path]] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Hash that changes if training images are added or removed, or their file size changes.
@@ -86,11 +90,11 @@ class DataSet:
         It does not change if the whole data set is moved.
         """
         lines = "".join(
-            f"{one.path.parent.name}/{one.path.name}:{one.path.stat().st_size}:{one.half}"
+            f"{one.path.parent.name}/{one.path.name}:{_num_bytes(one.path)}:{one.half}"
             f"{f':{one.page}' if one.page else ''}\n"
             for one in (*self.train[0], *self.train[1])
         )
-        return hashlib.sha256(lines.encode()).hexdigest()[:16]
+        return hashlib.sha256(os.fsencode(lines)).hexdigest()[:16]
 
 
 def recognize(
@@ -118,6 +122,7 @@ def recognize(
     names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
     halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
     train, test = _sources(train_folders, halves, config, paired), [[], []]
+    others = find_others(dict.fromkeys((*train_folders, *test_folders)))
     if test_folders:
         with contextlib.suppress(UserError):  # no images, or none that match
             test = _sources(test_folders, halves, config.replace(skip_bad=True), paired)
@@ -130,10 +135,11 @@ def recognize(
     kind += ", a and b exchanged" if config.swap else ""
     return DataSet(
         f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out",
-        (names[first], names[second]),
+        (printable(names[first]), printable(names[second])),
         (train[first], train[second]),
         (test[first], test[second]),
         (train_folders[first], train_folders[second], *held_out),
+        {} if config.reader else others,
     )
 
 
@@ -146,12 +152,15 @@ def domain_names(name: str) -> tuple[str, str]:
 def by_stem(folder: Path, images: Iterable[Path]) -> dict[str, Path]:
     """Images keyed by relative path without extension, the key used to match pairs.
 
+    An é is the same whether it is written as one code point or, as some file systems do, as two.
+
     Raises:
         UserError: If two images differ only in their extension.
     """
     stems: dict[str, Path] = {}
     for path in images:
-        other = stems.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        other = stems.setdefault(unicodedata.normalize("NFC", stem), path)
         if other is not path:
             raise UserError(
                 f"{other} and {path} have the same name, and pairs are matched by name without "
@@ -173,6 +182,11 @@ def match_pairs(folders: Sequence[Path], images: Iterable[list[Path]]) -> list[d
             "by file name without extension"
         )
     return [a, b]
+
+
+def _num_bytes(path: Path) -> int | None:
+    """Size of a file, or None for a broken link."""
+    return path.stat().st_size if path.exists() else None
 
 
 def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired: bool) -> _Layout:
@@ -211,7 +225,9 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
     below = [
         path.name
         for path in sorted(top.iterdir())
-        if path.is_dir() and find_images(path, any_extension=any_extension)
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and find_images(path, any_extension=any_extension)
     ]
     if len(below) == 2 and not any(path.parent == inside for path in images):
         train, test = ((place / below[0], place / below[1]) for place in (top, held_out))

@@ -1,7 +1,9 @@
 """The results of test.py of pytorch-CycleGAN-and-pix2pix: images of a test set and a page."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 import torch
@@ -11,10 +13,10 @@ from transmute.config.data import PreprocessConfig, Range
 from transmute.data.layout import Source
 from transmute.data.preprocess import Geometry
 from transmute.device import select_device
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.files import write_text
 from transmute.images.encode import save_image
-from transmute.images.find import require_images
+from transmute.images.find import find_others, require_images, unused_sentences
 from transmute.images.ranges import range_for, to_pil, to_tensor
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.importer import card_of
@@ -25,6 +27,9 @@ from transmute.tensors import Images
 from transmute.translation.model import ModelCard, inference_copy
 from transmute.translation.translator import Translator
 
+_LONGEST = 200
+"""Bytes of a stem. File systems allow 255 for a name, which also contains label and extension."""
+
 _PAGE = jinja2.Template(
     """\
 <!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -34,10 +39,10 @@ h1 { font-size: 20px } h3 { font-size: 15px; margin: 24px 0 6px; overflow-wrap: 
 .row { display: flex; flex-wrap: wrap; gap: 8px } figure { margin: 0 }
 figcaption { font-size: 13px; opacity: .7 } img { display: block; max-width: 100% }
 </style></head><body><h1>{{ title }}</h1>
-{% for stem, labels in rows %}<h3>{{ stem }}</h3><div class="row">
-{% for label in labels %}{% set file = (stem ~ "_" ~ label ~ ".png") | urlencode %}
-<figure><a href="images/{{ file }}"><img loading="lazy" width="{{ width }}"
-src="images/{{ file }}" alt=""></a><figcaption>{{ label }}</figcaption></figure>
+{% for name, labels in rows %}<h3>{{ name }}</h3><div class="row">
+{% for label, url in labels.items() %}
+<figure><a href="{{ url }}"><img loading="lazy" width="{{ width }}"
+src="{{ url }}" alt=""></a><figcaption>{{ label }}</figcaption></figure>
 {% endfor %}</div>{% endfor %}</body></html>
 """,
     autoescape=True,
@@ -47,9 +52,9 @@ src="images/{{ file }}" alt=""></a><figcaption>{{ label }}</figcaption></figure>
 def write_results(options: Options, say: Callable[[str], None]) -> Path:
     """Translates a test set as test.py does, and writes its images and page.
 
-    Images are `results/<name>/<phase>_<epoch>/images/<stem>_<label>.png`. Without --eval, dropout
-    stays on and batch norm uses the statistics of each image. Where test.py crops at random, the
-    center is taken.
+    Images are `results/<name>/<phase>_<epoch>/images/<stem>_<label>.png`, in the subfolders of
+    their inputs. Without --eval, dropout stays on and batch norm uses the statistics of each image.
+    Where test.py crops at random, the center is taken.
 
     Args:
         options: Options of the command.
@@ -67,18 +72,38 @@ def write_results(options: Options, say: Callable[[str], None]) -> Path:
     ratio, width = options["aspect_ratio"], options["display_winsize"]
     tag = options["epoch"] + (f"_iter{options['load_iter']}" if options["load_iter"] else "")
     folder = Path(options["results_dir"]) / options["name"] / f"{options['phase']}_{tag}"
-    rows: list[tuple[str, list[str]]] = []
-    for path, images in _results(options, translators):
+    sides = _sources(options)
+    for line in unused_sentences(find_others(dict.fromkeys(folder for folder, _ in sides))):
+        say(line)
+    rows: dict[str, dict[str, str]] = {}
+    for path, images in _results(options, translators, [images for _, images in sides]):
+        name = _unused_name(path.relative_to(sides[0][0]), rows)
+        rows[name] = {label: f"images/{name}_{label}.png" for label in images}
         for label, image in images.items():
             size = int(image.width * max(ratio, 1)), int(image.height / min(ratio, 1))
             stretched = image.resize(size, Image.Resampling.BICUBIC)
-            save_image(stretched, folder / "images" / f"{path.stem}_{label}.png")
-        rows.append((path.stem, list(images)))
+            save_image(stretched, folder / rows[name][label])
         if len(rows) % 5 == 1:
             say(f"processing ({len(rows):04d})-th image... {path}")
     title = f"Experiment = {options['name']}, Phase = {options['phase']}, Epoch = {tag}"
-    write_text(folder / "index.html", _PAGE.render(title=title, rows=rows, width=width))
+    listed = [
+        (printable(name), {label: quote(os.fsencode(file)) for label, file in files.items()})
+        for name, files in rows.items()
+    ]
+    write_text(folder / "index.html", _PAGE.render(title=title, rows=listed, width=width))
     return folder / "index.html"
+
+
+def _unused_name(path: Path, used: Container[str]) -> str:
+    """A name for the results of an image: its path without extension, shortened and numbered."""
+    name, number = path.with_suffix("").as_posix(), 1
+    if len(os.fsencode(path.stem)) > _LONGEST:
+        name = path.with_name(os.fsencode(path.stem)[:_LONGEST].decode(errors="ignore")).as_posix()
+    numbered = name
+    while numbered in used:
+        number += 1
+        numbered = f"{name}_{number}"
+    return numbered
 
 
 def _generator_file(options: Options, name: str, say: Callable[[str], None]) -> Path:
@@ -119,7 +144,7 @@ def _translator(file: Path, options: Options, say: Callable[[str], None]) -> Tra
 
 
 def _results(
-    options: Options, translators: list[Translator]
+    options: Options, translators: list[Translator], sides: list[list[Source]]
 ) -> Iterator[tuple[Path, dict[str, Image.Image]]]:
     """For each image, its path and the images to show by that tool's labels."""
     forward, backward = translators[0], translators[-1]
@@ -128,7 +153,6 @@ def _results(
     generators = [translator.card.generator for translator in translators]
     geometry = _geometry(options, stride=max(generator.stride for generator in generators))
     smallest = max(generator.min_size for generator in generators)
-    sides = _sources(options)[:: -1 if options["direction"] == "BtoA" else 1]
     count = min(max(map(len, sides)), options["num_test"], options["max_dataset_size"])
 
     def read(source: Source, channels: int) -> Images:
@@ -180,12 +204,16 @@ def _geometry(options: Options, stride: int) -> Geometry:
     return geometry
 
 
-def _sources(options: Options) -> list[list[Source]]:
-    """The images of a phase: testA and testB, side by side images in test, or one folder."""
+def _sources(options: Options) -> list[tuple[Path, list[Source]]]:
+    """The folder and images of both sides of a phase, inputs first.
+
+    The folders are testA and testB, or twice test (side by side images) or the data set (single).
+    """
     root, phase, mode = Path(options["dataroot"]), options["phase"], options["dataset_mode"]
     names = {"unaligned": (f"{phase}A", f"{phase}B"), "single": ("", "")}.get(mode, (phase, phase))
     halves = ("left", "right") if mode == "aligned" else (None, None)
-    return [
-        [Source(image, half) for image in require_images(root / name)]
+    sides = [
+        (root / name, [Source(image, half) for image in require_images(root / name)])
         for name, half in zip(names, halves, strict=True)
     ]
+    return sides[:: -1 if options["direction"] == "BtoA" else 1]

@@ -24,9 +24,10 @@ from transmute.data.preprocess import Geometry
 from transmute.data.scan import require_usable, with_values
 from transmute.data.stream import Stream
 from transmute.device import device_name, require_working, select_precision
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.files import write_json
 from transmute.gpu import Build, find_gpu, unused_gpu
+from transmute.images.find import unused_sentences
 from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter, TrainingState, resume
@@ -90,7 +91,7 @@ def prepare(
     console = Console(quiet=not is_main, highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
-        console.print(show(line), markup=False)
+        console.print(printable(show(line)), markup=False)
 
     _require_possible(config, processes, say)
     recipe = _with_values_of_run(run, recipe)
@@ -263,7 +264,8 @@ def _open_data(
     if geometry.crops:
         require_sizes(recipe, sizes)
     data = recognize(config.folder, config.data, paired=paired, one_domain=method.one_domain)
-    say(f"data: {data.description}")
+    for line in (f"data: {data.description}", *unused_sentences(data.others)):
+        say(line)
     fingerprint = data.fingerprint()
     known = previous is not None and previous.get("fingerprint") == fingerprint
     if previous and not known:
