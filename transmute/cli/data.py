@@ -32,13 +32,15 @@ class CheckCommand(Command):
     """Folder of domain b."""
     paired: bool = False
     """Match the images of the two folders by name. Side-by-side images are always paired."""
+    side_by_side: bool = False
+    """Accept side-by-side images of any shape, for training with --data.side-by-side."""
     as_json: Annotated[bool, Argument(name="json")] = False
     """Print one JSON object."""
 
     def execute(self) -> int:
         from transmute.data.audit import audit
 
-        result = audit(self.folder, a=self.a, b=self.b, paired=self.paired)
+        result = audit(**self.model_dump(exclude={"as_json"}))
         problems = sum(finding.level == "problem" for finding in result.findings)
         if self.as_json:
             values = {
@@ -55,7 +57,8 @@ class CheckCommand(Command):
         width = max(len(subset.name) for subset in result.subsets)
         sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
         for finding in result.findings:
-            lines = [as_flags(finding.advice, _OTHER_COMMANDS), *shortened(finding.files, 10)]
+            advice = as_flags(finding.advice, _OTHER_COMMANDS)
+            lines = [advice, *map(as_flags, shortened(finding.files, 10))]
             print(f"\n{finding.level}: {finding.message}", *lines, sep="\n  ")
         print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
         return min(problems, 1)

@@ -12,7 +12,7 @@ from PIL import Image
 from transmute import plugins
 from transmute.config.data import SourceConfig
 from transmute.errors import UserError, shortened
-from transmute.images.files import ImageError, open_image
+from transmute.images.files import ImageError, crop_half, open_image
 from transmute.images.find import find_images, require_images
 
 _EXPECTED = (
@@ -25,6 +25,10 @@ _Layout = tuple[tuple[str, str], str, tuple[Path, ...], tuple[Path, ...]]
 images, which may be missing or empty."""
 
 
+class PairError(ImageError):
+    """An image whose shape is not that of two images side by side."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One image of a data set: a file, or the left or right half of one.
@@ -33,11 +37,13 @@ class Source:
         path: The file.
         half: "left" or "right" of two images side by side; None for the whole.
         reader: `FILE.py:NAME` of a function that reads the file instead of Pillow.
+        any_shape: Whether the file of a half may have any shape.
     """
 
     path: Path
     half: str | None = None
     reader: str | None = None
+    any_shape: bool = False
 
     def open(
         self, *, channels: int = 3, background: str = "white"
@@ -45,10 +51,30 @@ class Source:
         """Opens the image and its alpha channel (see `open_image`).
 
         Raises:
-            ImageError: If the file cannot be read.
+            ImageError: If the file cannot be read, or is not two images side by side.
         """
-        return open_image(
-            self.path, channels=channels, background=background, half=self.half, reader=self.reader
+        image, alpha = open_image(
+            self.path, channels=channels, background=background, reader=self.reader
+        )
+        self.require_pair(*image.size)
+        return crop_half(image, self.half), crop_half(alpha, self.half) if alpha else None
+
+    def require_pair(self, width: int, height: int) -> None:
+        """Checks that a file of this size can contain two images side by side, if this is a half.
+
+        Raises:
+            PairError: If its width is under 1.5 times its height.
+        """
+        if self.half is None or self.any_shape or width >= 1.5 * height:
+            return
+        stacked = (
+            "If it contains two images on top of each other, save them side by side (a left, b "
+            "right) or in two folders. "
+        )
+        raise PairError(
+            f"{self.path} is {width}x{height}, which is not the shape of two images side by side: "
+            f"its width is under 1.5 times its height. {stacked if height >= 1.5 * width else ''}"
+            "If it is a pair side by side, set `data.side_by_side`"
         )
 
 
@@ -166,8 +192,7 @@ def match_pairs(folders: Sequence[Path], images: Iterable[list[Path]]) -> list[d
 def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired: bool) -> _Layout:
     """Tries all layouts that `recognize` supports.
 
-    Rejects a `train` folder of unpaired data whose first image is too narrow for two images side
-    by side.
+    Rejects a folder of side by side images if the first is too narrow, unless it may be skipped.
     """
     kind = "pairs matched by name" if paired else "unpaired"
     if (config.a or config.b) and not one_domain:
@@ -205,13 +230,11 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
         train, test = ((place / below[0], place / below[1]) for place in (top, held_out))
         return (below[0], below[1]), kind, train, test
     if images and (top == inside or (paired and not below)):
-        with contextlib.suppress(ImageError):
-            width, height = Source(images[0], reader=config.reader).open()[0].size
-            if not paired and width < 1.5 * height:
-                raise UserError(
-                    f"{top} contains images of one domain only ({images[0].name} is "
-                    f"{width}x{height}, too narrow for two images side by side). {_EXPECTED}"
-                )
+        try:
+            Source(images[0], "left", config.reader, config.side_by_side).open()
+        except ImageError as error:  # those of other images are found when all are checked
+            if isinstance(error, PairError) and not config.skip_bad:
+                raise UserError(f"{error}. {_EXPECTED}") from None
         return names, _SIDE_BY_SIDE, (top, top), (held_out, held_out)
     raise UserError(
         f"{top} must contain exactly 2 folders with images, but contains "
@@ -256,6 +279,9 @@ def _sources(
             )
         images = [[side[stem] for stem in sorted(a.keys() & b.keys())] for side in (a, b)]
     return [
-        [Source(path, half, config.reader) for path in paths[: config.max_images]]
+        [
+            Source(path, half, config.reader, config.side_by_side)
+            for path in paths[: config.max_images]
+        ]
         for paths, half in zip((images[0], images[-1]), halves, strict=True)
     ]

@@ -155,6 +155,8 @@ def decode_all(
     def inspect_file(file: Source) -> dict[Source, Result | ImageError]:
         try:
             image, alpha = file.open()
+            for source in files[file]:
+                source.require_pair(*image.size)
             return {
                 source: inspect(
                     source,

@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 
 from transmute.config.data import PreprocessConfig
-from transmute.data.layout import Source
+from transmute.data.layout import PairError, Source
 from transmute.data.preprocess import Geometry
+from transmute.data.scan import decode_all
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.files import write_text
-from transmute.images.files import save_image, to_pil, to_tensor
+from transmute.images.files import ImageError, save_image, to_pil, to_tensor
 from transmute.images.find import require_images
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.importer import card_of
@@ -43,7 +44,7 @@ src="images/{{ file }}" alt=""></a><figcaption>{{ label }}</figcaption></figure>
 )
 
 
-def write_results(options: Options, say: Callable[[str], None]) -> Path:
+def write_results(options: Options, say: Callable[[str], None]) -> tuple[Path, list[str], int]:
     """Translates a test set as test.py does, and writes its images and page.
 
     Images are `results/<name>/<phase>_<epoch>/images/<stem>_<label>.png`. Without --eval, dropout
@@ -55,7 +56,7 @@ def write_results(options: Options, say: Callable[[str], None]) -> Path:
         say: Called with lines on the progress.
 
     Returns:
-        The page.
+        The page, a sentence for each image that cannot be used, and the number of all images.
 
     Raises:
         UserError: If checkpoint or images are missing or do not match.
@@ -67,7 +68,8 @@ def write_results(options: Options, say: Callable[[str], None]) -> Path:
     tag = options["epoch"] + (f"_iter{options['load_iter']}" if options["load_iter"] else "")
     folder = Path(options["results_dir"]) / options["name"] / f"{options['phase']}_{tag}"
     rows: list[tuple[str, list[str]]] = []
-    for path, images in _results(options, translators):
+    sides, problems, total = _usable_sources(options, translators)
+    for path, images in _results(options, translators, sides):
         for label, image in images.items():
             size = int(image.width * max(ratio, 1)), int(image.height / min(ratio, 1))
             stretched = image.resize(size, Image.Resampling.BICUBIC)
@@ -77,7 +79,7 @@ def write_results(options: Options, say: Callable[[str], None]) -> Path:
             say(f"processing ({len(rows):04d})-th image... {path}")
     title = f"Experiment = {options['name']}, Phase = {options['phase']}, Epoch = {tag}"
     write_text(folder / "index.html", _PAGE.render(title=title, rows=rows, width=width))
-    return folder / "index.html"
+    return folder / "index.html", problems, total
 
 
 def _generator_file(options: Options, name: str, say: Callable[[str], None]) -> Path:
@@ -118,53 +120,45 @@ def _translator(file: Path, options: Options, say: Callable[[str], None]) -> Tra
 
 
 def _results(
-    options: Options, translators: list[Translator]
+    options: Options, translators: list[Translator], sides: list[list[Source]]
 ) -> Iterator[tuple[Path, dict[str, Image.Image]]]:
-    """For each image, its path and the images to show by that tool's labels."""
+    """For each image, its path and the images to show by that tool's labels.
+
+    Without images of b, only a is shown, and what is made from it.
+    """
     forward, backward = translators[0], translators[-1]
     is_color, card = options["model"] == "colorization", forward.card
     channels = (3, 3) if is_color else (card.in_channels, card.out_channels)
-    generators = [translator.card.generator for translator in translators]
-    geometry = _geometry(options, stride=max(generator.stride for generator in generators))
-    smallest = max(generator.min_size for generator in generators)
-    sides = _sources(options)[:: -1 if options["direction"] == "BtoA" else 1]
-    count = min(max(map(len, sides)), options["num_test"], options["max_dataset_size"])
+    geometry = _geometry(options, translators)
 
     def read(source: Source, channels: int) -> Images:
-        image = geometry.crop(geometry.resize(source.open(channels=channels)[0]))
-        if min(image.size) < smallest:
-            raise UserError(
-                f"images of {image.width}x{image.height} are too small for this generator, which "
-                f"requires {smallest}"
-            )
-        return to_tensor(image)
+        return to_tensor(geometry.crop(geometry.resize(source.open(channels=channels)[0])))
 
-    for index in range(int(count)):
-        sources = [side[index % len(side)] for side in sides]
-        a, b = map(read, sources, channels)
+    for index in range(max(map(len, sides)) if sides[0] else 0):
+        sources = [side[index % len(side)] for side in sides if side]
+        a, *others = map(read, sources, channels)
+        b = others[0] if others else None
         match options["model"]:
             case "colorization":
                 gray, _ = to_lab(a)
                 color_b = to_rgb(gray, forward.translate(gray).cpu())
                 images = {"real_A": gray, "real_B_rgb": a, "fake_B_rgb": color_b}
             case "cycle_gan":
-                fake_b, fake_a = forward.translate(a), backward.translate(b)
-                images = {
-                    "real_A": a,
-                    "fake_B": fake_b,
-                    "rec_A": backward.translate(fake_b),
-                    "real_B": b,
-                    "fake_A": fake_a,
-                    "rec_B": forward.translate(fake_a),
-                }
+                fake_b = forward.translate(a)
+                images = {"real_A": a, "fake_B": fake_b, "rec_A": backward.translate(fake_b)}
+                if b is not None:
+                    fake_a = backward.translate(b)
+                    images |= {"real_B": b, "fake_A": fake_a, "rec_B": forward.translate(fake_a)}
             case "test":
                 images = {"real": a, "fake": forward.translate(a)}
             case _:
-                images = {"real_A": a, "fake_B": forward.translate(a), "real_B": b}
+                images = {"real_A": a, "fake_B": forward.translate(a)}
+                images |= {} if b is None else {"real_B": b}
         yield sources[0].path, {label: to_pil(image) for label, image in images.items()}
 
 
-def _geometry(options: Options, stride: int) -> Geometry:
+def _geometry(options: Options, translators: list[Translator]) -> Geometry:
+    stride = max(translator.card.generator.stride for translator in translators)
     preprocess = PreprocessConfig(
         mode=options["preprocess"].replace("_", "-"),
         load_size=options["load_size"] or options["crop_size"],
@@ -179,12 +173,51 @@ def _geometry(options: Options, stride: int) -> Geometry:
     return geometry
 
 
+def _usable_sources(
+    options: Options, translators: list[Translator]
+) -> tuple[list[list[Source]], list[str], int]:
+    """Checks the images to translate, input domain first.
+
+    Returns:
+        The usable ones, a sentence for each of the others, and the number of all.
+    """
+    sides = _sources(options)[:: -1 if options["direction"] == "BtoA" else 1]
+    count = int(min(max(map(len, sides)), options["num_test"], options["max_dataset_size"]))
+    geometry = _geometry(options, translators)
+    smallest = max(translator.card.generator.min_size for translator in translators)
+
+    def require_size(source: Source, image: Image.Image, alpha: Image.Image | None) -> None:
+        width, height = geometry.crop(geometry.resize(image)).size
+        if min(width, height) < smallest:
+            raise ImageError(
+                f"{source.path} is {width}x{height} after preprocessing, too small for this "
+                f"generator, which requires {smallest}"
+            )
+
+    sides = [side[:count] for side in sides]
+    sources = [source for side in sides for source in side]
+    _, errors = decode_all(sources, require_size)
+    whole = ". To translate whole images, use --dataset_mode single --model test"
+    problems = [f"{error}{whole * isinstance(error, PairError)}" for error in errors.values()]
+    return (
+        [[source for source in side if source not in errors] for side in sides],
+        list(dict.fromkeys(problems)),
+        len({source.path for source in sources}),
+    )
+
+
 def _sources(options: Options) -> list[list[Source]]:
     """The images of a phase: testA and testB, side by side images in test, or one folder."""
     root, phase, mode = Path(options["dataroot"]), options["phase"], options["dataset_mode"]
-    names = {"unaligned": (f"{phase}A", f"{phase}B"), "single": ("", "")}.get(mode, (phase, phase))
-    halves = ("left", "right") if mode == "aligned" else (None, None)
+    domains = {
+        "unaligned": ((f"{phase}A", None), (f"{phase}B", None)),
+        "aligned": ((phase, "left"), (phase, "right")),
+        "single": (("", None),),
+    }
     return [
-        [Source(image, half) for image in require_images(root / name)]
-        for name, half in zip(names, halves, strict=True)
+        [
+            Source(image, half, any_shape=options["side_by_side"])
+            for image in require_images(root / name)
+        ]
+        for name, half in domains.get(mode, ((phase, None),))
     ]
