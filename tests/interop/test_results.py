@@ -95,7 +95,7 @@ def results(folder: Path, model: str, flags: str, **scales: float) -> tuple[int,
     """The exit status, the names of the written images, and the page of transmute-test."""
     run = folder / "checkpoints" / "it"
     run.mkdir(parents=True, exist_ok=True)
-    original_run(run, **scales)
+    original_run(run, blocks=6, **scales)
     words = f"--name it --model {model} --crop_size 16 --checkpoints_dir {folder}/checkpoints "
     status = run_test_py(f"{words} --results_dir {folder}/results {flags}".split())
     written = folder / "results/it/test_latest"

@@ -110,7 +110,8 @@ def _translator(file: Path, options: Options, say: Callable[[str], None]) -> Tra
             f"{file} translates {channels[0]} to {channels[1]} channels, which --model "
             f"{options['model']} does not support"
         )
-    say(f"{file}: {layout}")
+    for line in [*checkpoint.notes, f"{file}: {layout}"]:
+        say(line)
     network = layout.build()
     network.load_state_dict(state)
     network = inference_copy(
