@@ -436,7 +436,7 @@ def test_checking_a_data_set_exits_with_1_only_for_problems_and_prints_json(
         (data / "trainB" / f"bad{index}.png").write_text("no image", encoding="utf-8")
     assert run_command(["data", "check", str(data)]) == 1
     printed = capsys.readouterr().out
-    assert "problem: 12 images cannot be read\n  Repair or remove them" in printed
+    assert "problem: 12 images cannot be used\n  Repair or remove them" in printed
     assert printed.count("is not an image that can be read\n") == 10
     assert "  ... and 2 more\n" in printed
     assert "no images are held out" not in printed

@@ -96,6 +96,7 @@ def evaluate(
     generator: str | type[GeneratorConfig] | None = None,
     split: Literal["test", "train"] = "test",
     swap: bool = False,
+    side_by_side: bool = False,
     paired: bool | None = None,
     skip_bad: bool = False,
     size: int | str | None = None,
@@ -113,6 +114,8 @@ def evaluate(
         generator: Config class of a user-defined generator, or its FILE.py:NAME.
         split: Images of the data set: test (held out), or train.
         swap: Exchange the domains of the data set.
+        side_by_side: Use side-by-side images of any shape, for a model trained with
+            `data.side_by_side`.
         paired: Compare images in pairs. By default, True for models of paired methods.
         skip_bad: Skip unpaired images instead of raising an error.
         size: Size in pixels to which images are resized first (N or WIDTHxHEIGHT), or `training`
@@ -131,14 +134,17 @@ def evaluate(
     """
     config = config or MetricsConfig(features="inception")
     if real is not None and fake is not None and model is None and data is None:
-        if (step, split, swap, generator) != ("newest", "test", False, None):
-            raise UserError("`step`, `split`, `swap` and `generator` need a `model`")
-        measure = partial(_evaluate_folders, Path(real), Path(fake))
+        if (step, split, swap, side_by_side, generator) != ("newest", "test", False, False, None):
+            raise UserError(
+                "`step`, `split`, `swap`, `side_by_side` and `generator` need a `model`"
+            )
+        measure = partial(_evaluate_folders, Path(real), Path(fake), skip_bad)
     elif model is not None and data is not None and real is None and fake is None:
-        measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, swap)
+        source = SourceConfig(swap=swap, side_by_side=side_by_side, skip_bad=skip_bad)
+        measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, source)
     else:
         raise UserError("pass either `model` and `data`, or `real` and `fake`")
-    return measure(paired=paired, skip_bad=skip_bad, size=size, config=config, device=device)
+    return measure(paired=paired, size=size, config=config, device=device)
 
 
 def _evaluate_model(
@@ -147,10 +153,9 @@ def _evaluate_model(
     step: int | str,
     generator: str | type[GeneratorConfig] | None,
     split: str,
-    swap: bool,
+    source: SourceConfig,
     *,
     paired: bool | None,
-    skip_bad: bool,
     size: int | str | None,
     config: MetricsConfig,
     device: str,
@@ -163,12 +168,7 @@ def _evaluate_model(
     card = loaded[0].card
     paired = card.paired if paired is None else paired
     size = card.size if size == "training" else size
-    dataset = recognize(
-        data,
-        SourceConfig(swap=swap, skip_bad=skip_bad),
-        paired=paired,
-        one_domain=card.colors == "lab",
-    )
+    dataset = recognize(data, source, paired=paired, one_domain=card.colors == "lab")
     if card.source != card.target and card.domains == dataset.names[::-1]:
         raise UserError(
             f"the model's domains are {' and '.join(card.domains)}, but those of {data} are "
@@ -197,9 +197,9 @@ def _evaluate_model(
 def _evaluate_folders(
     real: Path,
     fake: Path,
+    skip_bad: bool,
     *,
     paired: bool | None,
-    skip_bad: bool,
     size: int | str | None,
     config: MetricsConfig,
     device: str,

@@ -210,10 +210,25 @@ def test_two_folders_inside_train_are_the_domains(tmp_path: Path) -> None:
     assert data.train[0][0].half is None
 
 
-def test_square_images_in_train_are_not_side_by_side_images(tmp_path: Path) -> None:
-    image(tmp_path / "train" / "1.png")
-    with pytest.raises(UserError, match=r"images of one domain only \(1\.png is 8x8"):
-        recognize(tmp_path, SourceConfig(), paired=False)
+@pytest.mark.parametrize("paired", [True, False])
+def test_an_image_narrower_than_a_pair_is_not_cut_in_two_unless_said_otherwise(
+    tmp_path: Path, paired: bool
+) -> None:
+    image(tmp_path / "train" / "1.png", 8, 8)
+    with pytest.raises(UserError, match=r"1\.png is 8x8, .* set `data\.side_by_side`\. Expected"):
+        recognize(tmp_path, SourceConfig(), paired=paired)
+    source = recognize(tmp_path, SourceConfig(side_by_side=True), paired=paired).train[0][0]
+    assert source.open()[0].size == (4, 8)
+    image(tmp_path / "train" / "1.png", 12, 8)
+    assert recognize(tmp_path, SourceConfig(), paired=paired).train[0][0].open()[0].size == (6, 8)
+
+
+def test_images_on_top_of_each_other_get_their_own_hint(tmp_path: Path) -> None:
+    for height, hint in ((12, True), (11, False)):
+        image(tmp_path / "train" / "1.png", 8, height)
+        with pytest.raises(UserError, match=f"1.png is 8x{height}") as error:
+            recognize(tmp_path, SourceConfig(), paired=True)
+        assert ("on top of each other" in str(error.value)) == hint
 
 
 def test_max_images_uses_the_first(tmp_path: Path) -> None:

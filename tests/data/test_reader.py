@@ -108,7 +108,7 @@ def test_side_by_side_images_of_other_files_are_recognized(folder: Path) -> None
         np.save(path / "x.npy", np.zeros((16, width), dtype=np.uint8))
     data = recognize(wide.parent, source(folder), paired=False)
     assert [side[0].half for side in data.train] == ["left", "right"]
-    with pytest.raises(UserError, match=r"images of one domain only \(x\.npy is 16x16"):
+    with pytest.raises(UserError, match=r"x\.npy is 16x16, which is not the shape"):
         recognize(square.parent, source(folder), paired=False)
 
 

@@ -31,13 +31,15 @@ class CheckCommand(Command):
     """Folder of domain b."""
     paired: bool = False
     """Match the images of the two folders by name. Side-by-side images are always paired."""
+    side_by_side: bool = False
+    """Accept side-by-side images of any shape, for training with --data.side-by-side."""
     as_json: Annotated[bool, Argument(name="json")] = False
     """Print one JSON object."""
 
     def execute(self) -> int:
         from transmute.data.audit import audit
 
-        result = audit(self.folder, a=self.a, b=self.b, paired=self.paired)
+        result = audit(**self.model_dump(exclude={"as_json"}))
         problems = sum(finding.level == "problem" for finding in result.findings)
         if self.as_json:
             values = {
@@ -55,8 +57,9 @@ class CheckCommand(Command):
         for name, subset in zip(names, result.subsets, strict=True):
             print(f"  {name:{max(map(len, names))}} {subset}")
         for finding in result.findings:
-            lines = [finding.message, as_flags(finding.advice, _OTHER_COMMANDS)]
-            lines = map(printable, (*lines, *shortened(finding.files, 10)))
+            advice = as_flags(finding.advice, _OTHER_COMMANDS)
+            files = map(as_flags, shortened(finding.files, 10))
+            lines = map(printable, (finding.message, advice, *files))
             print(f"\n{finding.level}: ", "\n  ".join(lines), sep="")
         print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
         return min(problems, 1)

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from transmute.cli.junyanz_help import help_text
 from transmute.cli.models import pull_command, require_data
-from transmute.cli.parsing import as_flags, flags_of, known_flags, run_and_exit
+from transmute.cli.parsing import (
+    as_flags,
+    flags_of,
+    known_flags,
+    print_failures,
+    run_and_exit,
+)
 from transmute.cli.runs import TrainCommand
 from transmute.config.base import Kind
 from transmute.config.training import Recipe, TrainConfig
@@ -22,6 +28,9 @@ from transmute.interop.settings import (
 )
 from transmute.recipes import RECIPES, with_kinds
 from transmute.run import Run
+
+_FLAGS = {"data.side_by_side": "--side_by_side"}
+"""Flags of both commands that are not that tool's, by setting."""
 
 
 def train_main() -> None:
@@ -60,7 +69,7 @@ def run_train_py(arguments: list[str]) -> int:
     first_epoch, start = _starting_point(options)
     method = RECIPES[recipe_name(options)].method
     known_flags.set(
-        {flag.setting: f"transmute train {flag.name}" for flag in flags_of(TrainConfig())}
+        {flag.setting: f"transmute train {flag.name}" for flag in flags_of(TrainConfig())} | _FLAGS
     )
     data = recognize(*data_source(options), paired=method.paired, one_domain=method.one_domain)
     num_images = max(map(len, data.train))
@@ -76,11 +85,13 @@ def run_test_py(arguments: list[str]) -> int:
     """Translates a test set like test.py, and writes the same results page."""
     options = _options(arguments, "test")
     _require_pretrained(options)
+    known_flags.set(_FLAGS)
 
     from transmute.interop.results import write_results
 
-    print(f"results: {write_results(options, lambda line: print(printable(line)))}")
-    return 0
+    page, problems, total = write_results(options, lambda line: print(printable(line)))
+    print(f"results: {printable(str(page))}")
+    return print_failures(problems, total, "translated")
 
 
 def _options(arguments: list[str], command: str) -> Options:

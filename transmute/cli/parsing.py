@@ -293,5 +293,5 @@ def print_failures(problems: Sequence[str], total: int, action: str) -> int:
     if not problems:
         return 0
     lines = [*problems, f"{len(problems)} of {total} images could not be {action}"]
-    print(*(f"transmute: {printable(line)}" for line in lines), sep="\n", file=sys.stderr)
+    print(*(f"transmute: {printable(as_flags(line))}" for line in lines), sep="\n", file=sys.stderr)
     return 1

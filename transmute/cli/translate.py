@@ -159,6 +159,8 @@ class EvaluateCommand(Command):
     pairs."""
     swap: bool = False
     """Exchange the domains of the data set, for a model trained with --data.swap."""
+    side_by_side: bool = False
+    """Use side-by-side images of any shape, for a model trained with --data.side-by-side."""
     skip_bad: bool = False
     """Skip unpaired images. By default, they are an error."""
     split: Literal["test", "train"] = "test"
@@ -198,6 +200,7 @@ class EvaluateCommand(Command):
             generator=self.generator,
             split=self.split,
             swap=self.swap,
+            side_by_side=self.side_by_side,
             paired=self.paired or None,
             skip_bad=self.skip_bad,
             size=self.size,

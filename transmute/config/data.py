@@ -136,6 +136,9 @@ class SourceConfig(Settings):
     """Exchange the domains a and b."""
     skip_bad: bool = False
     """Skip and report unreadable or unpaired images. By default, they are an error."""
+    side_by_side: bool = False
+    """Use the left and right halves of side-by-side images of any shape. By default, such an image
+    is an error if its width is under 1.5 times its height."""
     max_images: int | None = Field(default=None, ge=1)
     """Use only the first N images of each domain."""
     cache: bool = False

@@ -74,7 +74,12 @@ _CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
 
 
 def audit(
-    folder: Path | None, *, a: Path | None = None, b: Path | None = None, paired: bool = False
+    folder: Path | None,
+    *,
+    a: Path | None = None,
+    b: Path | None = None,
+    paired: bool = False,
+    side_by_side: bool = False,
 ) -> Audit:
     """Decodes every image of a data set, training and held out, and checks the data set as a whole.
 
@@ -82,11 +87,12 @@ def audit(
         folder: The data set, in any layout that `recognize` supports. None if `a` and `b` are set.
         a, b: Folders of the domains.
         paired: Images with the same name form a pair. Images side by side in one file always do.
+        side_by_side: Images side by side in one file may have any shape.
 
     Raises:
         UserError: If no layout fits, a domain is empty, or no pairs match.
     """
-    source = SourceConfig(a=a, b=b, skip_bad=True)
+    source = SourceConfig(a=a, b=b, skip_bad=True, side_by_side=side_by_side)
     matched = recognize(folder, source, paired=paired)
     halves = matched.train[0][0].half is not None
     # Images without a partner are checked too.
@@ -97,7 +103,7 @@ def audit(
     findings = [
         *_listed(
             "problem",
-            "images cannot be read",
+            "images cannot be used",
             "Repair or remove them, or set `data.skip_bad` to skip them in training",
             [str(error) for subset in subsets for error in subset.errors.values()],
         ),

@@ -27,6 +27,10 @@ _Layout = tuple[tuple[str, str], str, tuple[Path, ...], tuple[Path, ...]]
 images, which may be missing or empty."""
 
 
+class PairError(ImageError):
+    """An image whose shape is not that of two images side by side."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One image of a data set: a file, one of its pages, or the left or right half of one.
@@ -37,6 +41,7 @@ class Source:
         reader: `FILE.py:NAME` of a function that reads the file.
         page: Page or frame, from 0.
         max_pixels: Larger images are refused.
+        any_shape: Whether the file of a half may have any shape.
     """
 
     path: Path
@@ -44,6 +49,7 @@ class Source:
     reader: str | None = None
     page: int = 0
     max_pixels: int = MAX_PIXELS
+    any_shape: bool = False
 
     def open(self, channels: int | None = None, background: str | None = None) -> Raster:
         """Reads the image (see `read_image`).
@@ -53,13 +59,36 @@ class Source:
             background: Color on which transparent images are put.
 
         Raises:
-            ImageError: If the file cannot be read or has another number of channels.
+            ImageError: If the file cannot be read, has another number of channels, or is not two
+                images side by side.
         """
-        raster = read_image(
-            self.path, page=self.page, reader=self.reader, max_pixels=self.max_pixels
-        ).half(self.half)
+        raster = self.open_file()
+        self.require_pair(*raster.size)
+        raster = raster.half(self.half)
         raster = raster if background is None else raster.flattened(background)
         return raster if channels is None else raster.with_channels(channels, str(self))
+
+    def open_file(self) -> Raster:
+        """Reads the whole image, also if this is a half of it."""
+        return read_image(self.path, page=self.page, reader=self.reader, max_pixels=self.max_pixels)
+
+    def require_pair(self, width: int, height: int) -> None:
+        """Checks that a file of this size can contain two images side by side, if this is a half.
+
+        Raises:
+            PairError: If its width is under 1.5 times its height.
+        """
+        if self.half is None or self.any_shape or width >= 1.5 * height:
+            return
+        stacked = (
+            "If it contains two images on top of each other, save them side by side (a left, b "
+            "right) or in two folders. "
+        )
+        raise PairError(
+            f"{self.path} is {width}x{height}, which is not the shape of two images side by side: "
+            f"its width is under 1.5 times its height. {stacked if height >= 1.5 * width else ''}"
+            "If it is a pair side by side, set `data.side_by_side`"
+        )
 
     def __str__(self) -> str:
         return f"{self.path}, page {self.page + 1}" if self.page else str(self.path)
@@ -192,8 +221,7 @@ def _num_bytes(path: Path) -> int | None:
 def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired: bool) -> _Layout:
     """Tries all layouts that `recognize` supports.
 
-    Rejects a `train` folder of unpaired data whose first image is too narrow for two images side
-    by side.
+    Rejects a folder of side by side images if the first is too narrow, unless it may be skipped.
     """
     kind = "pairs matched by name" if paired else "unpaired"
     if (config.a or config.b) and not one_domain:
@@ -233,13 +261,11 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
         train, test = ((place / below[0], place / below[1]) for place in (top, held_out))
         return (below[0], below[1]), kind, train, test
     if images and (top == inside or (paired and not below)):
-        with contextlib.suppress(ImageError):
-            width, height = Source(images[0], reader=config.reader).open().size
-            if not paired and width < 1.5 * height:
-                raise UserError(
-                    f"{top} contains images of one domain only ({images[0].name} is "
-                    f"{width}x{height}, too narrow for two images side by side). {_EXPECTED}"
-                )
+        try:
+            Source(images[0], "left", config.reader, any_shape=config.side_by_side).open()
+        except ImageError as error:  # those of other images are found when all are checked
+            if isinstance(error, PairError) and not config.skip_bad:
+                raise UserError(f"{error}. {_EXPECTED}") from None
         return names, _SIDE_BY_SIDE, (top, top), (held_out, held_out)
     raise UserError(
         f"{top} must contain exactly 2 folders with images, but contains "
@@ -292,7 +318,7 @@ def _sources(
 def _pages(paths: list[Path], half: str | None, config: SourceConfig) -> list[Source]:
     """All pages of these files, or their first ones."""
     return [
-        Source(path, half, config.reader, page, config.max_pixels)
+        Source(path, half, config.reader, page, config.max_pixels, config.side_by_side)
         for path in paths[: config.max_images]
         for page in range(count_pages(path) if config.pages == "all" and not config.reader else 1)
     ]

@@ -172,6 +172,7 @@ def data_source(options: Options) -> tuple[Path | None, SourceConfig]:
         a=root / f"{phase}A" if has_domain_folders else None,
         b=root / f"{phase}B" if has_domain_folders else None,
         swap=options["direction"] == "BtoA" and options["model"] == "cycle_gan",
+        side_by_side=options["side_by_side"],
         max_images=int(limit) if math.isfinite(limit) else None,
         workers=options["num_threads"] if "num_threads" in options.given else None,
     )
