@@ -83,7 +83,8 @@ class CombineCommand(WriteCommand):
     """Joins images with matching names in two folders side by side (a left, b right), as for
     pix2pix. Subfolders such as train are kept.
 
-    The format is that of a if it is lossless (png, bmp, tif, ppm), else png.
+    Depth, channels, alpha and pages are kept. The format is that of a if it is lossless (png, bmp,
+    tif, ppm, npy) and holds both images, else png or tif.
     """
 
     a: Annotated[Path, Argument("A", positional=True)]
@@ -112,8 +113,8 @@ class SplitCommand(WriteCommand):
 
 
 class ResizeCommand(WriteCommand):
-    """Resizes all images of a folder, which makes training faster. The written images have 8 bits
-    per channel and a white background instead of transparent pixels, as in training."""
+    """Resizes all images of a folder, which makes training faster. Format, depth, channels, alpha,
+    pages and metadata are kept. Formats that cannot be written (dcm, npz) become tif."""
 
     folder: Annotated[Path, Argument("DIR", positional=True)]
     """Folder of images. Subfolders and names are kept."""

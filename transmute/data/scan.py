@@ -44,7 +44,8 @@ class Record:
     """Properties of a decoded image.
 
     Attributes:
-        name: The file.
+        file: Name of the file.
+        page: Page of the file, from 0.
         mode: How it stores colors (RGB, L, CMYK, 6 x uint16, ...).
         depth: Type of its values.
         channels: Number of channels, without alpha.
@@ -52,7 +53,8 @@ class Record:
         notes: What was not applied or read.
     """
 
-    name: str
+    file: str
+    page: int
     mode: str
     size: tuple[int, int]
     is_gray: bool
@@ -62,6 +64,11 @@ class Record:
     values: tuple[float, float]
     notes: tuple[str, ...]
     hash: ImageHash
+
+    @property
+    def name(self) -> str:
+        """The file, with the page after the first one."""
+        return f"{self.file}, page {self.page + 1}" if self.page else self.file
 
     def __str__(self) -> str:
         return f"{self.name} ({self.size[0]}x{self.size[1]})"
@@ -82,20 +89,30 @@ class Subset:
     errors: dict[str, ImageError]
 
     def summary(self) -> dict[str, Any]:
-        """Image counts: all, unreadable, by "WIDTHxHEIGHT" and by mode, most common first."""
+        """Image counts: all, unreadable, by "WIDTHxHEIGHT", by mode, by type of values and by
+        number of channels, most common first; files with several pages; and the range of values."""
+        images = self.records
         return {
             "name": self.name,
-            "images": len(self.records) + len(self.errors),
+            "images": len(images) + len(self.errors),
             "unreadable": len(self.errors),
-            "sizes": dict(
-                Counter("{}x{}".format(*image.size) for image in self.records).most_common()
-            ),
-            "modes": dict(Counter(image.mode for image in self.records).most_common()),
+            "sizes": _counts("{}x{}".format(*image.size) for image in images),
+            "modes": _counts(image.mode for image in images),
+            "depths": _counts(image.depth for image in images),
+            "channels": _counts(str(image.channels) for image in images),
+            "values": [
+                min((image.values[0] for image in images), default=None),
+                max((image.values[1] for image in images), default=None),
+            ],
+            "several_pages": sum(image.page == 1 for image in images),
         }
 
     def __str__(self) -> str:
         summary = self.summary()
-        modes = ", ".join(f"{mode} {count}" for mode, count in summary["modes"].items())
+        modes, depths, channels = (
+            ", ".join(f"{name} {count}" for name, count in summary[key].items())
+            for key in ("modes", "depths", "channels")
+        )
         sizes = next(iter(summary["sizes"]), "")
         by_area = sorted(summary["sizes"], key=lambda size: math.prod(map(int, size.split("x"))))
         if len(by_area) > 1:
@@ -103,7 +120,20 @@ class Subset:
                 f"{len(by_area)} sizes, {by_area[0]} to {by_area[-1]}, mostly {sizes} "
                 f"({summary['sizes'][sizes]})"
             )
-        return f"{summary['images']:6} images  {sizes}  {modes}"
+        line = f"{summary['images']:6} images  {sizes}  {modes}"
+        if not self.records:
+            return line
+        depths = depths if len(summary["depths"]) > 1 else self.records[0].depth
+        channels = channels if len(summary["channels"]) > 1 else self.records[0].channels
+        low, high = summary["values"]
+        line += f"  values {low:.6g} to {high:.6g} ({depths}), channels {channels}"
+        pages = summary["several_pages"]
+        return line + (f", {pages} files with several pages" if pages else "")
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    """How often each value occurs, most common first."""
+    return dict(Counter(values).most_common())
 
 
 def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
@@ -121,6 +151,7 @@ def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
         pixels = image.pixels
         return Record(
             relative_name(folder, source.path),
+            source.page,
             image.mode,
             image.size,
             bool((pixels == pixels[:, :, :1]).all()),
@@ -232,9 +263,10 @@ def require_usable(
     sample_size = max(64, 4_000_000 // len(wanted))
 
     def check(source: Source, image: Raster) -> Checked:
-        image.with_channels(wanted[source] or image.channels, str(source))
-        # Ranges of 8 bits need no sample.
-        sample = sample_values(image, 1 if image.depth == "uint8" else sample_size)
+        if preprocess.background is not None:
+            image = image.flattened(preprocess.background)
+        image = image.with_channels(wanted[source] or image.channels, str(source))
+        sample = sample_values(image, sample_size)
         values = Values(str(source), image.depth, image.channels, sample)
         return Checked(_final_size(geometry, source, *image.size), values, image.notes)
 
@@ -292,12 +324,12 @@ def with_values(
     for letter, name, side, given in zip("ab", data.names, data.train, ranges, strict=True):
         images = [checked[source].values for source in side]
         known = dict(preprocess)
-        if known[f"channels_{letter}"] is None:
-            found[f"channels_{letter}"] = find_channels(images, name)
+        channels = known[f"channels_{letter}"] or find_channels(images, name)
+        found[f"channels_{letter}"] = channels
         if known[f"range_{letter}"] is not None and given is None:
             require_depth(images, name, known[f"range_{letter}"])
         else:
-            found[f"range_{letter}"] = find_values(images, name, given, say)
+            found[f"range_{letter}"] = find_values(images, channels, name, given, say)
     return preprocess.replace(**found)
 
 
