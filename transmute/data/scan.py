@@ -273,13 +273,7 @@ def require_usable(
     say(f"checking all {len({one.path for one in wanted})} training images before the first step")
     checked, problems = decode_all(wanted, check)
     if paired:
-        for a, b in zip(*data.train, strict=True):
-            if a in checked and b in checked and checked[a].size != checked[b].size:
-                problems[a] = ImageError(
-                    "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
-                        a, b, *checked[a].size, *checked[b].size
-                    )
-                )
+        problems |= _unequal_partners(data, checked)
     listed = list(dict.fromkeys(map(str, problems.values())))
     if listed and not skip_bad:
         raise UserError(
@@ -298,6 +292,19 @@ def require_usable(
         example = next(one.values.name for one in checked.values() if note in one.notes)
         say(f"{number} images, such as {example}: {note}")
     return replace(data, train=train), checked
+
+
+def _unequal_partners(data: DataSet, checked: Mapping[Source, Checked]) -> dict[Source, ImageError]:
+    """For each pair of images of different sizes, the error."""
+    return {
+        a: ImageError(
+            "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
+                a, b, *checked[a].size, *checked[b].size
+            )
+        )
+        for a, b in zip(*data.train, strict=True)
+        if a in checked and b in checked and checked[a].size != checked[b].size
+    }
 
 
 def with_values(

@@ -52,7 +52,7 @@ def require_one_depth(images: Sequence[Typed], domain: str) -> None:
         listed = " and ".join(f"{depth} ({number} images)" for depth, number in counts.items())
         example = next(image for image in images if image.depth != images[0].depth)
         raise UserError(
-            f"images of {domain} have values of different types: {listed}, such as "
+            f"images of domain {domain} have values of different types: {listed}, such as "
             f"{images[0].name} and {example.name}. Convert them to one type"
         )
 
@@ -73,7 +73,7 @@ def find_channels(images: Sequence[Typed], domain: str) -> int:
         listed = " and ".join(f"{channels} ({count} images)" for channels, count in counts.items())
         example = next(image for image in images if image.channels != images[0].channels)
         raise UserError(
-            f"images of {domain} have different numbers of channels: {listed}, such as "
+            f"images of domain {domain} have different numbers of channels: {listed}, such as "
             f"{images[0].name} and {example.name}. Remove those that do not belong to it"
         )
     return images[0].channels
@@ -105,8 +105,8 @@ def find_values(
     values = found or find_range(sample, depth)
     if len(values.low) not in (1, channels):
         raise UserError(
-            f"the range {values} of {domain} has {len(values.low)} channels, but its images have "
-            f"{channels}. Set one LOW:HIGH for all, or one for each channel"
+            f"the range {values} of domain {domain} has {len(values.low)} channels, but its images "
+            f"have {channels}. Set one LOW:HIGH for all, or one for each channel"
         )
     origin = "set" if found else "0.1 and 99.9 percentiles of the training images"
     say(
@@ -126,6 +126,6 @@ def require_depth(images: Sequence[Values], domain: str, known: Range) -> None:
     for image in images:
         if image.depth != known.depth:
             raise UserError(
-                f"{image.name} has values of type {image.depth}, but {domain} had {known.depth} "
-                "when this run started. Convert it, or start another run"
+                f"{image.name} has values of type {image.depth}, but domain {domain} had "
+                f"{known.depth} when this run started. Convert it, or start another run"
             )
