@@ -155,6 +155,7 @@ def test_mixed_types_and_channels_in_a_domain_are_problems_and_the_rarer_ones_ar
     summary = audit(folder).subsets[3].summary()
     assert summary["channels"] == {"3": 1, "6": 1}
     assert summary["depths"] == {"uint8": 2}
+    assert "  uint8, 3 (1) and 6 (1) channels, 0 to 255" in str(audit(folder).subsets[3])
 
 
 def test_depth_channels_and_the_range_of_values_are_in_the_table(folder: Path) -> None:
@@ -164,7 +165,7 @@ def test_depth_channels_and_the_range_of_values_are_in_the_table(folder: Path) -
         values = np.full((256, 256, 6), 100 * index - 0.5, np.float32)
         save_pages([Raster(values, depth="float32")], folder / "trainA" / f"{index}.tif")
     subset = audit(folder).subsets[0]
-    assert str(subset).endswith("values -0.5 to 99.5 (float32), channels 6")
+    assert str(subset).endswith("  float32, 6 channels, -0.5 to 99.5")
     assert subset.summary()["values"] == [-0.5, 99.5]
 
 
@@ -179,7 +180,7 @@ def test_files_with_several_pages_are_remarks_and_each_page_is_an_image(folder: 
     assert audit(folder).description.endswith(
         "1 files have several pages, each of which is an image"
     )
-    assert str(audit(folder).subsets[1]).endswith("channels 3, 1 files with several pages")
+    assert str(audit(folder).subsets[1]).endswith("0 to 255  1 files with several pages")
     first.save(folder / "trainA" / "stack.tif", save_all=True, append_images=others[:1])
     for index in range(3):
         (folder / "trainA" / f"{index}.png").replace(folder / "trainA" / f"b{index}.png")

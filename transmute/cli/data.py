@@ -55,7 +55,8 @@ class CheckCommand(Command):
         width = max(len(subset.name) for subset in result.subsets)
         sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
         for finding in result.findings:
-            lines = [as_flags(finding.advice, _OTHER_COMMANDS), *shortened(finding.files, 10)]
+            files = shortened(finding.files, 10 if finding.level == "problem" else 3)
+            lines = [as_flags(finding.advice, _OTHER_COMMANDS), *files]
             print(f"\n{finding.level}: {finding.message}", *lines, sep="\n  ")
         print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
         return min(problems, 1)

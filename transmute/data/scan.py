@@ -109,10 +109,7 @@ class Subset:
 
     def __str__(self) -> str:
         summary = self.summary()
-        modes, depths, channels = (
-            ", ".join(f"{name} {count}" for name, count in summary[key].items())
-            for key in ("modes", "depths", "channels")
-        )
+        modes = ", ".join(f"{mode} {count}" for mode, count in summary["modes"].items())
         sizes = next(iter(summary["sizes"]), "")
         by_area = sorted(summary["sizes"], key=lambda size: math.prod(map(int, size.split("x"))))
         if len(by_area) > 1:
@@ -121,14 +118,19 @@ class Subset:
                 f"({summary['sizes'][sizes]})"
             )
         line = f"{summary['images']:6} images  {sizes}  {modes}"
-        if not self.records:
-            return line
-        depths = depths if len(summary["depths"]) > 1 else self.records[0].depth
-        channels = channels if len(summary["channels"]) > 1 else self.records[0].channels
-        low, high = summary["values"]
-        line += f"  values {low:.6g} to {high:.6g} ({depths}), channels {channels}"
+        if self.records:
+            depths, channels = map(_listed, (summary["depths"], summary["channels"]))
+            low, high = summary["values"]
+            line += f"  {depths}, {channels} channels, {low:.6g} to {high:.6g}"
         pages = summary["several_pages"]
-        return line + (f", {pages} files with several pages" if pages else "")
+        return line + (f"  {pages} files with several pages" if pages else "")
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """Values with their counts, unless there is only one."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " and ".join(f"{value} ({count})" for value, count in counts.items())
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:
