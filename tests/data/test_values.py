@@ -102,7 +102,7 @@ def test_a_domain_of_one_value_has_a_range_that_contains_it() -> None:
 
 
 def test_the_range_has_the_channels_of_training_where_color_becomes_gray() -> None:
-    sample = np.tile(np.float32([100, 200, 300]), (9, 1))
+    sample = np.tile(np.array([100, 200, 300], np.float32), (9, 1))
     found = find_values([values(sample)], 1, "a", None, quiet)
     assert found.low == pytest.approx((0.299 * 100 + 0.587 * 200 + 0.114 * 300,))
 
@@ -245,3 +245,13 @@ def test_alpha_as_a_fourth_channel_and_a_background_count_for_the_range(tmp_path
     expected = round((1000 + 65535) / 2)
     assert white.preprocess.ranges[1].low == pytest.approx((expected,) * 3, abs=1)
     assert white[0][1].shape == (3, 16, 16)
+
+
+def test_clipped_values_of_8_bits_are_counted_over_whole_images(tmp_path: Path, capsys) -> None:
+    half = np.repeat([0, 200], 8)[None, :, None].repeat(16, axis=0).repeat(3, axis=2)
+    for domain in "AB":
+        write(tmp_path / f"data/train{domain}", "x.png", half, "uint8")
+    stored = start(tmp_path, range_a="0:100")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "a: uint8, 3 channels, values 0:100 (set); 50.0% of the values are outside" in printed
+    assert stored["range_a"]["high"] == [100]
