@@ -182,8 +182,9 @@ def test_held_out_images_narrower_than_a_pair_are_not_cut_in_two_unless_said_oth
 
 @pytest.mark.parametrize("setting", ["swap", "side_by_side"])
 def test_settings_of_a_data_set_need_a_model(setting: str, folders: Path) -> None:
+    changes: Any = {setting: True}
     with pytest.raises(UserError, match="need a `model`"):
-        evaluate(real=folders, fake=folders, **{setting: True})
+        evaluate(real=folders, fake=folders, **changes)
 
 
 @pytest.mark.parametrize(

@@ -218,9 +218,9 @@ def test_an_image_narrower_than_a_pair_is_not_cut_in_two_unless_said_otherwise(
     with pytest.raises(UserError, match=r"1\.png is 8x8, .* set `data\.side_by_side`\. Expected"):
         recognize(tmp_path, SourceConfig(), paired=paired)
     source = recognize(tmp_path, SourceConfig(side_by_side=True), paired=paired).train[0][0]
-    assert source.open()[0].size == (4, 8)
+    assert source.open().size == (4, 8)
     image(tmp_path / "train" / "1.png", 12, 8)
-    assert recognize(tmp_path, SourceConfig(), paired=paired).train[0][0].open()[0].size == (6, 8)
+    assert recognize(tmp_path, SourceConfig(), paired=paired).train[0][0].open().size == (6, 8)
 
 
 def test_images_on_top_of_each_other_get_their_own_hint(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transmute.images.files import ImageError
 
 from tests.conftest import TINY_CYCLEGAN
 from transmute.config.data import PreprocessConfig, SourceConfig
