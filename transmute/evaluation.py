@@ -7,17 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import Image
-
 from transmute.config.base import width_and_height
 from transmute.config.data import Range, SourceConfig
 from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
+from transmute.data.values import Values, find_channels, find_values
 from transmute.device import select_device
 from transmute.errors import UserError
+from transmute.images.decode import count_pages
 from transmute.images.find import images_outside
-from transmute.images.ranges import range_for, shown
+from transmute.images.ranges import normalized, sample_values
+from transmute.images.raster import Raster
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
 from transmute.metrics.metric import DESCRIPTIONS, Metric
 from transmute.metrics.translated import Translated
@@ -99,6 +100,8 @@ def evaluate(
     paired: bool | None = None,
     skip_bad: bool = False,
     size: int | str | None = None,
+    reader: str | None = None,
+    range: str | None = None,
     device: str = "auto",
 ) -> Evaluation:
     """Measures the quality of a model, or of finished translations, like `transmute evaluate`.
@@ -117,6 +120,9 @@ def evaluate(
         skip_bad: Skip unpaired images instead of raising an error.
         size: Size in pixels to which images are resized first (N or WIDTHxHEIGHT), or `training`
             for the training size. By default, each image keeps its size.
+        reader: `FILE.py:NAME` of a function that reads images, as in training (`data.reader`).
+        range: LOW:HIGH, the values of `real` and `fake` that are black and white (as `data.range_a`
+            in training). By default, all of 8 bits; else the real images' 0.1-99.9 percentiles.
         device: auto, cpu, cuda, or cuda:N for GPU N.
 
     Returns:
@@ -133,12 +139,17 @@ def evaluate(
     if real is not None and fake is not None and model is None and data is None:
         if (step, split, swap, generator) != ("newest", "test", False, None):
             raise UserError("`step`, `split`, `swap` and `generator` need a `model`")
-        measure = partial(_evaluate_folders, Path(real), Path(fake))
+        folders = {"a": Path(real), "b": Path(fake), "range_a": range}
+        source = SourceConfig(**folders, skip_bad=skip_bad, reader=reader)
+        measure = partial(_evaluate_folders, Path(real), Path(fake), source)
     elif model is not None and data is not None and real is None and fake is None:
-        measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, swap)
+        if range is not None:
+            raise UserError("`range` needs `real` and `fake`. A model has that of its training")
+        source = SourceConfig(swap=swap, skip_bad=skip_bad, reader=reader)
+        measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, source)
     else:
         raise UserError("pass either `model` and `data`, or `real` and `fake`")
-    return measure(paired=paired, skip_bad=skip_bad, size=size, config=config, device=device)
+    return measure(paired=paired, size=size, config=config, device=device)
 
 
 def _evaluate_model(
@@ -147,10 +158,9 @@ def _evaluate_model(
     step: int | str,
     generator: str | type[GeneratorConfig] | None,
     split: str,
-    swap: bool,
+    source: SourceConfig,
     *,
     paired: bool | None,
-    skip_bad: bool,
     size: int | str | None,
     config: MetricsConfig,
     device: str,
@@ -163,12 +173,7 @@ def _evaluate_model(
     card = loaded[0].card
     paired = card.paired if paired is None else paired
     size = card.size if size == "training" else size
-    dataset = recognize(
-        data,
-        SourceConfig(swap=swap, skip_bad=skip_bad),
-        paired=paired,
-        one_domain=card.colors == "lab",
-    )
+    dataset = recognize(data, source, paired=paired, one_domain=card.colors == "lab")
     if card.source != card.target and card.domains == dataset.names[::-1]:
         raise UserError(
             f"the model's domains are {' and '.join(card.domains)}, but those of {data} are "
@@ -179,16 +184,19 @@ def _evaluate_model(
         raise UserError(
             f"{data} has no held-out images. Set `split=train` to evaluate on training images"
         )
+    order = 1 if card.direction == "a_to_b" else -1
+    channels = (3, 3) if card.colors == "lab" else (card.in_channels, card.out_channels)[::order]
+    background = card.preprocess.background
     a, b = (
-        _openers(side, size, values, card.preprocess.background)
-        for side, values in zip(sides, card.preprocess.ranges, strict=True)
+        _openers(side, size, values, number, background)
+        for side, values, number in zip(sides, card.preprocess.ranges, channels, strict=True)
     )
     evaluator = Evaluator(config, select_device(device))
-    translators = {translator.card.direction: translator for translator in loaded}
+    translators = {translator.card.direction: translator.normalized for translator in loaded}
     metrics = evaluator.measure_directions(translators, a, b, paired=paired)
     return Evaluation(
         {"model": str(model), "step": card.step, "data": str(data), "split": split, "size": size},
-        {name: f"{each.card.source} to {each.card.target}" for name, each in translators.items()},
+        {one.card.direction: f"{one.card.source} to {one.card.target}" for one in loaded},
         metrics,
         [*warnings(metrics), *evaluator.notes],
     )
@@ -197,9 +205,9 @@ def _evaluate_model(
 def _evaluate_folders(
     real: Path,
     fake: Path,
+    source: SourceConfig,
     *,
     paired: bool | None,
-    skip_bad: bool,
     size: int | str | None,
     config: MetricsConfig,
     device: str,
@@ -207,14 +215,14 @@ def _evaluate_folders(
     if size == "training":
         raise UserError("`size=training` needs a model. Set `size` to a number of pixels")
     if paired:
-        folders = SourceConfig(a=real, b=fake, skip_bad=skip_bad)
-        sides = recognize(None, folders, paired=True).train
+        sides = recognize(None, source, paired=True).train
     else:
-        a, b = images_outside(real, fake), images_outside(fake, real)
-        sides = list(map(Source, a)), list(map(Source, b))
+        sides = _sources(real, fake, source.reader), _sources(fake, real, source.reader)
+    values, notes = _range_of(sides[0], source.range_a, real)
     evaluator = Evaluator(config, select_device(device))
     reals, fakes = (
-        evenly_spaced(_openers(side, size, Range(), None), config.max_images) for side in sides
+        evenly_spaced(_openers(side, size, values, len(values.low), None), config.max_images)
+        for side in sides
     )
     translations = (
         Translated(opener(), target=reals[index]() if paired else None)
@@ -225,7 +233,7 @@ def _evaluate_folders(
         {"real": str(real), "fake": str(fake), "size": size},
         {"fake": f"{fake} compared with {real}"},
         metrics,
-        [*warnings(metrics), *evaluator.notes],
+        [*warnings(metrics), *notes, *evaluator.notes],
     )
 
 
@@ -257,17 +265,56 @@ def warnings(metrics: Mapping[str, Sequence[Metric]]) -> list[str]:
     return [note for applies, note in notes if applies]
 
 
+def _sources(folder: Path, other: Path, reader: str | None) -> list[Source]:
+    """All pages of the images in a folder, without those in the other folder."""
+    return [
+        Source(path, reader=reader, page=page)
+        for path in images_outside(folder, other, any_extension=reader is not None)
+        for page in range(1 if reader else count_pages(path))
+    ]
+
+
+def _range_of(
+    sources: Sequence[Source], given: str | None, folder: Path
+) -> tuple[Range, list[str]]:
+    """The values of images that are black and white, and a sentence if these are not 8 bits."""
+    if given is None and sources[0].open().depth == "uint8":
+        return Range(), []
+
+    def sample(source: Source) -> Values:
+        image = source.open()
+        pixels = sample_values(image, max(64, 4_000_000 // len(sources)))
+        return Values(str(source), image.depth, image.channels, pixels)
+
+    images, unused = [sample(one) for one in sources], []
+    find_channels(images, str(folder))
+    values = find_values(images, str(folder), given, unused.append)
+    origin = "as set" if given else f"the 0.1 and 99.9 percentiles of {folder}"
+    return values, [
+        f"values from {values} are compared ({origin}), and others are clipped. Set `range` to "
+        "choose them"
+    ]
+
+
 def _openers(
-    sources: Sequence[Source], size: object, values: Range, background: str | None
+    sources: Sequence[Source], size: object, values: Range, channels: int, background: str | None
 ) -> list[Opener]:
-    """Functions that open images, and resize them if a size is set."""
+    """Functions that open images, and resize them if a size is set.
+
+    Where one channel is expected, images keep their colors: translators convert them.
+    """
     pixels = None if size is None else width_and_height(size)
-    return [partial(_open, source, pixels, values, background) for source in sources]
+    number = None if channels == 1 else channels
+    return [partial(_open, source, pixels, values, number, background) for source in sources]
 
 
 def _open(
-    source: Source, size: tuple[int, int] | None, values: Range, background: str | None
-) -> Image.Image:
-    raster = source.open(None, background)
+    source: Source,
+    size: tuple[int, int] | None,
+    values: Range,
+    channels: int | None,
+    background: str | None,
+) -> Raster:
+    raster = source.open(channels, background)
     raster = raster if size is None else raster.resized(size)
-    return shown(raster, range_for(raster, values, str(source))).convert("RGB")
+    return normalized(raster, values, str(source))

@@ -8,13 +8,14 @@ import torch
 
 from transmute.demo.animals import animal
 from transmute.diagnostics import symptoms
-from transmute.images.files import to_tensor
+from transmute.images.decode import read_image
+from transmute.images.ranges import to_tensor
 
 
 def images(count: int = 4, *, striped: bool = False, first: int = 0) -> torch.Tensor:
     return torch.cat(
         [
-            to_tensor(animal(np.random.default_rng(seed), striped=striped)[0])
+            to_tensor(read_image(animal(np.random.default_rng(seed), striped=striped)[0]))
             for seed in range(first, first + count)
         ]
     )

@@ -49,14 +49,17 @@ def require_images(folder: Path, *, any_extension: bool = False) -> list[Path]:
     return images
 
 
-def images_outside(folder: Path, other: Path) -> list[Path]:
+def images_outside(folder: Path, other: Path, *, any_extension: bool = False) -> list[Path]:
     """Finds the images in a folder, without those in another folder if that is inside it.
+
+    The arguments are those of `find_images`.
 
     Raises:
         UserError: If the folder does not exist, or contains no images outside of the other.
     """
     skipped = other.resolve() if folder.resolve() in other.resolve().parents else None
-    images = [path for path in require_images(folder) if skipped not in path.resolve().parents]
+    found = require_images(folder, any_extension=any_extension)
+    images = [path for path in found if skipped not in path.resolve().parents]
     if not images:
         raise UserError(f"{folder} contains no images outside of {other}")
     return images
