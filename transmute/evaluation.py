@@ -218,10 +218,10 @@ def _evaluate_folders(
         sides = recognize(None, source, paired=True).train
     else:
         sides = _sources(real, fake, source.reader), _sources(fake, real, source.reader)
-    values, notes = _range_of(sides[0], source.range_a, real)
+    values, channels, notes = _values_of(sides[0], source.range_a, real)
     evaluator = Evaluator(config, select_device(device))
     reals, fakes = (
-        evenly_spaced(_openers(side, size, values, len(values.low), None), config.max_images)
+        evenly_spaced(_openers(side, size, values, channels, None), config.max_images)
         for side in sides
     )
     translations = (
@@ -274,12 +274,13 @@ def _sources(folder: Path, other: Path, reader: str | None) -> list[Source]:
     ]
 
 
-def _range_of(
+def _values_of(
     sources: Sequence[Source], given: str | None, folder: Path
-) -> tuple[Range, list[str]]:
-    """The values of images that are black and white, and a sentence if these are not 8 bits."""
-    if given is None and sources[0].open().depth == "uint8":
-        return Range(), []
+) -> tuple[Range, int, list[str]]:
+    """The range and the channels (RGB for gray) of images, and a sentence if not of 8 bits."""
+    first = sources[0].open()
+    if given is None and first.depth == "uint8":
+        return Range(), 3 if first.channels == 1 else first.channels, []
 
     def sample(source: Source) -> Values:
         image = source.open()
@@ -287,13 +288,13 @@ def _range_of(
         return Values(str(source), image.depth, image.channels, pixels)
 
     images, unused = [sample(one) for one in sources], []
-    find_channels(images, str(folder))
+    channels = find_channels(images, str(folder))
     values = find_values(images, str(folder), given, unused.append)
     origin = "as set" if given else f"the 0.1 and 99.9 percentiles of {folder}"
-    return values, [
-        f"values from {values} are compared ({origin}), and others are clipped. Set `range` to "
-        "choose them"
-    ]
+    note = (
+        f"values from {values} are compared ({origin}), others are clipped. Set `range` to choose"
+    )
+    return values, 3 if channels == 1 else channels, [note]
 
 
 def _openers(
