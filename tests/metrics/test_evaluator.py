@@ -104,6 +104,61 @@ def test_metrics_of_pairs_equal_their_formulas() -> None:
     assert "fid" not in measured  # a single image has no covariance
 
 
+def deep(channels: int, seed: int = 0, *, size: int = 32) -> Raster:
+    """Random values in [-1, 1], as float32."""
+    values = np.random.default_rng(seed).uniform(-1, 1, (size, size, channels))
+    return Raster(values.astype(np.float32), depth="float32")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 13])
+def test_metrics_of_pixels_use_all_channels(channels: int) -> None:
+    target = deep(channels).pixels.clip(-0.9, 0.9)
+    fake = target.copy()
+    fake[:, :, -1] += 0.1
+    pair = [Raster(pixels, depth="float32") for pixels in (fake, target)]
+    item = Translated(pair[0], pair[1], target=pair[1], back=pair[0])
+    measured = by_name(evaluator().measure([item], [lambda: pair[1]]))
+    assert measured["l1"].value == pytest.approx(127.5 * 0.1 / channels, rel=1e-5)
+    assert measured["cycle"].value == measured["l1"].value
+    assert measured["psnr"].value == pytest.approx(10 * np.log10(4 / (0.01 / channels)), rel=1e-5)
+    assert 0.5 < measured["ssim"].value < 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "part"),
+    [
+        (1, ""),
+        (2, "channel 1 of 2 as gray"),
+        (3, ""),
+        (6, "channels 1, 2 and 3 of 6 as red, green and blue"),
+    ],
+)
+def test_networks_see_the_displayed_channels_which_a_note_names(channels: int, part: str) -> None:
+    measuring = evaluator()
+    images = [deep(channels, seed, size=48) for seed in range(4)]
+    hidden = [image.pixels.copy() for image in images]
+    for pixels in hidden:
+        pixels[:, :, 1 if channels == 2 else 3 :] *= -1
+    translations = [Translated(Raster(pixels, depth="float32")) for pixels in hidden]
+    metrics = by_name(
+        measuring.measure(translations, [partial(lambda one: one, i) for i in images])
+    )
+    assert metrics["fid"].value == pytest.approx(0, abs=1e-9)
+    expected = (
+        f"FID, KID, LPIPS, label maps and custom metrics see {part}. cycle, l1, psnr and ssim"
+    )
+    assert [note for note in measuring.notes if note.startswith(expected)] == (
+        list(measuring.notes) if part else []
+    )
+    assert bool(measuring.notes) is bool(part)
+
+
+def test_images_of_other_numbers_of_channels_are_not_compared() -> None:
+    item = Translated(deep(6), target=deep(4))
+    with pytest.raises(UserError, match="images of 4 and of 6 channels cannot be compared"):
+        evaluator().measure([item], [lambda: deep(4)])
+
+
 def test_ssim_equals_that_of_images_in_0_to_255() -> None:
     one, two = image(0, size=64), image(1, size=64)
     levels = [127.5 * (to_tensor(read_image(each)).double() + 1) for each in (one, two)]
