@@ -118,8 +118,7 @@ def evaluate(
         swap: Exchange the domains of the data set.
         paired: Compare images in pairs. By default, True for models of paired methods.
         skip_bad: Skip unpaired images instead of raising an error.
-        size: Size in pixels to which images are resized first (N or WIDTHxHEIGHT), or `training`
-            for the training size. By default, each image keeps its size.
+        size: Size to which images are resized first: N or WIDTHxHEIGHT in pixels, or `training`.
         reader: `FILE.py:NAME` of a function that reads images, as in training (`data.reader`).
         range: LOW:HIGH, the values of `real` and `fake` that are black and white (as `data.range_a`
             in training). By default, all of 8 bits; else the real images' 0.1-99.9 percentiles.
@@ -136,16 +135,12 @@ def evaluate(
     {'a_to_b': 'horse to zebra', 'b_to_a': 'zebra to horse'}
     """
     config = config or MetricsConfig(features="inception")
+    source = SourceConfig(swap=swap, skip_bad=skip_bad, reader=reader, range_a=range)
     if real is not None and fake is not None and model is None and data is None:
         if (step, split, swap, generator) != ("newest", "test", False, None):
             raise UserError("`step`, `split`, `swap` and `generator` need a `model`")
-        folders = {"a": Path(real), "b": Path(fake), "range_a": range}
-        source = SourceConfig(**folders, skip_bad=skip_bad, reader=reader)
         measure = partial(_evaluate_folders, Path(real), Path(fake), source)
     elif model is not None and data is not None and real is None and fake is None:
-        if range is not None:
-            raise UserError("`range` needs `real` and `fake`. A model has that of its training")
-        source = SourceConfig(swap=swap, skip_bad=skip_bad, reader=reader)
         measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, source)
     else:
         raise UserError("pass either `model` and `data`, or `real` and `fake`")
@@ -165,6 +160,8 @@ def _evaluate_model(
     config: MetricsConfig,
     device: str,
 ) -> Evaluation:
+    if source.range_a is not None:
+        raise UserError("`range` needs `real` and `fake`. A model has that of its training")
     # In float32, so that metrics do not depend on the device.
     loaded = [
         Translator(file, device=device, precision="float32", generator=generator)
@@ -215,7 +212,7 @@ def _evaluate_folders(
     if size == "training":
         raise UserError("`size=training` needs a model. Set `size` to a number of pixels")
     if paired:
-        sides = recognize(None, source, paired=True).train
+        sides = recognize(None, source.replace(a=real, b=fake), paired=True).train
     else:
         sides = _sources(real, fake, source.reader), _sources(fake, real, source.reader)
     values, channels, notes = _values_of(sides[0], source.range_a, real)
