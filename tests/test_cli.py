@@ -436,7 +436,7 @@ def test_checking_a_data_set_exits_with_1_only_for_problems_and_prints_json(
         (data / "trainB" / f"bad{index}.png").write_text("no image", encoding="utf-8")
     assert run_command(["data", "check", str(data)]) == 1
     printed = capsys.readouterr().out
-    assert "problem: 12 images cannot be read\n  Repair or remove them" in printed
+    assert "problem: 12 images cannot be used\n  Repair or remove them" in printed
     assert printed.count("is not an image that can be read\n") == 10
     assert "  ... and 2 more\n" in printed
     assert "no images are held out" not in printed
@@ -474,6 +474,28 @@ def test_from_two_folders_of_pairs_to_a_small_split_data_set(
         "transmute: 1 of 4 images could not be written\n"
     )
     assert not list(tmp_path.rglob("*.part*"))
+
+
+def test_control_characters_do_not_reach_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("trainA/1.png", "trainA/\x1b[31m\n.png", "trainB/2.png", "trainB/\x1b]0;x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16)).save(tmp_path / name, "PNG")
+    assert run_command(["data", "check", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "\n  trainA/\\x1b[31m\\n.png (16x16)\n" in printed
+    assert "1 files are not used (1 .txt), since they are not images that can be read" in printed
+    assert "\n  trainB/\\x1b]0;x.txt\n" in printed
+    assert "\x1b" not in printed
+    (tmp_path / "trainA" / "\x1b[31m\n.png").write_bytes(b"")
+    words = f"data resize {tmp_path} --size 8 --out {tmp_path}-8"
+    assert run_command(words.split()) == 1
+    assert "/\\x1b[31m\\n.png is not an image" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["transmute", "data", "check", "\x1b[31mred"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("transmute: \\x1b[31mred is not a folder")
 
 
 def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +169,29 @@ def test_paired_models_are_compared_pair_by_pair(
     assert {"fid", "kid", "l1", "psnr", "ssim"} == set(metrics)
 
 
+def test_held_out_images_narrower_than_a_pair_are_not_cut_in_two_unless_said_otherwise(
+    tmp_path: Path,
+) -> None:
+    for phase, width in (("train", 32), ("test", 16)):
+        for index in range(4):
+            save_image(image(index, size=32).resize((width, 16)), tmp_path / f"{phase}/{index}.png")
+    config = TrainConfig(
+        folder=tmp_path, run=tmp_path / "run", recipe=TINY_PIX2PIX.replace(steps=1), device="cpu"
+    )
+    train(config)
+    arguments: Any = (tmp_path / "run", tmp_path)
+    with pytest.raises(UserError, match=r"test.0\.png is 16x16, which is not the shape"):
+        evaluate(*arguments, config=TEXTURE, device="cpu")
+    evaluate(*arguments, config=TEXTURE, device="cpu", side_by_side=True)
+
+
+@pytest.mark.parametrize("setting", ["swap", "side_by_side"])
+def test_settings_of_a_data_set_need_a_model(setting: str, folders: Path) -> None:
+    changes: Any = {setting: True}
+    with pytest.raises(UserError, match="need a `model`"):
+        evaluate(real=folders, fake=folders, **changes)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -186,7 +210,7 @@ def test_paired_models_are_compared_pair_by_pair(
         (["--model", "none", "--data", "plain"], "no run folder or model file"),
         (
             ["--real", "plain", "--fake", "striped", "--step", "3"],
-            "`split`, `swap` and `generator` need a `model`",
+            "`swap`, `side_by_side` and `generator` need a `model`",
         ),
         (["--real", "plain", "--fake", "striped", "--size", "9" * 20], "up to five digits"),
         (["--real", "plain", "--fake", "striped", "--out", "plain/00.png"], "the extension .json"),

@@ -97,6 +97,7 @@ def evaluate(
     generator: str | type[GeneratorConfig] | None = None,
     split: Literal["test", "train"] = "test",
     swap: bool = False,
+    side_by_side: bool = False,
     paired: bool | None = None,
     skip_bad: bool = False,
     size: int | str | None = None,
@@ -115,11 +116,9 @@ def evaluate(
         step: Which checkpoint of a run to use: newest, best, or a step.
         generator: Config class of a user-defined generator, or its FILE.py:NAME.
         split: Images of the data set: test (held out), or train.
-        swap: Exchange the domains of the data set.
+        swap, side_by_side, skip_bad, reader: As in training (`data.swap`, ...).
         paired: Compare images in pairs. By default, True for models of paired methods.
-        skip_bad: Skip unpaired images instead of raising an error.
         size: Size to which images are resized first: N or WIDTHxHEIGHT in pixels, or `training`.
-        reader: `FILE.py:NAME` of a function that reads images, as in training (`data.reader`).
         range: LOW:HIGH, the values of `real` and `fake` that are black and white (as `data.range_a`
             in training). By default, all of 8 bits; else the real images' 0.1-99.9 percentiles.
         device: auto, cpu, cuda, or cuda:N for GPU N.
@@ -135,10 +134,14 @@ def evaluate(
     {'a_to_b': 'horse to zebra', 'b_to_a': 'zebra to horse'}
     """
     config = config or MetricsConfig(features="inception")
-    source = SourceConfig(swap=swap, skip_bad=skip_bad, reader=reader, range_a=range)
+    source = SourceConfig(
+        swap=swap, side_by_side=side_by_side, skip_bad=skip_bad, reader=reader, range_a=range
+    )
     if real is not None and fake is not None and model is None and data is None:
-        if (step, split, swap, generator) != ("newest", "test", False, None):
-            raise UserError("`step`, `split`, `swap` and `generator` need a `model`")
+        if (step, split, swap, side_by_side, generator) != ("newest", "test", False, False, None):
+            raise UserError(
+                "`step`, `split`, `swap`, `side_by_side` and `generator` need a `model`"
+            )
         measure = partial(_evaluate_folders, Path(real), Path(fake), source)
     elif model is not None and data is not None and real is None and fake is None:
         measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, source)

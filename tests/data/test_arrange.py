@@ -180,6 +180,15 @@ def test_pairs_side_by_side_are_split_into_train_and_test(tmp_path: Path, folder
     assert (len(data.train[0]), len(data.test[0])) == (7, 3)
 
 
+def test_pairs_of_any_shape_are_held_out_whole(tmp_path: Path) -> None:
+    for index in range(3):
+        put(tmp_path / f"pairs/train/{index}.png", size=(8, 8))
+    out = tmp_path / "out"
+    plan = plan_split(tmp_path / "pairs", out, test=0.3, seed=0, paired=True, link=False)
+    assert execute(plan) == []
+    assert [len(below(out / phase)) for phase in ("train", "test")] == [2, 1]
+
+
 def test_a_split_has_at_least_one_image_on_either_side(tmp_path: Path) -> None:
     for name in ("A/0", "A/1", "B/0", "B/1"):
         put(tmp_path / f"{name}.png")

@@ -64,7 +64,7 @@ def test_truncated_images_are_problems_even_if_held_out(folder: Path) -> None:
         (folder / name).write_bytes(whole[: len(whole) // 2])
     [finding] = findings(folder)
     assert (finding.level, len(finding.files)) == ("problem", 2)
-    assert finding.message == "2 images cannot be read"
+    assert finding.message == "2 images cannot be used"
     assert "trainA/1.png cannot be read" in finding.files[0]
     subsets = audit(folder).subsets
     assert [subset.summary()["unreadable"] for subset in subsets] == [1, 0, 0, 1]
@@ -186,6 +186,19 @@ def test_the_halves_of_side_by_side_images_are_checked_separately(tmp_path: Path
         "test (left)",
         "test (right)",
     ]
+
+
+def test_every_image_that_is_no_pair_is_a_problem_unless_any_shape_is_accepted(
+    tmp_path: Path,
+) -> None:
+    for index, width in enumerate((256, 512, 200, 500)):
+        put(tmp_path / f"train/{index}.png", scene(index, 256).resize((width, 256)))
+    [problem] = findings(tmp_path, paired=True, level="problem")
+    assert problem.message == "2 images cannot be used"
+    assert "train/0.png is 256x256, which is not the shape of two images" in problem.files[0]
+    assert "train/2.png is 200x256, which is not the shape of two images" in problem.files[1]
+    accepted = audit(tmp_path, paired=True, side_by_side=True)
+    assert all(finding.level == "remark" for finding in accepted.findings)
 
 
 def test_two_images_of_the_same_name_cannot_be_paired(folder: Path) -> None:

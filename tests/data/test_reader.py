@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transmute.images.files import ImageError
 
 from tests.conftest import TINY_CYCLEGAN
 from transmute.config.data import PreprocessConfig, SourceConfig
@@ -14,7 +15,6 @@ from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream
 from transmute.errors import UserError
-from transmute.images.files import ImageError
 from transmute.training.train import train
 
 READER = """
@@ -108,7 +108,7 @@ def test_side_by_side_images_of_other_files_are_recognized(folder: Path) -> None
         np.save(path / "x.npy", np.zeros((16, width), dtype=np.uint8))
     data = recognize(wide.parent, source(folder), paired=False)
     assert [side[0].half for side in data.train] == ["left", "right"]
-    with pytest.raises(UserError, match=r"images of one domain only \(x\.npy is 16x16"):
+    with pytest.raises(UserError, match=r"x\.npy is 16x16, which is not the shape"):
         recognize(square.parent, source(folder), paired=False)
 
 

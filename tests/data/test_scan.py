@@ -73,6 +73,21 @@ def test_pairs_of_different_sizes_are_bad(folder: Path) -> None:
     assert "differ in size: 32x32 and 32x24 after preprocessing" in str(error.value)
 
 
+def test_every_image_that_is_no_pair_is_found_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for index, width in enumerate((32, 16, 32, 23)):
+        Image.new("RGB", (width, 16), "red").save(tmp_path / f"train/{index}.png")
+    with pytest.raises(UserError) as error:
+        check(tmp_path, skip_bad=False, paired=True)
+    assert str(error.value).startswith("2 images cannot be used")
+    assert "1.png is 16x16, which is not the shape of two images" in str(error.value)
+    assert "3.png is 23x16, which is not the shape of two images" in str(error.value)
+    data, _ = check(tmp_path, skip_bad=True, paired=True)
+    assert [[source.path.name for source in side] for side in data.train] == [
+        ["0.png", "2.png"]
+    ] * 2
+
+
 def test_both_halves_of_a_file_are_decoded_at_once(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     Image.new("RGB", (33, 8), "red").save(tmp_path / "train/x.png")

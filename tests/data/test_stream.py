@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transmute.images.files import to_bytes_tensor, to_tensor
 
 from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream, pass_order
-from transmute.images.files import to_bytes_tensor, to_tensor
 
 
 def pairs(

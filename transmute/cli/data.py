@@ -1,7 +1,6 @@
 """`transmute data`: checks and writes data sets."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +9,7 @@ from pydantic import Field
 
 from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, Size
-from transmute.errors import shortened
+from transmute.errors import printable, shortened
 
 _OTHER_COMMANDS = {
     "split": "transmute data split",
@@ -32,13 +31,15 @@ class CheckCommand(Command):
     """Folder of domain b."""
     paired: bool = False
     """Match the images of the two folders by name. Side-by-side images are always paired."""
+    side_by_side: bool = False
+    """Accept side-by-side images of any shape, for training with --data.side-by-side."""
     as_json: Annotated[bool, Argument(name="json")] = False
     """Print one JSON object."""
 
     def execute(self) -> int:
         from transmute.data.audit import audit
 
-        result = audit(self.folder, a=self.a, b=self.b, paired=self.paired)
+        result = audit(**self.model_dump(exclude={"as_json"}))
         problems = sum(finding.level == "problem" for finding in result.findings)
         if self.as_json:
             values = {
@@ -51,12 +52,15 @@ class CheckCommand(Command):
             }
             print(json.dumps(values, indent=2))
             return min(problems, 1)
-        print(result.description)
-        width = max(len(subset.name) for subset in result.subsets)
-        sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
+        print(printable(result.description))
+        names = [printable(subset.name) for subset in result.subsets]
+        for name, subset in zip(names, result.subsets, strict=True):
+            print(f"  {name:{max(map(len, names))}} {subset}")
         for finding in result.findings:
-            lines = [as_flags(finding.advice, _OTHER_COMMANDS), *shortened(finding.files, 10)]
-            print(f"\n{finding.level}: {finding.message}", *lines, sep="\n  ")
+            advice = as_flags(finding.advice, _OTHER_COMMANDS)
+            files = map(as_flags, shortened(finding.files, 10))
+            lines = map(printable, (finding.message, advice, *files))
+            print(f"\n{finding.level}: ", "\n  ".join(lines), sep="")
         print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
         return min(problems, 1)
 

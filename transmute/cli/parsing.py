@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args, get_origin
 
 from transmute.config.base import Argument, Kind, Settings, nested
-from transmute.errors import RankError, UserError
+from transmute.errors import RankError, UserError, printable
 
 known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags")
 """The flags of the running command, by setting."""
@@ -228,6 +228,8 @@ class Command(Settings, ABC):
             similar = difflib.get_close_matches(name_given, by_name, n=1)
             close = longer or shorter or [by_name[one] for one in similar]
             hint = f"Did you mean {' or '.join(close)}? " if close else ""
+            if os.path.lexists(rest[0]):
+                hint = "Put paths that begin with a dash last, after --. "
             fact = f"unknown flag {word}" if word[:1] == "-" else f"unexpected argument {word!r}"
             raise UserError(f"{fact}. {hint}See transmute {name} --help")
         return self.updated(nested(values))
@@ -270,11 +272,11 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
     except UserError as error:
         # Under torchrun, the same error occurs on all ranks.
         if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
-            print(f"transmute: {as_flags(error)}", file=sys.stderr)
+            lines = as_flags(error).split("\n")
+            print("transmute:", "\n".join(map(printable, lines)), file=sys.stderr)
     except OSError as error:  # no permission, no space left, ...
-        print(
-            f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr
-        )
+        fact = f"{error.filename or 'a file'}: {error.strerror or error}"
+        print("transmute:", printable(fact), file=sys.stderr)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(2)
@@ -291,5 +293,5 @@ def print_failures(problems: Sequence[str], total: int, action: str) -> int:
     if not problems:
         return 0
     lines = [*problems, f"{len(problems)} of {total} images could not be {action}"]
-    print(*(f"transmute: {line}" for line in lines), sep="\n", file=sys.stderr)
+    print(*(f"transmute: {printable(as_flags(line))}" for line in lines), sep="\n", file=sys.stderr)
     return 1

@@ -9,7 +9,7 @@ from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, width_and_height
 from transmute.config.data import Range, RangeText
 from transmute.config.metrics import MetricsConfig
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.files import write_text
 
 
@@ -73,9 +73,8 @@ class TranslateCommand(Command):
         from rich.console import Console
         from rich.progress import track
 
-        from transmute.images.encode import WRITABLE
-        from transmute.images.raster import Depth
-        from transmute.translation.files import FileOptions, find_inputs, translate_file
+        from transmute.images.find import find_others, unused_sentences
+        from transmute.translation.files import DEPTHS, FileOptions, find_inputs, translate_file
         from transmute.translation.translator import Translator
 
         translator = Translator(
@@ -90,19 +89,13 @@ class TranslateCommand(Command):
         )
         card = translator.card
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-        if self.format not in (None, "auto") and f".{self.format.lstrip('.')}" not in WRITABLE:
-            known = ", ".join(name.lstrip(".") for name in WRITABLE)
-            raise UserError(
-                f"`format={self.format}` cannot be written. Choose one of: auto, {known}"
-            )
-        ending = None if self.format in (None, "auto") else f".{self.format.lstrip('.')}"
+        ending = self._checked_ending()
         targets = find_inputs(self.inputs, self.out, compare=self.compare, ending=ending)
-        depths: dict[str, Depth] = {"8": "uint8", "16": "uint16", "float": "float32"}
         options = FileOptions(
             size=card.size if self.size == "training" else self.size,
             half=self.half,
             values=None if self.range is None else Range.parsed(self.range),
-            depth=None if self.depth is None else depths[self.depth],
+            depth=None if self.depth is None else DEPTHS[self.depth],
             pages=self.pages,
             any_format=self.format == "auto",
             reader=self.reader,
@@ -111,11 +104,14 @@ class TranslateCommand(Command):
             compare=self.compare,
         )
         origin = f"step {card.step}" if card.step else "imported"
-        console.print(
+        introduction = (
             f"{card.source} to {card.target} ({card.direction}, {card.method}, {origin}): "
             f"{len(targets)} image{'s' if len(targets) != 1 else ''} to {self.out}, in "
             f"{translator.precision} ({translator.precision_reason})"
         )
+        others = find_others(map(Path, self.inputs))
+        for line in (introduction, *unused_sentences(others)):
+            console.print(printable(line))
         problems: list[str] = []
         for source, target in track(
             targets.items(), "translating", console=console, disable=not console.is_terminal
@@ -123,8 +119,22 @@ class TranslateCommand(Command):
             problem, notes = translate_file(translator, source, target, options)
             problems += [] if problem is None else [problem]
             for note in notes:
-                console.print(note)
+                console.print(printable(note))
         return print_failures(problems, len(targets), "translated")
+
+    def _checked_ending(self) -> str | None:
+        """Extension of the translations, or None for those of the inputs."""
+        from transmute.images.encode import WRITABLE
+
+        if self.format in (None, "auto"):
+            return None
+        ending = f".{self.format.lstrip('.').lower()}"
+        if ending not in WRITABLE:
+            known = ", ".join(name.lstrip(".") for name in WRITABLE)
+            raise UserError(
+                f"`format={self.format}` cannot be written. Choose one of: auto, {known}"
+            )
+        return ending
 
 
 class EvaluateCommand(Command):
@@ -149,6 +159,8 @@ class EvaluateCommand(Command):
     pairs."""
     swap: bool = False
     """Exchange the domains of the data set, for a model trained with --data.swap."""
+    side_by_side: bool = False
+    """Use side-by-side images of any shape, for a model trained with --data.side-by-side."""
     skip_bad: bool = False
     """Skip unpaired images. By default, they are an error."""
     split: Literal["test", "train"] = "test"
@@ -195,6 +207,7 @@ class EvaluateCommand(Command):
             generator=self.generator,
             split=self.split,
             swap=self.swap,
+            side_by_side=self.side_by_side,
             paired=self.paired or None,
             skip_bad=self.skip_bad,
             size=self.size,

@@ -121,6 +121,10 @@ class PreprocessConfig(Settings):
         return self.range_a or Range(), self.range_b or Range()
 
 
+FOUND_IN_IMAGES = ("channels_a", "channels_b", "range_a", "range_b")
+"""Settings of preprocessing that are found in the training images, unless they are set."""
+
+
 class SourceConfig(Settings):
     """Where images come from and how they are read. Not stored in a model."""
 
@@ -132,6 +136,9 @@ class SourceConfig(Settings):
     """Exchange the domains a and b."""
     skip_bad: bool = False
     """Skip and report unreadable or unpaired images. By default, they are an error."""
+    side_by_side: bool = False
+    """Use the left and right halves of side-by-side images of any shape. By default, such an image
+    is an error if its width is under 1.5 times its height."""
     max_images: int | None = Field(default=None, ge=1)
     """Use only the first N images of each domain."""
     cache: bool = False

@@ -114,7 +114,8 @@ def plan_split(
             no layout fits, or `out` is inside the folder.
     """
     _refuse_inside(out, folder)
-    data = recognize(folder, SourceConfig(), paired=paired)
+    # Pairs side by side are copied as they are, so their shape does not matter.
+    data = recognize(folder, SourceConfig(side_by_side=paired), paired=paired)
     if data.test[0]:
         raise UserError(
             f"{folder} already has held-out images, in {data.folders[-1]}. Choose a folder without "

@@ -9,7 +9,7 @@ from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
 from transmute.data.layout import by_stem, recognize
 from transmute.data.scan import Record, Subset, read_subsets, relative_name
-from transmute.images.find import EXTENSIONS, find_images
+from transmute.images.find import count_by_extension
 
 _DEFAULT_SIZE = 256  # pixels, of the recipes
 
@@ -74,7 +74,12 @@ _CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
 
 
 def audit(
-    folder: Path | None, *, a: Path | None = None, b: Path | None = None, paired: bool = False
+    folder: Path | None,
+    *,
+    a: Path | None = None,
+    b: Path | None = None,
+    paired: bool = False,
+    side_by_side: bool = False,
 ) -> Audit:
     """Decodes every image of a data set, training and held out, and checks the data set as a whole.
 
@@ -82,34 +87,32 @@ def audit(
         folder: The data set, in any layout that `recognize` supports. None if `a` and `b` are set.
         a, b: Folders of the domains.
         paired: Images with the same name form a pair. Images side by side in one file always do.
+        side_by_side: Images side by side in one file may have any shape.
 
     Raises:
         UserError: If no layout fits, a domain is empty, or no pairs match.
     """
-    source = SourceConfig(a=a, b=b, skip_bad=True)
+    source = SourceConfig(a=a, b=b, skip_bad=True, side_by_side=side_by_side)
     matched = recognize(folder, source, paired=paired)
     halves = matched.train[0][0].half is not None
     # Images without a partner are checked too.
     data = recognize(folder, source, paired=False) if paired and not halves else matched
     subsets = read_subsets(data, folder)
     domains = zip(subsets[::2], subsets[1::2], strict=True) if paired and not halves else ()
-    files = [path for place in data.folders for path in find_images(place, any_extension=True)]
+    others = [path for files in data.others.values() for path in files]
     findings = [
         *_listed(
             "problem",
-            "images cannot be read",
+            "images cannot be used",
             "Repair or remove them, or set `data.skip_bad` to skip them in training",
             [str(error) for subset in subsets for error in subset.errors.values()],
         ),
         *_listed(
             "remark",
-            "files do not have a known image extension, and training does not use them",
+            f"files are not used ({count_by_extension(others)}), since they are not images that "
+            "can be read",
             "Convert or rename those that are images",
-            [
-                relative_name(folder, path)
-                for path in files
-                if path.suffix.lower() not in EXTENSIONS
-            ],
+            [relative_name(folder, path) for path in others],
         ),
         *_duplicates(subsets, paired=paired or halves),
         *_numbers(subsets),

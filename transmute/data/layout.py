@@ -2,16 +2,18 @@
 
 import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transmute import plugins
 from transmute.config.data import SourceConfig
-from transmute.errors import UserError, shortened
+from transmute.errors import UserError, printable, shortened
 from transmute.images.decode import count_pages, read_image
-from transmute.images.find import find_images, require_images
+from transmute.images.find import find_images, find_others, require_images
 from transmute.images.limits import MAX_PIXELS
 from transmute.images.raster import ImageError, Raster
 
@@ -25,6 +27,10 @@ _Layout = tuple[tuple[str, str], str, tuple[Path, ...], tuple[Path, ...]]
 images, which may be missing or empty."""
 
 
+class PairError(ImageError):
+    """An image whose shape is not that of two images side by side."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One image of a data set: a file, one of its pages, or the left or right half of one.
@@ -35,6 +41,7 @@ class Source:
         reader: `FILE.py:NAME` of a function that reads the file.
         page: Page or frame, from 0.
         max_pixels: Larger images are refused.
+        any_shape: Whether the file of a half may have any shape.
     """
 
     path: Path
@@ -42,6 +49,7 @@ class Source:
     reader: str | None = None
     page: int = 0
     max_pixels: int = MAX_PIXELS
+    any_shape: bool = False
 
     def open(self, channels: int | None = None, background: str | None = None) -> Raster:
         """Reads the image (see `read_image`).
@@ -51,13 +59,36 @@ class Source:
             background: Color on which transparent images are put.
 
         Raises:
-            ImageError: If the file cannot be read or has another number of channels.
+            ImageError: If the file cannot be read, has another number of channels, or is not two
+                images side by side.
         """
-        raster = read_image(
-            self.path, page=self.page, reader=self.reader, max_pixels=self.max_pixels
-        ).half(self.half)
+        raster = self.open_file()
+        self.require_pair(*raster.size)
+        raster = raster.half(self.half)
         raster = raster if background is None else raster.flattened(background)
         return raster if channels is None else raster.with_channels(channels, str(self))
+
+    def open_file(self) -> Raster:
+        """Reads the whole image, also if this is a half of it."""
+        return read_image(self.path, page=self.page, reader=self.reader, max_pixels=self.max_pixels)
+
+    def require_pair(self, width: int, height: int) -> None:
+        """Checks that a file of this size can contain two images side by side, if this is a half.
+
+        Raises:
+            PairError: If its width is under 1.5 times its height.
+        """
+        if self.half is None or self.any_shape or width >= 1.5 * height:
+            return
+        stacked = (
+            "If it contains two images on top of each other, save them side by side (a left, b "
+            "right) or in two folders. "
+        )
+        raise PairError(
+            f"{self.path} is {width}x{height}, which is not the shape of two images side by side: "
+            f"its width is under 1.5 times its height. {stacked if height >= 1.5 * width else ''}"
+            "If it is a pair side by side, set `data.side_by_side`"
+        )
 
     def __str__(self) -> str:
         return f"{self.path}, page {self.page + 1}" if self.page else str(self.path)
@@ -72,6 +103,7 @@ class DataSet:
         names: Names of the domains.
         train, test: Images of a and of b for training, and held-out ones.
         folders: Training folders of a and of b, then the held-out ones if there are any.
+        others: Files that are not used because they are not images, by folder (`find_others`).
     """
 
     description: str
@@ -79,6 +111,7 @@ class DataSet:
     train: tuple[list[Source], list[Source]]
     test: tuple[list[Source], list[Source]]
     folders: tuple[Path, ...]
+    others: Mapping[Path, Sequence[Path]] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Hash that changes if training images are added or removed, or their file size changes.
@@ -86,11 +119,11 @@ class DataSet:
         It does not change if the whole data set is moved.
         """
         lines = "".join(
-            f"{one.path.parent.name}/{one.path.name}:{one.path.stat().st_size}:{one.half}"
+            f"{one.path.parent.name}/{one.path.name}:{_num_bytes(one.path)}:{one.half}"
             f"{f':{one.page}' if one.page else ''}\n"
             for one in (*self.train[0], *self.train[1])
         )
-        return hashlib.sha256(lines.encode()).hexdigest()[:16]
+        return hashlib.sha256(os.fsencode(lines)).hexdigest()[:16]
 
 
 def recognize(
@@ -118,6 +151,7 @@ def recognize(
     names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
     halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
     train, test = _sources(train_folders, halves, config, paired), [[], []]
+    others = find_others(dict.fromkeys((*train_folders, *test_folders)))
     if test_folders:
         with contextlib.suppress(UserError):  # no images, or none that match
             test = _sources(test_folders, halves, config.replace(skip_bad=True), paired)
@@ -130,10 +164,11 @@ def recognize(
     kind += ", a and b exchanged" if config.swap else ""
     return DataSet(
         f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out",
-        (names[first], names[second]),
+        (printable(names[first]), printable(names[second])),
         (train[first], train[second]),
         (test[first], test[second]),
         (train_folders[first], train_folders[second], *held_out),
+        {} if config.reader else others,
     )
 
 
@@ -146,12 +181,15 @@ def domain_names(name: str) -> tuple[str, str]:
 def by_stem(folder: Path, images: Iterable[Path]) -> dict[str, Path]:
     """Images keyed by relative path without extension, the key used to match pairs.
 
+    An é is the same whether it is written as one code point or, as some file systems do, as two.
+
     Raises:
         UserError: If two images differ only in their extension.
     """
     stems: dict[str, Path] = {}
     for path in images:
-        other = stems.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        other = stems.setdefault(unicodedata.normalize("NFC", stem), path)
         if other is not path:
             raise UserError(
                 f"{other} and {path} have the same name, and pairs are matched by name without "
@@ -175,11 +213,15 @@ def match_pairs(folders: Sequence[Path], images: Iterable[list[Path]]) -> list[d
     return [a, b]
 
 
+def _num_bytes(path: Path) -> int | None:
+    """Size of a file, or None for a broken link."""
+    return path.stat().st_size if path.exists() else None
+
+
 def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired: bool) -> _Layout:
     """Tries all layouts that `recognize` supports.
 
-    Rejects a `train` folder of unpaired data whose first image is too narrow for two images side
-    by side.
+    Rejects a folder of side by side images if the first is too narrow, unless it may be skipped.
     """
     kind = "pairs matched by name" if paired else "unpaired"
     if (config.a or config.b) and not one_domain:
@@ -211,19 +253,19 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
     below = [
         path.name
         for path in sorted(top.iterdir())
-        if path.is_dir() and find_images(path, any_extension=any_extension)
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and find_images(path, any_extension=any_extension)
     ]
     if len(below) == 2 and not any(path.parent == inside for path in images):
         train, test = ((place / below[0], place / below[1]) for place in (top, held_out))
         return (below[0], below[1]), kind, train, test
     if images and (top == inside or (paired and not below)):
-        with contextlib.suppress(ImageError):
-            width, height = Source(images[0], reader=config.reader).open().size
-            if not paired and width < 1.5 * height:
-                raise UserError(
-                    f"{top} contains images of one domain only ({images[0].name} is "
-                    f"{width}x{height}, too narrow for two images side by side). {_EXPECTED}"
-                )
+        try:
+            Source(images[0], "left", config.reader, any_shape=config.side_by_side).open()
+        except ImageError as error:  # those of other images are found when all are checked
+            if isinstance(error, PairError) and not config.skip_bad:
+                raise UserError(f"{error}. {_EXPECTED}") from None
         return names, _SIDE_BY_SIDE, (top, top), (held_out, held_out)
     raise UserError(
         f"{top} must contain exactly 2 folders with images, but contains "
@@ -276,7 +318,7 @@ def _sources(
 def _pages(paths: list[Path], half: str | None, config: SourceConfig) -> list[Source]:
     """All pages of these files, or their first ones."""
     return [
-        Source(path, half, config.reader, page, config.max_pixels)
+        Source(path, half, config.reader, page, config.max_pixels, config.side_by_side)
         for path in paths[: config.max_images]
         for page in range(count_pages(path) if config.pages == "all" and not config.reader else 1)
     ]

@@ -17,7 +17,7 @@ from transmute.data.duplicates import ImageHash, image_hash
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
 from transmute.data.values import Say, Values, find_channels, find_values, require_depth
-from transmute.errors import UserError, shortened
+from transmute.errors import UserError, printable, shortened
 from transmute.images.ranges import sample_values
 from transmute.images.raster import Depth, ImageError, Raster
 
@@ -172,7 +172,9 @@ def decode_all(
 
     def inspect_file(file: Source) -> dict[Source, Result | ImageError]:
         try:
-            image = file.open()
+            image = file.open_file()
+            for source in files[file]:
+                source.require_pair(*image.size)
             return {source: inspect(source, image.half(source.half)) for source in files[file]}
         except ImageError as error:
             return dict.fromkeys(files[file], error)
@@ -252,7 +254,7 @@ def require_usable(
     if listed and not skip_bad:
         raise UserError(
             f"{len(listed)} images cannot be used. Repair or remove them, or set `data.skip_bad` "
-            "to skip them:\n  " + "\n  ".join(shortened(listed, 50))
+            "to skip them:\n  " + "\n  ".join(map(printable, shortened(listed, 50)))
         )
     train = _without_bad(data.train, problems.keys(), paired=paired)
     if not all(train):

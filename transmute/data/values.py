@@ -87,8 +87,8 @@ def find_values(images: Sequence[Values], domain: str, given: str | None, say: S
     origin = "set" if found else "0.1 and 99.9 percentiles of the training images"
     say(
         f"{domain}: {first.depth}, {channels} channel{'s' if channels > 1 else ''}, values "
-        f"{values} ({origin}); {clipped_fraction(sample, values):.1%} of the values are outside and are "
-        "clipped"
+        f"{values} ({origin}); {clipped_fraction(sample, values):.1%} of the values are outside "
+        "and are clipped"
     )
     return values
 

@@ -107,7 +107,7 @@ def to_raster(images: "Images", values: Range | None = None, depth: Depth | None
     low, high = limits(values)
     pixels = (array + 1) * ((high - low) / 2) + low
     if depth != "float32":
-        pixels = np.nan_to_num(pixels.round().clip(*_FULL[depth]))
+        pixels = np.nan_to_num(pixels).round().clip(*_FULL[depth])
     known = {"uint8": np.uint8, "uint16": np.uint16}.get(depth, np.float32)
     return Raster(np.ascontiguousarray(pixels.astype(known)), depth=depth)
 

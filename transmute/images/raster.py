@@ -152,8 +152,8 @@ class Raster:
             return replace(self, pixels=pixels.repeat(3, axis=2))
         if (self.channels, channels) != (3, 1):
             raise ImageError(
-                f"{name} has {self.channels} channels, but {channels} are expected. Set "
-                "`preprocess.channels_a` or `preprocess.channels_b` in training, or remove it"
+                f"{name} has {self.channels} channels, but {channels} are expected. Convert or "
+                "remove it"
             )
         if self.depth == "uint8":
             return replace(self, pixels=np.asarray(Image.fromarray(pixels).convert("L"))[..., None])

@@ -64,7 +64,7 @@ def import_weights(
         for file in files.values():
             file.unlink(missing_ok=True)
         raise
-    return [
+    return checkpoint.notes + [
         line
         for role, card in cards.items()
         for line in _description(checkpoint, role, card, files[role])

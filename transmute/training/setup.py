@@ -17,16 +17,17 @@ from rich.console import Console
 from torch import nn
 
 import transmute
-from transmute.config.base import differences
+from transmute.config.data import FOUND_IN_IMAGES, PreprocessConfig
 from transmute.config.training import Recipe, TrainConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import require_usable, with_values
 from transmute.data.stream import Stream
 from transmute.device import device_name, require_working, select_precision
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.files import write_json
 from transmute.gpu import Build, find_gpu, unused_gpu
+from transmute.images.find import unused_sentences
 from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter, TrainingState, resume
@@ -90,21 +91,19 @@ def prepare(
     console = Console(quiet=not is_main, highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
-        console.print(show(line), markup=False)
+        console.print(printable(show(line)), markup=False)
 
     _require_possible(config, processes, say)
     recipe = _with_values_of_run(run, recipe)
     extended = _require_same_recipe(run, recipe, extend=config.extend)
     previous = next(reversed(run.sessions()), None)
-    stream, last_step, sizes, fingerprint = _open_data(config.replace(recipe=recipe), previous, say)
+    config = config.replace(recipe=recipe)
+    stream, last_step, sizes, fingerprint = _open_data(config, previous, say)
     recipe = recipe.replace(preprocess=stream.preprocess)
     config = config.replace(recipe=recipe)
     _require_same_recipe(run, recipe, extend=config.extend)  # `data.range_a` may have changed it
-    if extended and last_step <= (step := max(run.checkpoints(), default=0)):
-        raise UserError(
-            f"{run.folder} is already at step {step}, but the requested length is {last_step} "
-            f"steps. Set `steps` above {step}, or increase `epochs`"
-        )
+    if extended:
+        _require_steps_left(run, last_step)
 
     one_size, size = len(sizes) == 1, require_sizes(recipe, sizes)
     stack.enter_context(cudnn_settings(one_size=one_size, deterministic=config.deterministic))
@@ -199,14 +198,23 @@ def _require_possible(
         )
 
 
+def _require_steps_left(run: Run, last_step: int) -> None:
+    step = max(run.checkpoints(), default=0)
+    if last_step <= step:
+        raise UserError(
+            f"{run.folder} is already at step {step}, but the requested length is {last_step} "
+            f"steps. Set `steps` above {step}, or increase `epochs`"
+        )
+
+
 def _with_values_of_run(run: Run, recipe: Recipe) -> Recipe:
     """A recipe with the channels and ranges that were found when its run started."""
     if not (run.was_started() and run.checkpoints()):
         return recipe
     stored = run.read_json(run.recipe_file).get("preprocess", {})
-    names = ("channels_a", "channels_b", "range_a", "range_b")
-    found = {name: stored.get(name) for name in names if dict(recipe.preprocess)[name] is None}
-    return recipe.replace(preprocess=recipe.preprocess.replace(**found))
+    known = {name: value for name, value in recipe.preprocess if value is not None}
+    found = {name: stored.get(name) for name in FOUND_IN_IMAGES}
+    return recipe.replace(preprocess=PreprocessConfig(**{**found, **known}))
 
 
 def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
@@ -225,7 +233,7 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
         )
     if not trained:  # it can be restarted with another recipe
         return False
-    changed = differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json"))
+    changed = recipe.changes_from(run.read_json(run.recipe_file))
     may_change = re.compile(r"(epochs|steps|schedule|optimizer|preprocess\.uncropped)\b")
     refused = [line for line in changed if not (extend and may_change.match(line))]
     if refused:
@@ -256,7 +264,8 @@ def _open_data(
     if geometry.crops:
         require_sizes(recipe, sizes)
     data = recognize(config.folder, config.data, paired=paired, one_domain=method.one_domain)
-    say(f"data: {data.description}")
+    for line in (f"data: {data.description}", *unused_sentences(data.others)):
+        say(line)
     fingerprint = data.fingerprint()
     known = previous is not None and previous.get("fingerprint") == fingerprint
     if previous and not known:

@@ -1,7 +1,9 @@
 """Translation of image files: finds the inputs, and writes the outputs."""
 
+import fnmatch
 import glob
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +12,17 @@ from PIL import Image
 from transmute.config.base import Size
 from transmute.config.data import Range
 from transmute.errors import UserError, first_line
-from transmute.images.decode import open_pages
+from transmute.images.decode import open_pages, read_image
 from transmute.images.encode import best_ending, save_image, save_pages, why_not
-from transmute.images.find import EXTENSIONS, images_outside
+from transmute.images.find import EXTENSIONS, KNOWN_EXTENSIONS, find_files, images_outside
 from transmute.images.limits import MAX_PIXELS
 from transmute.images.ranges import shown
 from transmute.images.raster import Depth, ImageError, Raster
 from transmute.translation.translator import Translator
+
+DEPTHS: dict[str, Depth] = {"8": "uint8", "16": "uint16", "float": "float32"}
+"""Types of values by their names on the command line."""
+_PHOTO_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
 
 
 def find_inputs(
@@ -25,7 +31,8 @@ def find_inputs(
     """Finds the images to translate.
 
     Args:
-        inputs: Image files, folders (searched with their subfolders) and glob patterns.
+        inputs: Image files, folders (searched with their subfolders) and glob patterns. A path
+            that exists is not a pattern, nor are the folders that exist at the start of a pattern.
         out: Folder for the translations. For a single image, also a file with the extension of an
             image. An existing folder is a folder, whatever its name.
         compare: Comparisons are written too.
@@ -43,7 +50,7 @@ def find_inputs(
     if ending is not None:
         found = [(source, target.with_suffix(ending)) for source, target in found]
     if out.suffix.lower() in EXTENSIONS and not out.is_dir():
-        count = len({source.resolve() for source, _ in found})
+        count = len({os.path.realpath(source) for source, _ in found})
         if count > 1:
             raise UserError(
                 f"`out={out}` is an image file, but there are {count} images to translate. Choose "
@@ -54,14 +61,15 @@ def find_inputs(
         raise UserError(f"`out={out}` is a file, but not of an image. Choose a folder")
     sources: dict[Path, Path] = {}
     for source, target in found:
-        if target.resolve() == source.resolve():
+        # Unlike Path.resolve, realpath does not raise an error at a link to itself.
+        if os.path.realpath(target) == os.path.realpath(source):
             raise UserError(
                 f"{source} would be overwritten by its own translation. Choose another `out` "
                 f"than {out}"
             )
         for path in (target, comparison_file(target)) if compare else (target,):
             other = sources.setdefault(path, source)
-            if other.resolve() != source.resolve():
+            if os.path.realpath(other) != os.path.realpath(source):
                 raise UserError(
                     f"{other} and {source} would both be written to {path}. Translate them "
                     "separately, each with its own `out`"
@@ -70,8 +78,9 @@ def find_inputs(
 
 
 def comparison_file(target: Path) -> Path:
-    """The file of the comparison next to a translation: zebra.compare.png for zebra.jpg."""
-    return target.with_name(f"{target.stem}.compare.png")
+    """The file of the comparison next to a translation: zebra.compare.jpg for zebra.jpg."""
+    ending = target.suffix if target.suffix.lower() in _PHOTO_ENDINGS else ".png"
+    return target.with_name(f"{target.stem}.compare{ending}")
 
 
 def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
@@ -79,16 +88,41 @@ def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
     if path.is_dir():
         # Earlier translations in a subfolder are not inputs.
         return [(image, out / image.relative_to(path)) for image in images_outside(path, out)]
-    if path.is_file() and path.suffix.lower() not in EXTENSIONS:
+    exists = os.path.lexists(path)  # perhaps as a broken link, which is one bad image
+    if exists and path.suffix.lower() not in EXTENSIONS:
         raise UserError(
-            f"{path} does not have the file extension of an image, which determines the format of "
-            "the translation. Rename it"
+            f"{path} does not have the extension of an image that can be read. If it is such an "
+            "image, rename it: the extension also determines the format of the translation. "
+            f"{KNOWN_EXTENSIONS}"
         )
-    files = [path] if path.is_file() else sorted(map(Path, glob.glob(name, recursive=True)))
-    images = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    files = [path] if exists else _matching(path)
+    images = [file for file in files if file.suffix.lower() in EXTENSIONS and not file.is_dir()]
     if not images:
         raise UserError(f"there is no image or folder {name}, and no image matches it as a pattern")
     return [(image, out / image.name) for image in images]
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """The sorted files that match a glob pattern, without hidden ones.
+
+    The folders at the start of the pattern that exist are taken literally.
+    """
+    folder = next((path for path in pattern.parents if path.is_dir()), Path())
+    parts = pattern.parts[len(folder.parts) :]
+    if "**" in parts:  # glob.glob would not detect folders that contain themselves by a link
+        return [
+            path for path in find_files(folder) if _matches(path.relative_to(folder).parts, parts)
+        ]
+    return sorted(map(Path, glob.glob(str(Path(glob.escape(str(folder)), *parts)))))
+
+
+def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a path matches a pattern, of which ** stands for any number of folders."""
+    if not (names and patterns):
+        return not names and all(pattern == "**" for pattern in patterns)
+    if patterns[0] == "**":
+        return _matches(names, patterns[1:]) or _matches(names[1:], patterns)
+    return fnmatch.fnmatch(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
 
 
 @dataclass(frozen=True)
@@ -133,20 +167,25 @@ def translate_file(
         image does not stop the others.
     """
     notes: dict[str, None] = {}
-    wanted = [target, comparison_file(target)] if options.compare else [target]
+    existing = _existing(target, options) if options.skip_existing else None
+    comparison = comparison_file(existing or target) if options.compare else None
     try:
-        if options.skip_existing and all(_exists(path, options) for path in wanted):
+        if existing and (comparison is None or comparison.exists()):
             return None, []
-        first, pages = _translated(translator, source, options)
-        for page in pages:
-            notes |= dict.fromkeys(page.notes)
-        if options.any_format and why_not(pages[0], target.suffix.lower(), pages=len(pages)):
-            target = target.with_suffix(best_ending(pages[0], pages=len(pages)))
-        save_pages(pages, target)
-        if options.compare:
+        if existing:
+            first = next(_pages(source, options))
+            after = read_image(existing)
+        else:
+            first, pages = _translated(translator, source, options)
+            notes = dict.fromkeys(note for page in pages for note in page.notes)
+            if options.any_format and why_not(pages[0], target.suffix.lower(), pages=len(pages)):
+                target = target.with_suffix(best_ending(pages[0], pages=len(pages)))
+            save_pages(pages, target)
+            after = pages[0]
+        if comparison:
             card = translator.card
-            before, after = shown(first, card.source_range), shown(pages[0], card.target_range)
-            save_image(_side_by_side(before, after), comparison_file(target))
+            images = shown(first, card.source_range), shown(after, card.target_range)
+            save_image(_side_by_side(*images), comparison)
     except ImageError as error:
         return str(error), []
     except OSError as error:
@@ -156,32 +195,36 @@ def translate_file(
     return None, [f"{source}: {note}" for note in notes]
 
 
-def _exists(target: Path, options: FileOptions) -> bool:
+def _existing(target: Path, options: FileOptions) -> Path | None:
+    """The file of an earlier translation, if there is one."""
     endings = (target.suffix, ".png", ".tif") if options.any_format else (target.suffix,)
-    return any(target.with_suffix(ending).exists() for ending in endings)
+    return next(filter(Path.exists, map(target.with_suffix, endings)), None)
+
+
+def _pages(source: Path, options: FileOptions) -> Iterator[Raster]:
+    with open_pages(source, reader=options.reader, max_pixels=options.max_pixels) as pages:
+        for page in range(pages.number if options.pages == "all" else 1):
+            yield pages.read(page).half(options.half)
 
 
 def _translated(
     translator: Translator, source: Path, options: FileOptions
 ) -> tuple[Raster, list[Raster]]:
     """The first page of a file, and the translations of its pages."""
-    with open_pages(source, reader=options.reader, max_pixels=options.max_pixels) as pages:
-        count = pages.number if options.pages == "all" else 1
-        originals = (pages.read(page).half(options.half) for page in range(count))
-        first, translations = None, []
-        for original in originals:
-            first = first or original
-            translations.append(
-                translator.raster(
-                    original,
-                    size=options.size,
-                    values=options.values,
-                    depth=options.depth,
-                    name=str(source),
-                )
+    first, translations = None, []
+    for page in _pages(source, options):
+        first = first or page
+        translations.append(
+            translator.raster(
+                page,
+                size=options.size,
+                values=options.values,
+                depth=options.depth,
+                name=str(source),
             )
-        assert first is not None
-        return first, translations
+        )
+    assert first is not None
+    return first, translations
 
 
 def _side_by_side(image: Image.Image, translation: Image.Image) -> Image.Image:

@@ -24,7 +24,7 @@ from transmute.config.networks import (
 )
 from transmute.errors import UserError
 from transmute.run import Run
-from transmute.weights import WeightsError, load_tensors, save_tensors
+from transmute.weights import WeightsError, load_pickled, load_tensors, save_tensors
 
 FORMAT: Literal[2] = 2
 """Version of the header of model files."""
@@ -243,6 +243,7 @@ def inference_copy(
 
 def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
     if path.suffix in (".pth", ".pt", ".pkl", ".ckpt") and path.is_file():
+        load_pickled(path)  # says what it is, if it cannot be imported
         raise WeightsError(
             f"{path} is a file of another tool. Convert it with: transmute import {path}"
         )
