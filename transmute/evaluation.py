@@ -119,8 +119,7 @@ def evaluate(
         swap, side_by_side, skip_bad, reader: As in training (`data.swap`, ...).
         paired: Compare images in pairs. By default, True for models of paired methods.
         size: Size to which images are resized first: N or WIDTHxHEIGHT in pixels, or `training`.
-        range: LOW:HIGH, the values of `real` and `fake` that are black and white (as `data.range_a`
-            in training). By default, all of 8 bits; else the real images' 0.1-99.9 percentiles.
+        range: LOW:HIGH, black and white of `real` and `fake`. By default, found as in training.
         device: auto, cpu, cuda, or cuda:N for GPU N.
 
     Returns:
@@ -134,9 +133,8 @@ def evaluate(
     {'a_to_b': 'horse to zebra', 'b_to_a': 'zebra to horse'}
     """
     config = config or MetricsConfig(features="inception")
-    source = SourceConfig(
-        swap=swap, side_by_side=side_by_side, skip_bad=skip_bad, reader=reader, range_a=range
-    )
+    source = SourceConfig(swap=swap, skip_bad=skip_bad, reader=reader, range_a=range)
+    source = source.replace(side_by_side=side_by_side)
     if real is not None and fake is not None and model is None and data is None:
         if (step, split, swap, side_by_side, generator) != ("newest", "test", False, False, None):
             raise UserError(
