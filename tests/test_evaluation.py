@@ -461,6 +461,12 @@ def test_a_float_model_is_evaluated_through_a_reader(
         errors.append(np.abs(translate[0].raster(there).pixels - pixels).mean())
     measured = next(row["value"] for row in rows if row["name"] == "cycle")
     assert measured == pytest.approx(127.5 * np.mean(errors) / 1000, rel=1e-4)
+    words = ["--real", str(data / "testA"), "--fake", str(data / "testB"), "--features", "texture"]
+    words += ["--reader", f"{tmp_path}/mine.py:read", "--range=-1000:1000", "--json"]
+    assert run_command(["evaluate", *words]) == 0
+    folders = json.loads(capsys.readouterr().out)
+    assert (folders["metrics"]["fake"][0]["fake"], folders["metrics"]["fake"][0]["real"]) == (3, 3)
+    assert any("-1000:1000 are compared (as set)" in line for line in folders["warnings"])
 
 
 def test_folders_of_16_bits_are_compared_in_a_range_that_is_set_or_found(tmp_path: Path) -> None:

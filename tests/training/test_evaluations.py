@@ -133,7 +133,7 @@ def test_runs_on_other_depths_and_channels_are_evaluated_and_say_what_is_shown(
         data=SourceConfig(reader=f"{reader}:read"),
     )
     part = displayed_part(channels)
-    assert (f"LPIPS of b show {part}" in capsys.readouterr().out) is bool(part)
+    assert (f"b: samples, FID, KID and LPIPS use {part}" in capsys.readouterr().out) is bool(part)
     assert (f"samples of a show {part}" in page_data([run])["runs"][0]["summary"]) is bool(part)
     during = {metric["name"]: metric for metric in run.evaluations()[-1]["metrics"]["a_to_b"]}
     assert set(during) == {"fid", "cycle"}

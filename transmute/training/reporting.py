@@ -92,7 +92,7 @@ class Reporter:
             log = config.log
         for domain, channels in zip("ab", self.recipe.preprocess.channels, strict=True):
             if part := displayed_part(channels):
-                say(f"samples, FID, KID and LPIPS of {domain} show {part}")
+                say(f"{domain}: samples, FID, KID and LPIPS use {part}")
         self.loggers = Loggers(log, self.run, self.recipe.model_dump(mode="json"), start_step, say)
         self.bar = Progress(
             TextColumn("{task.description}"),
