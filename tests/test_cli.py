@@ -421,8 +421,10 @@ def test_checking_a_data_set_exits_with_1_only_for_problems_and_prints_json(
 ) -> None:
     assert run_command(["data", "check", str(animals)]) == 0
     printed = capsys.readouterr().out
-    assert "trainA      5 images  16x16  RGB 5" in printed
+    assert "trainA      5 images  16x16  RGB 5  uint8, 3 channels, " in printed
     assert "\n0 problems, " in printed
+    small = "remark: 5 of 5 images of trainA are smaller than 256 pixels"
+    assert printed.partition(small)[2].partition("\n\n")[0].endswith("... and 2 more")
     data = tmp_path / "data"
     shutil.copytree(animals, data)
     shutil.copy(data / "trainA" / "0000.png", data / "testA" / "copy.png")

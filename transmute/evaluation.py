@@ -287,7 +287,7 @@ def _values_of(
 
     images, unused = [sample(one) for one in sources], []
     channels = find_channels(images, str(folder))
-    values = find_values(images, str(folder), given, unused.append)
+    values = find_values(images, channels, str(folder), given, unused.append)
     origin = "as set" if given else f"the 0.1 and 99.9 percentiles of {folder}"
     note = (
         f"values from {values} are compared ({origin}), others are clipped. Set `range` to choose"

@@ -302,6 +302,57 @@ def test_one_folder_can_be_both_domains(tmp_path: Path) -> None:
         recognize(tmp_path / "empty", SourceConfig(), paired=True, one_domain=True)
 
 
+def stack(path: Path, num_pages: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *others = (Image.new("RGB", (8, 8), (60 * page, 0, 0)) for page in range(num_pages))
+    first.save(path, save_all=True, append_images=others)
+
+
+def test_each_page_is_an_image_or_only_the_first_and_both_are_said(tmp_path: Path) -> None:
+    stack(tmp_path / "trainA" / "x.tif", 3)
+    stack(tmp_path / "trainB" / "y.gif", 2)
+    stack(tmp_path / "trainB" / "z.png", 2)
+    image(tmp_path / "trainA" / "one.jpg")
+    data = recognize(tmp_path, SourceConfig(), paired=False)
+    assert [(one.path.name, one.page) for one in data.train[0]] == [
+        ("one.jpg", 0),
+        ("x.tif", 0),
+        ("x.tif", 1),
+        ("x.tif", 2),
+    ]
+    assert [one.open().pixels[0, 0, 0] for one in data.train[0][1:]] == [0, 60, 120]
+    assert data.description.endswith(
+        "4 and 4 training images, 0 and 0 held out; "
+        "3 files have several pages, each of which is an image"
+    )
+    first = recognize(tmp_path, SourceConfig(pages="first"), paired=False)
+    assert [len(side) for side in first.train] == [2, 2]
+    assert first.description.endswith("0 held out; only the first page of 3 files is used")
+
+
+def test_partners_with_different_numbers_of_pages_are_an_error_that_names_both(
+    tmp_path: Path,
+) -> None:
+    stack(tmp_path / "trainA" / "x.tif", 3)
+    stack(tmp_path / "trainB" / "x.tif", 2)
+    image(tmp_path / "trainA" / "y.png")
+    image(tmp_path / "trainB" / "y.png")
+    with pytest.raises(UserError, match=r"trainA/x\.tif has 3 pages .* \S+trainB/x\.tif has 2\."):
+        recognize(tmp_path, SourceConfig(), paired=True)
+    skipped = recognize(tmp_path, SourceConfig(skip_bad=True), paired=True)
+    assert [len(side) for side in skipped.train] == [1, 1]
+    assert skipped.description.endswith("0 held out, 2 without a partner skipped")
+    assert len(recognize(tmp_path, SourceConfig(pages="first"), paired=True).train[0]) == 2
+    stack(tmp_path / "trainB" / "x.tif", 3)
+    equal = recognize(tmp_path, SourceConfig(), paired=True)
+    assert [(a.page, b.page) for a, b in zip(*equal.train, strict=True)] == [
+        (0, 0),
+        (1, 1),
+        (2, 2),
+        (0, 0),
+    ]
+
+
 def test_domains_can_be_swapped(tmp_path: Path) -> None:
     for name in ("trainA/a.png", "trainB/b.png", "testA/c.png", "testB/d.png"):
         image(tmp_path / name)

@@ -15,6 +15,7 @@ from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream
 from transmute.errors import UserError
+from transmute.images.raster import ImageError
 from transmute.training.train import train
 
 READER = """
@@ -26,8 +27,8 @@ def read(path):
 def failing(path):
     raise KeyError("no such channel")
 
-def floats(path):
-    return np.load(path) / 255
+def transposed(path):
+    return np.zeros((3, 24, 24))
 """
 
 
@@ -84,9 +85,9 @@ def test_arrays_become_images_of_the_domain_s_channels(folder: Path) -> None:
     [
         ("failing", r"\S+reader.py:failing failed: KeyError: 'no such channel'"),
         (
-            "floats",
-            r"the result of \S+reader.py:floats should be uint8 \(height, width\).* but is "
-            r"\(16, 16\) of float64",
+            "transposed",
+            r"the result of \S+reader.py:transposed should be \(height, width, channels\), but "
+            r"\(3, 24, 24\) looks like .* Move the first axis to the end",
         ),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -34,7 +35,9 @@ def check(
     preprocess = PreprocessConfig(mode=mode)
     data = recognize(folder, SourceConfig(), paired=paired)
     geometry = Geometry.of(preprocess, size, 4)
-    usable, _ = require_usable(data, geometry, paired=paired, skip_bad=skip_bad, say=lines.append)
+    usable, _ = require_usable(
+        data, geometry, preprocess, paired=paired, skip_bad=skip_bad, say=lines.append
+    )
     return usable, lines
 
 
@@ -92,13 +95,11 @@ def test_both_halves_of_a_file_are_decoded_at_once(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     Image.new("RGB", (33, 8), "red").save(tmp_path / "train/x.png")
     data = recognize(tmp_path, SourceConfig(), paired=True)
-    decoded, errors = decode_all(
-        [*data.train[0], *data.train[1]], lambda source, image, alpha: image
-    )
+    decoded, errors = decode_all([*data.train[0], *data.train[1]], lambda source, image: image)
     assert not errors
     assert list(decoded) == [*data.train[0], *data.train[1]]
     for source, image in decoded.items():
-        assert image.tobytes() == source.open()[0].tobytes()
+        assert np.array_equal(image.pixels, source.open().pixels)
 
 
 def test_a_domain_without_usable_images_is_an_error(folder: Path) -> None:
@@ -108,11 +109,15 @@ def test_a_domain_without_usable_images_is_an_error(folder: Path) -> None:
 
 
 def test_the_sizes_in_training_are_returned(animals: Path, folder: Path) -> None:
-    geometry = Geometry.of(PreprocessConfig(mode="none"), "16x16", 4)
+    preprocess = PreprocessConfig(mode="none")
+    geometry = Geometry.of(preprocess, "16x16", 4)
 
     def sizes(folder: Path) -> set[tuple[int, int]]:
         data = recognize(folder, SourceConfig(), paired=False)
-        return require_usable(data, geometry, paired=False, skip_bad=True, say=lambda line: None)[1]
+        _, checked = require_usable(
+            data, geometry, preprocess, paired=False, skip_bad=True, say=lambda line: None
+        )
+        return {one.size for one in checked.values()}
 
     assert sizes(animals) == {(16, 16)}
     Image.new("RGB", (21, 16)).save(folder / "trainA/0.png")

@@ -120,7 +120,7 @@ def test_a_link_that_leads_nowhere_is_one_bad_image(model: Path, folders: Path) 
     out, translator = folders / "out", load_translator(model)
     targets = find_inputs([str(folders / "in")], out)
     problems = {
-        source.name: translate_file(translator, source, target)
+        source.name: translate_file(translator, source, target, FileOptions())[0]
         for source, target in targets.items()
     }
     assert {name for name, problem in problems.items() if problem} == {loop.name, "missing.png"}
@@ -241,13 +241,13 @@ def test_a_comparison_shows_the_input_to_the_left_of_the_translation(
     with Image.open(both) as image:
         assert (image.mode, image.size) == ("RGB", (40, 12))
         left, right = image.crop((0, 0, 20, 12)), image.crop((20, 0, 40, 12))
-    assert left.tobytes() == shown(read_image(source)).convert("RGB").tobytes()
-    assert right.tobytes() == shown(read_image(target)).convert("RGB").tobytes()
+    assert left.tobytes() == shown(read_image(source).flattened("white")).tobytes()
+    assert right.tobytes() == shown(read_image(target).flattened("white")).tobytes()
     halves = FileOptions(size="16x16", half="left", compare=True)
     assert translate_file(translator, source, target, halves) == (None, [])
     with Image.open(both) as image:
         assert image.size == (32, 16)
-        half = shown(read_image(source).half("left")).convert("RGB")
+        half = shown(read_image(source).half("left").flattened("white"))
         half = half.resize((16, 16), Image.Resampling.BICUBIC)
         assert image.crop((0, 0, 16, 16)).tobytes() == half.tobytes()
     # Only the comparison is missing: it shows the translation that exists.

@@ -58,8 +58,8 @@ class CheckCommand(Command):
             print(f"  {name:{max(map(len, names))}} {subset}")
         for finding in result.findings:
             advice = as_flags(finding.advice, _OTHER_COMMANDS)
-            files = map(as_flags, shortened(finding.files, 10))
-            lines = map(printable, (finding.message, advice, *files))
+            files = shortened(finding.files, 10 if finding.level == "problem" else 3)
+            lines = map(printable, (finding.message, advice, *map(as_flags, files)))
             print(f"\n{finding.level}: ", "\n  ".join(lines), sep="")
         print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
         return min(problems, 1)
@@ -87,7 +87,8 @@ class CombineCommand(WriteCommand):
     """Joins images with matching names in two folders side by side (a left, b right), as for
     pix2pix. Subfolders such as train are kept.
 
-    The format is that of a if it is lossless (png, bmp, tif, ppm), else png.
+    Depth, channels, alpha and pages are kept. The format is that of a if it is lossless (png, bmp,
+    tif, ppm, npy) and holds both images, else png or tif.
     """
 
     a: Annotated[Path, Argument("A", positional=True)]
@@ -116,8 +117,8 @@ class SplitCommand(WriteCommand):
 
 
 class ResizeCommand(WriteCommand):
-    """Resizes all images of a folder, which makes training faster. The written images have 8 bits
-    per channel and a white background instead of transparent pixels, as in training."""
+    """Resizes all images of a folder, which makes training faster. Format, depth, channels, alpha,
+    pages and metadata are kept. Formats that cannot be written (dcm, npz) become tif."""
 
     folder: Annotated[Path, Argument("DIR", positional=True)]
     """Folder of images. Subfolders and names are kept."""

@@ -14,15 +14,16 @@ from transmute.data.layout import match_pairs, recognize
 from transmute.data.scan import in_threads
 from transmute.errors import UserError
 from transmute.files import replacing
-from transmute.images.decode import open_pages, read_image
-from transmute.images.encode import save_pages
+from transmute.images.color import is_srgb, profile_name
+from transmute.images.decode import open_pages
+from transmute.images.encode import WRITABLE, best_ending, save_pages, why_not
 from transmute.images.find import find_images, require_images
-from transmute.images.raster import Raster
+from transmute.images.raster import Raster, opaque
 
 Plan = dict[Path, Callable[[Path], None]]
 """For each file to write, the function that writes it, and may raise a UserError."""
 
-_LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff", ".ppm"})
+_LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".npy"})
 
 
 def execute(plan: Plan, *, overwrite: bool = False) -> list[str]:
@@ -52,10 +53,11 @@ def execute(plan: Plan, *, overwrite: bool = False) -> list[str]:
 
 
 def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Plan:
-    """Plans pairs of two folders side by side, a left and b right, as RGB.
+    """Plans pairs of two folders side by side, a left and b right.
 
-    Images are matched by their path relative to the folders, without extension. The format is that
-    of a if it is lossless, else PNG.
+    Images are matched by their path relative to the folders, without extension. Depth, channels,
+    alpha and pages are kept. The format is that of a if it is lossless and holds the pair, else
+    PNG or TIFF. All images are read to find it.
 
     Args:
         a, b: Folders of the domains.
@@ -67,32 +69,91 @@ def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Plan:
     """
     _refuse_inside(out, a, b)
     images_a, images_b = match_pairs((a, b), (find_images(a), find_images(b)))
+    stems = sorted(images_a.keys() | images_b.keys())
+    pairs = [(images_a.get(stem), images_b.get(stem), resize) for stem in stems]
+    endings = in_threads(lambda pair: _ending(*pair), pairs, "choosing formats")
     return {
-        out / (stem + (path.suffix if path.suffix.lower() in _LOSSLESS else ".png")): partial(
-            _combine, images_a.get(stem), images_b.get(stem), resize
-        )
-        for stem, path in sorted((images_b | images_a).items())
+        out / (stem + ending): partial(_combine, *pair)
+        for stem, ending, pair in zip(stems, endings, pairs, strict=True)
     }
 
 
+def _ending(a: Path | None, b: Path | None, resize: bool) -> str:
+    """Extension of a lossless format that holds a pair, or .png if it cannot be combined."""
+    try:
+        pages = _combined(a, b, resize)
+    except UserError:  # found again when the pair is written
+        return ".png"
+    assert a is not None
+    first, ending = max(pages, key=lambda page: page.is_transparent), a.suffix
+    if ending.lower() in _LOSSLESS and not why_not(first, ending.lower(), pages=len(pages)):
+        return ending
+    return best_ending(first, pages=len(pages))
+
+
 def _combine(a: Path | None, b: Path | None, resize: bool, target: Path) -> None:
+    save_pages(_combined(a, b, resize), target)
+
+
+def _combined(a: Path | None, b: Path | None, resize: bool) -> list[Raster]:
+    """The pages of a pair, side by side.
+
+    Raises:
+        UserError: If they cannot be combined.
+    """
     if a is None or b is None:
         raise UserError(f"{a or b} has no partner of the same name in the other folder")
-    left, right = read_image(a), read_image(b)
+    lefts, rights = _read_pages(a), _read_pages(b)
+    if len(lefts) != len(rights):
+        raise UserError(
+            f"{a} has {len(lefts)} pages and {b} has {len(rights)}. Remove the pages without a "
+            "partner"
+        )
+    return [
+        _side_by_side(a, left, b, right, resize) for left, right in zip(lefts, rights, strict=True)
+    ]
+
+
+def _side_by_side(a: Path, left: Raster, b: Path, right: Raster, resize: bool) -> Raster:
     if left.size != right.size and not resize:
         raise UserError(
             f"{a} is {left.width}x{left.height} and {b} is {right.width}x{right.height}. Resize b "
             "to the size of a with `resize`"
         )
-    if left.depth != right.depth:
-        raise UserError(
-            f"{a} has values of type {left.depth} and {b} of {right.depth}, which one file cannot "
-            "hold. Convert one of them"
-        )
-    channels = max(left.channels, right.channels)
+    for what, of_a, of_b in (
+        ("values of type {}", left.depth, right.depth),
+        ("{} channels", left.channels, right.channels),
+        ("the color profile {}", _profile(left), _profile(right)),
+    ):
+        if of_a != of_b and {of_a, of_b} != {1, 3}:
+            raise UserError(
+                f"{a} has {what.format(of_a)}, but {b} has {what.format(of_b)}, and one file "
+                "cannot hold both. Convert one of them"
+            )
+    channels, right = max(left.channels, right.channels), right.resized(left.size)
     left, right = left.with_channels(channels, str(a)), right.with_channels(channels, str(b))
-    pixels = np.hstack([left.pixels, right.resized(left.size).pixels])
-    save_pages([replace(left, pixels=pixels, alpha=None)], target)
+    alpha = None
+    if left.alpha is not None or right.alpha is not None:
+        alpha = np.hstack([_alpha(left), _alpha(right)])
+    return replace(left, pixels=np.hstack([left.pixels, right.pixels]), alpha=alpha)
+
+
+def _profile(image: Raster) -> str:
+    """Name of the color profile of an image."""
+    profile = image.tags.profile
+    return "sRGB" if profile is None or is_srgb(profile) else profile_name(profile)
+
+
+def _alpha(image: Raster) -> np.ndarray:
+    """The alpha channel of an image, opaque if it has none."""
+    if image.alpha is not None:
+        return image.alpha
+    return np.full(image.pixels.shape[:2], opaque(image.pixels.dtype), image.pixels.dtype)
+
+
+def _read_pages(path: Path) -> list[Raster]:
+    with open_pages(path) as pages:
+        return [pages.read(page) for page in range(pages.number)]
 
 
 def plan_split(
@@ -114,8 +175,10 @@ def plan_split(
             no layout fits, or `out` is inside the folder.
     """
     _refuse_inside(out, folder)
-    # Pairs side by side are copied as they are, so their shape does not matter.
-    data = recognize(folder, SourceConfig(side_by_side=paired), paired=paired)
+    # Pairs side by side are copied as they are, so their shape does not matter, and files are held
+    # out with all their pages.
+    source = SourceConfig(side_by_side=paired, pages="first")
+    data = recognize(folder, source, paired=paired)
     if data.test[0]:
         raise UserError(
             f"{folder} already has held-out images, in {data.folders[-1]}. Choose a folder without "
@@ -148,7 +211,8 @@ def _copy(source: Path, link: bool, target: Path) -> None:
 def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Plan:
     """Plans a copy of all images in a folder at another size (Pillow's bicubic).
 
-    Subfolders and names are kept.
+    Subfolders, names, depth, channels, alpha, pages and metadata are kept. Formats that cannot be
+    written become TIFF.
 
     Args:
         folder: Folder of images.
@@ -158,23 +222,32 @@ def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Plan:
             middle to the size, after resizing so that the size is just covered.
 
     Raises:
-        UserError: If the folder contains no images, or `out` is inside it.
+        UserError: If the folder contains no images, two would get the same name, or `out` is
+            inside it.
     """
     _refuse_inside(out, folder)
-    return {
-        out / path.relative_to(folder): partial(_resize, path, width_and_height(size), mode)
-        for path in require_images(folder)
-    }
+    plan: Plan = {}
+    sources: dict[Path, Path] = {}
+    for path in require_images(folder):
+        target = out / path.relative_to(folder)
+        if target.suffix.lower() not in WRITABLE:
+            target = target.with_suffix(".tif")
+        if (other := sources.setdefault(target, path)) is not path:
+            raise UserError(f"{other} and {path} would both become {target}. Rename one of them")
+        plan[target] = partial(_resize, path, width_and_height(size), mode)
+    return plan
 
 
 def _resize(source: Path, size: tuple[int, int], mode: str, target: Path) -> None:
-    with open_pages(source) as pages:
-        images = [pages.read(page) for page in range(pages.number)]
-    if mode == "scale-width":
-        size = size[0], max(1, round(size[0] * images[0].height / images[0].width))
-    if mode == "crop":
-        images = [_with_proportions(image, size) for image in images]
-    save_pages([image.resized(size) for image in images], target)
+    def resized(image: Raster) -> Raster:
+        if mode == "scale-width":
+            return image.resized((size[0], max(1, round(size[0] * image.height / image.width))))
+        return (_with_proportions(image, size) if mode == "crop" else image).resized(size)
+
+    pages = [resized(page) for page in _read_pages(source)]
+    if problem := why_not(pages[0], target.suffix.lower(), pages=len(pages)):
+        raise UserError(f"{source} cannot be resized, because {problem}. Convert it to TIFF first")
+    save_pages(pages, target)
 
 
 def _with_proportions(image: Raster, size: tuple[int, int]) -> Raster:

@@ -1,5 +1,6 @@
 """Checks a whole data set: what is wrong, what is unusual, and what to do about it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
 from transmute.data.layout import by_stem, recognize
 from transmute.data.scan import Record, Subset, read_subsets, relative_name
+from transmute.data.values import find_channels
+from transmute.errors import UserError
 from transmute.images.find import count_by_extension
 
 _DEFAULT_SIZE = 256  # pixels, of the recipes
@@ -39,16 +42,12 @@ class Audit:
     findings: list[Finding]
 
 
-def _stored_gray(image: Record) -> bool:
-    return image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-
-
 _NO_COLOR = "Remove them, or the translator learns that some images have no color"
 _GRAY_CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
-    ("are stored as grayscale", _stored_gray, _NO_COLOR),
+    ("are stored as grayscale", lambda image: image.channels == 1, _NO_COLOR),
     (
         "look gray, although they are stored in color",
-        lambda image: image.is_gray and not _stored_gray(image),
+        lambda image: image.is_gray and image.channels == 3,
         _NO_COLOR,
     ),
 ]
@@ -57,17 +56,12 @@ _CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
     (
         "are partly transparent",
         lambda image: image.is_transparent,
-        "Training puts white under them. Choose another color with `preprocess.background`",
+        "Training uses the colors under them. `preprocess.background` puts them on a color",
     ),
     (
         "are stored in CMYK, for printing",
         lambda image: image.mode == "CMYK",
         "Training converts them to sRGB. Check whether their colors are right",
-    ),
-    (
-        "are stored with 16 bits",
-        lambda image: image.mode.startswith("I"),
-        "Training uses 8 of them. Rescale images that do not use the full range",
     ),
 ]
 """Properties that are always unusual, and what to do about them."""
@@ -116,6 +110,7 @@ def audit(
         ),
         *_duplicates(subsets, paired=paired or halves),
         *_numbers(subsets),
+        *(finding for side in (0, 1) for finding in _mixtures(subsets[side::2])),
         *(finding for subset in subsets for finding in _unusual_images(subset)),
         *(finding for both in domains for finding in _unmatched(*both)),
     ]
@@ -189,6 +184,35 @@ def _numbers(subsets: list[Subset]) -> list[Finding]:
     ]
 
 
+def _mixtures(domain: list[Subset]) -> Iterator[Finding]:
+    """Different types of values or numbers of channels in a domain, which training refuses."""
+    images, name = [image for subset in domain for image in subset.records], domain[0].name
+    depths, channels = Counter(one.depth for one in images), Counter(one.channels for one in images)
+    if len(depths) > 1:
+        (most, _), *_ = depths.most_common()
+        yield from _listed(
+            "problem",
+            f"of {len(images)} images of {name} have "
+            f"{' or '.join(depth for depth in depths if depth != most)} values, unlike the others "
+            f"({most})",
+            "Convert the images of a domain to one type of values",
+            [f"{one.name} ({one.depth})" for one in images if one.depth != most],
+        )
+    try:
+        if images:
+            find_channels(images, name)
+    except UserError:
+        (usual, _), *_ = channels.most_common()
+        yield from _listed(
+            "problem",
+            f"of {len(images)} images of {name} have "
+            f"{' or '.join(str(number) for number in channels if number != usual)} channels, "
+            f"unlike the others ({usual})",
+            "Remove those that do not belong to the domain",
+            [f"{one.name} ({one.channels})" for one in images if one.channels != usual],
+        )
+
+
 def _unusual_images(subset: Subset) -> Iterator[Finding]:
     images, of = subset.records, f"of {len(subset.records)} images of {subset.name}"
     checks = _CHECKS if all(image.is_gray for image in images) else _GRAY_CHECKS + _CHECKS
@@ -200,6 +224,15 @@ def _unusual_images(subset: Subset) -> Iterator[Finding]:
             advice,
             [image.name for image in unusual],
         )
+    for note in dict.fromkeys(note for image in images for note in image.notes):
+        noted = [image.name for image in images if note in image.notes]
+        yield from _listed("remark", f"{of}: {note}", "Check whether their colors are right", noted)
+    yield from _listed(
+        "remark",
+        f"files of {subset.name} have several pages or frames",
+        "Training uses each page as an image. Use only the first ones with `data.pages=first`",
+        [image.file for image in images if image.page == 1],
+    )
     yield from _listed(
         "remark",
         f"{of} are smaller than {_DEFAULT_SIZE} pixels, the default size",
@@ -219,11 +252,12 @@ def _unusual_images(subset: Subset) -> Iterator[Finding]:
 
 
 def _unmatched(a: Subset, b: Subset) -> Iterator[Finding]:
-    """Images without a partner of the same name, and partners of different sizes."""
-    records = {image.name: image for image in (*a.records, *b.records)}
+    """Images without a partner of the same name, and partners of different sizes or pages."""
+    records = {image.file: image for image in (*a.records, *b.records) if not image.page}
+    num_pages = Counter(image.file for image in (*a.records, *b.records))
+    names = [dict.fromkeys([*(image.file for image in one.records), *one.errors]) for one in (a, b)]
     files_a, files_b = (
-        by_stem(Path(one.name), map(Path, [*(image.name for image in one.records), *one.errors]))
-        for one in (a, b)
+        by_stem(Path(one.name), map(Path, files)) for one, files in zip((a, b), names, strict=True)
     )
     yield from _listed(
         "problem",
@@ -240,4 +274,14 @@ def _unmatched(a: Subset, b: Subset) -> Iterator[Finding]:
         f"pairs of {a.name} and {b.name} differ in size",
         "If they show the same scene, `combine.resize` makes them equal",
         [f"{one} and {two}" for one, two in pairs if one and two and one.size != two.size],
+    )
+    yield from _listed(
+        "problem",
+        f"pairs of {a.name} and {b.name} differ in their number of pages",
+        "Remove the pages without a partner, or set `data.pages=first`",
+        [
+            f"{one.file} ({num_pages[one.file]}) and {two.file} ({num_pages[two.file]})"
+            for one, two in pairs
+            if one and two and num_pages[one.file] != num_pages[two.file]
+        ],
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from transmute.images.ranges import shown
+from transmute.images.ranges import find_range, sample_values, shown
 from transmute.images.raster import Raster
 
 # Both thresholds were chosen by looking at images (docs/log.md). In horse2zebra the most similar
@@ -44,8 +44,9 @@ class NearDuplicate(NamedTuple):
 
 
 def image_hash(image: Raster) -> ImageHash:
-    """Hashes an image."""
-    thumbnail = shown(image).convert("L").resize((16, 16), Image.Resampling.BOX)
+    """Hashes an image. Values other than 8 bits are scaled by those of the image."""
+    values = None if image.depth == "uint8" else find_range(sample_values(image, 4096), image.depth)
+    thumbnail = shown(image, values).convert("L").resize((16, 16), Image.Resampling.BOX)
     digest = hashlib.blake2b(
         image.pixels.tobytes(), salt=f"{image.width}x{image.height}"[:16].encode()
     )

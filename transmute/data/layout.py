@@ -150,11 +150,13 @@ def recognize(
         plugins.load(config.reader)
     names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
     halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
-    train, test = _sources(train_folders, halves, config, paired), [[], []]
+    (train, skipped), test = _sources(train_folders, halves, config, paired), [[], []]
     others = find_others(dict.fromkeys((*train_folders, *test_folders)))
     if test_folders:
         with contextlib.suppress(UserError):  # no images, or none that match
-            test = _sources(test_folders, halves, config.replace(skip_bad=True), paired)
+            skip_bad = config.replace(skip_bad=True)
+            test, more = _sources(test_folders, halves, skip_bad, paired)
+            skipped += more
     listed = list(dict.fromkeys(map(str, train_folders)))
     num_train, num_test = (
         " and ".join(str(len(side)) for side in split[: len(listed)]) for split in (train, test)
@@ -162,8 +164,10 @@ def recognize(
     first, second = (1, 0) if config.swap else (0, 1)
     held_out = (test_folders[first], test_folders[second]) if test[0] else ()
     kind += ", a and b exchanged" if config.swap else ""
+    notes = f", {skipped} without a partner skipped" if skipped else ""
+    notes += _about_pages([one for side in (*train, *test) for one in side], config)
     return DataSet(
-        f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out",
+        f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out{notes}",
         (printable(names[first]), printable(names[second])),
         (train[first], train[second]),
         (test[first], test[second]),
@@ -293,12 +297,13 @@ def _domain_folders(folder: Path, *prefixes: str) -> tuple[Path, ...]:
 
 def _sources(
     folders: tuple[Path, ...], halves: Sequence[str | None], config: SourceConfig, paired: bool
-) -> list[list[Source]]:
-    """The images of both domains, which may be in one folder."""
+) -> tuple[list[list[Source]], int]:
+    """The images of both domains, which may be in one folder, and the number of skipped files."""
     images = [
         require_images(folder, any_extension=config.reader is not None)
         for folder in dict.fromkeys(folders)
     ]
+    skipped = 0
     if paired and len(images) == 2:
         a, b = match_pairs(folders, images)
         alone = sorted(a.keys() ^ b.keys())
@@ -308,17 +313,50 @@ def _sources(
                 f"({', '.join(shortened(alone, 5))}). Add the missing partners, remove these "
                 "images, or set `data.skip_bad` to skip them"
             )
-        images = [[side[stem] for stem in sorted(a.keys() & b.keys())] for side in (a, b)]
-    return [
-        _pages(paths, half, config)[: config.max_images]
+        stems = [
+            stem
+            for stem in sorted(a.keys() & b.keys())
+            if _have_equal_pages(a[stem], b[stem], config)
+        ]
+        skipped = len(a) + len(b) - 2 * len(stems)
+        images = [[side[stem] for stem in stems] for side in (a, b)]
+    sides = [
+        [
+            Source(path, half, config.reader, page, config.max_pixels, config.side_by_side)
+            for path in paths[: config.max_images]
+            for page in range(_num_pages(path, config))
+        ][: config.max_images]
         for paths, half in zip((images[0], images[-1]), halves, strict=True)
     ]
+    return sides, skipped
 
 
-def _pages(paths: list[Path], half: str | None, config: SourceConfig) -> list[Source]:
-    """All pages of these files, or their first ones."""
-    return [
-        Source(path, half, config.reader, page, config.max_pixels, config.side_by_side)
-        for path in paths[: config.max_images]
-        for page in range(count_pages(path) if config.pages == "all" and not config.reader else 1)
-    ]
+def _num_pages(path: Path, config: SourceConfig) -> int:
+    """Number of pages of a file that are used."""
+    return count_pages(path) if config.pages == "all" and config.reader is None else 1
+
+
+def _have_equal_pages(a: Path, b: Path, config: SourceConfig) -> bool:
+    """Whether partners have equal numbers of pages.
+
+    Raises:
+        UserError: If they differ, and bad images are not skipped.
+    """
+    num_a, num_b = (_num_pages(path, config) for path in (a, b))
+    if num_a != num_b and not config.skip_bad:
+        raise UserError(
+            f"{a} has {num_a} pages and its partner {b} has {num_b}. Remove the pages without a "
+            "partner, use only first pages with `data.pages=first`, or set `data.skip_bad` to skip "
+            "both files"
+        )
+    return num_a == num_b
+
+
+def _about_pages(sources: list[Source], config: SourceConfig) -> str:
+    """A sentence about files with several pages, if there are any."""
+    if config.pages == "all":
+        number = len({one.path for one in sources if one.page})
+        return f"; {number} files have several pages, each of which is an image" if number else ""
+    files = {one.path for one in sources if one.reader is None}
+    number = sum(count_pages(path) > 1 for path in files)
+    return f"; only the first page of {number} files is used" if number else ""

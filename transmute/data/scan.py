@@ -44,7 +44,8 @@ class Record:
     """Properties of a decoded image.
 
     Attributes:
-        name: The file.
+        file: Name of the file.
+        page: Page of the file, from 0.
         mode: How it stores colors (RGB, L, CMYK, 6 x uint16, ...).
         depth: Type of its values.
         channels: Number of channels, without alpha.
@@ -52,7 +53,8 @@ class Record:
         notes: What was not applied or read.
     """
 
-    name: str
+    file: str
+    page: int
     mode: str
     size: tuple[int, int]
     is_gray: bool
@@ -62,6 +64,11 @@ class Record:
     values: tuple[float, float]
     notes: tuple[str, ...]
     hash: ImageHash
+
+    @property
+    def name(self) -> str:
+        """The file, with the page after the first one."""
+        return f"{self.file}, page {self.page + 1}" if self.page else self.file
 
     def __str__(self) -> str:
         return f"{self.name} ({self.size[0]}x{self.size[1]})"
@@ -82,15 +89,22 @@ class Subset:
     errors: dict[str, ImageError]
 
     def summary(self) -> dict[str, Any]:
-        """Image counts: all, unreadable, by "WIDTHxHEIGHT" and by mode, most common first."""
+        """Image counts: all, unreadable, by "WIDTHxHEIGHT", by mode, by type of values and by
+        number of channels, most common first; files with several pages; and the range of values."""
+        images = self.records
         return {
             "name": self.name,
-            "images": len(self.records) + len(self.errors),
+            "images": len(images) + len(self.errors),
             "unreadable": len(self.errors),
-            "sizes": dict(
-                Counter("{}x{}".format(*image.size) for image in self.records).most_common()
-            ),
-            "modes": dict(Counter(image.mode for image in self.records).most_common()),
+            "sizes": _counts("{}x{}".format(*image.size) for image in images),
+            "modes": _counts(image.mode for image in images),
+            "depths": _counts(image.depth for image in images),
+            "channels": _counts(str(image.channels) for image in images),
+            "values": [
+                min((image.values[0] for image in images), default=None),
+                max((image.values[1] for image in images), default=None),
+            ],
+            "several_pages": sum(image.page == 1 for image in images),
         }
 
     def __str__(self) -> str:
@@ -103,7 +117,25 @@ class Subset:
                 f"{len(by_area)} sizes, {by_area[0]} to {by_area[-1]}, mostly {sizes} "
                 f"({summary['sizes'][sizes]})"
             )
-        return f"{summary['images']:6} images  {sizes}  {modes}"
+        line = f"{summary['images']:6} images  {sizes}  {modes}"
+        if self.records:
+            depths, channels = map(_listed, (summary["depths"], summary["channels"]))
+            low, high = summary["values"]
+            line += f"  {depths}, {channels} channels, {low:.6g} to {high:.6g}"
+        pages = summary["several_pages"]
+        return line + (f"  {pages} files with several pages" if pages else "")
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """Values with their counts, unless there is only one."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " and ".join(f"{value} ({count})" for value, count in counts.items())
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    """How often each value occurs, most common first."""
+    return dict(Counter(values).most_common())
 
 
 def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
@@ -121,6 +153,7 @@ def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
         pixels = image.pixels
         return Record(
             relative_name(folder, source.path),
+            source.page,
             image.mode,
             image.size,
             bool((pixels == pixels[:, :, :1]).all()),
@@ -234,22 +267,17 @@ def require_usable(
     sample_size = max(64, 4_000_000 // len(wanted))
 
     def check(source: Source, image: Raster) -> Checked:
-        image.with_channels(wanted[source] or image.channels, str(source))
-        # Ranges of 8 bits need no sample.
-        sample = sample_values(image, 1 if image.depth == "uint8" else sample_size)
+        if preprocess.background is not None:
+            image = image.flattened(preprocess.background)
+        image = image.with_channels(wanted[source] or image.channels, str(source))
+        sample = sample_values(image, sample_size)
         values = Values(str(source), image.depth, image.channels, sample)
         return Checked(_final_size(geometry, source, *image.size), values, image.notes)
 
     say(f"checking all {len({one.path for one in wanted})} training images before the first step")
     checked, problems = decode_all(wanted, check)
     if paired:
-        for a, b in zip(*data.train, strict=True):
-            if a in checked and b in checked and checked[a].size != checked[b].size:
-                problems[a] = ImageError(
-                    "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
-                        a, b, *checked[a].size, *checked[b].size
-                    )
-                )
+        problems |= _unequal_partners(data, checked)
     listed = list(dict.fromkeys(map(str, problems.values())))
     if listed and not skip_bad:
         raise UserError(
@@ -268,6 +296,19 @@ def require_usable(
         example = next(one.values.name for one in checked.values() if note in one.notes)
         say(f"{number} images, such as {example}: {note}")
     return replace(data, train=train), checked
+
+
+def _unequal_partners(data: DataSet, checked: Mapping[Source, Checked]) -> dict[Source, ImageError]:
+    """For each pair of images of different sizes, the error."""
+    return {
+        a: ImageError(
+            "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
+                a, b, *checked[a].size, *checked[b].size
+            )
+        )
+        for a, b in zip(*data.train, strict=True)
+        if a in checked and b in checked and checked[a].size != checked[b].size
+    }
 
 
 def with_values(
@@ -294,12 +335,12 @@ def with_values(
     for letter, name, side, given in zip("ab", data.names, data.train, ranges, strict=True):
         images = [checked[source].values for source in side]
         known = dict(preprocess)
-        if known[f"channels_{letter}"] is None:
-            found[f"channels_{letter}"] = find_channels(images, name)
+        channels = known[f"channels_{letter}"] or find_channels(images, name)
+        found[f"channels_{letter}"] = channels
         if known[f"range_{letter}"] is not None and given is None:
             require_depth(images, name, known[f"range_{letter}"])
         else:
-            found[f"range_{letter}"] = find_values(images, name, given, say)
+            found[f"range_{letter}"] = find_values(images, channels, name, given, say)
     return preprocess.replace(**found)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
 
@@ -94,7 +94,8 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def _open(self, domain: int, source: Source) -> Raster:
         """An image in its size on disk, in the channels of its domain (0 is a, 1 is b)."""
-        return source.open(self.preprocess.channels[domain], self.preprocess.background)
+        image = source.open(self.preprocess.channels[domain], self.preprocess.background)
+        return replace(image, alpha=None)
 
     def _packed(self, domain: int, source: Source, image: Raster) -> torch.Tensor:
         return pack(image, range_for(image, self.preprocess.ranges[domain], str(source)))

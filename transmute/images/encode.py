@@ -126,7 +126,9 @@ def _array(raster: Raster) -> np.ndarray:
     pixels = raster.pixels
     if raster.alpha is not None:
         pixels = np.dstack([pixels, raster.alpha])
-    return pixels.astype(np.int16) if raster.depth == "int16" else pixels
+    if raster.depth == "int16":
+        return pixels.round().clip(-32768, 32767).astype(np.int16)
+    return pixels
 
 
 def _image(raster: Raster) -> Image.Image:

@@ -64,7 +64,8 @@ def pack(raster: Raster, values: Range) -> "torch.Tensor":
     if not (raster.depth == "uint8" and values.is_8_bit):
         low, high = limits(values)
         pixels = ((pixels - low) * (2 / (high - low)) - 1).clip(-1, 1)
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
+    # A copy in one pass: two would take four times as long where the image is mirrored.
+    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
 
 
 def normalize(pixels: "torch.Tensor") -> "Images":

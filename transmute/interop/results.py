@@ -132,7 +132,7 @@ def _translator(file: Path, options: Options, say: Callable[[str], None]) -> Tra
     if not isinstance(card, ModelCard):
         raise UserError(f"{file} contains a {layout}, not a generator")
     channels = card.in_channels, card.out_channels
-    if not {*channels} <= ({1, 2} if options["model"] == "colorization" else {1, 3}):
+    if options["model"] == "colorization" and channels != (1, 2):
         raise UserError(
             f"{file} translates {channels[0]} to {channels[1]} channels, which --model "
             f"{options['model']} does not support"

@@ -87,24 +87,22 @@ def prepare(
             metric is not that of earlier evaluations.
     """
     assert config.run is not None
-    recipe, run, is_main = config.recipe, Run(config.run), processes.is_main
+    run, is_main = Run(config.run), processes.is_main
     console = Console(quiet=not is_main, highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
         console.print(printable(show(line)), markup=False)
 
     _require_possible(config, processes, say)
-    recipe = _with_values_of_run(run, recipe)
-    extended = _require_same_recipe(run, recipe, extend=config.extend)
+    config = config.replace(recipe=_with_values_of_run(run, config.recipe))
+    extended = _require_same_recipe(run, config.recipe, extend=config.extend)
     previous = next(reversed(run.sessions()), None)
-    config = config.replace(recipe=recipe)
     stream, last_step, sizes, fingerprint = _open_data(config, previous, say)
-    recipe = recipe.replace(preprocess=stream.preprocess)
+    recipe = config.recipe.replace(preprocess=stream.preprocess)
     config = config.replace(recipe=recipe)
     _require_same_recipe(run, recipe, extend=config.extend)  # `data.range_a` may have changed it
     if extended:
         _require_steps_left(run, last_step)
-
     one_size, size = len(sizes) == 1, require_sizes(recipe, sizes)
     stack.enter_context(cudnn_settings(one_size=one_size, deterministic=config.deterministic))
     speed, explanation = select_speed(

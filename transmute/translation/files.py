@@ -184,7 +184,8 @@ def translate_file(
             after = pages[0]
         if comparison:
             card = translator.card
-            images = shown(first, card.source_range), shown(after, card.target_range)
+            pairs = (first, card.source_range), (after, card.target_range)
+            images = [shown(image.flattened("white"), values) for image, values in pairs]
             save_image(_side_by_side(*images), comparison)
     except ImageError as error:
         return str(error), []
