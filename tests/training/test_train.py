@@ -123,7 +123,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
 ) -> None:
     recipe = TINY_CYCLEGAN.replace(steps=200, optimizer=AdamConfig(lr=1e18))
     train(config(animals, tmp_path, recipe.replace(steps=1), save_every=1))
-    (tmp_path / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
+    found = Run(tmp_path).read_json(tmp_path / "recipe.json")["preprocess"]
+    changed = recipe.updated({"preprocess": found})
+    (tmp_path / "recipe.json").write_text(changed.model_dump_json(), encoding="utf-8")
     values = r"(loss|weight) [\w.]+ is (nan|inf|-inf|not finite) (at|by) step \d+"
     with pytest.raises(
         UserError, match=rf"{values}.*([Tt]ry a lower|To fix it, lower) `optimizer\.lr`"

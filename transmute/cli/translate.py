@@ -172,6 +172,13 @@ class EvaluateCommand(Command):
     size: Annotated[str | None, Argument("training|N|WxH")] = None
     """Size in pixels to which images are resized first. 'training' is the training size. If
     omitted, each image keeps its size."""
+    reader: Annotated[str | None, Argument("FILE.py:NAME")] = None
+    """Function that reads an image, as in --data.reader: it takes a path and returns an array
+    (height, width[, channels])."""
+    range: Annotated[RangeText | None, Argument("LOW:HIGH")] = None
+    """Values of --real and --fake that are black and white, or one such pair for each channel,
+    separated by commas. If omitted, all values of 8 bits, and for other types the 0.1 and 99.9
+    percentiles of the real images. A model has the range of its training images."""
     metrics: Annotated[MetricsConfig, Argument(name="")] = MetricsConfig(features="inception")
     """The metrics."""
     out: Annotated[Path | None, Argument("FILE")] = None
@@ -204,6 +211,8 @@ class EvaluateCommand(Command):
             paired=self.paired or None,
             skip_bad=self.skip_bad,
             size=self.size,
+            reader=self.reader,
+            range=self.range,
             device=self.device,
         )
         print(evaluation.to_json() if self.as_json else as_flags(evaluation.to_text()))

@@ -88,8 +88,10 @@ def require_images(folder: Path, *, any_extension: bool = False) -> list[Path]:
     return images
 
 
-def images_outside(folder: Path, other: Path) -> list[Path]:
+def images_outside(folder: Path, other: Path, *, any_extension: bool = False) -> list[Path]:
     """Finds the images in a folder, without those in another folder if that is inside it.
+
+    The arguments are those of `find_images`.
 
     Raises:
         UserError: If the folder does not exist, or contains no images outside of the other.
@@ -97,7 +99,7 @@ def images_outside(folder: Path, other: Path) -> list[Path]:
     skipped = other.resolve() if folder.resolve() in other.resolve().parents else None
     images = [
         path
-        for path in require_images(folder)
+        for path in require_images(folder, any_extension=any_extension)
         # Unlike Path.resolve, realpath does not raise an error at a link to itself.
         if skipped not in Path(os.path.realpath(path)).parents
     ]

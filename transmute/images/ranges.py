@@ -1,5 +1,6 @@
 """Pixel values of any type, and the range [-1, 1] of the networks."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from transmute.tensors import Images
 
 PERCENTILES = (0.1, 99.9)
+NORMALIZED = Range(depth="float32", low=(-1.0,), high=(1.0,), origin="set")
+"""The range of the networks."""
 _FULL: dict[Depth, tuple[float, float]] = {
     "uint8": (0, 255),
     "uint16": (0, 65535),
@@ -110,6 +113,23 @@ def to_raster(images: "Images", values: Range | None = None, depth: Depth | None
     return Raster(np.ascontiguousarray(pixels.astype(known)), depth=depth)
 
 
+def normalized(raster: Raster, values: Range, name: str) -> Raster:
+    """Converts an image to float32 in [-1, 1], without alpha. One of 8 bits keeps its values.
+
+    Args:
+        raster: The image.
+        values: The range of its domain.
+        name: Subject of the error message.
+
+    Raises:
+        ImageError: If the image's values cannot be compared with those of the domain.
+    """
+    values = range_for(raster, values, name)
+    if raster.depth == "uint8" and values.is_8_bit:
+        return Raster(raster.pixels)
+    return to_raster(to_tensor(raster, values), NORMALIZED)
+
+
 def to_pil(images: "Images") -> Image.Image:
     """Converts one image in [-1, 1] to an image to show: see `shown`."""
     return shown(to_raster(images))
@@ -118,7 +138,7 @@ def to_pil(images: "Images") -> Image.Image:
 def shown(raster: Raster, values: Range | None = None) -> Image.Image:
     """Converts to an image of mode L or RGB (LA or RGBA with alpha) for people to see.
 
-    Of images with other numbers of channels, the first three are red, green and blue (one of two).
+    Of images with other numbers of channels, those of `displayed`.
 
     Args:
         raster: The image.
@@ -127,11 +147,28 @@ def shown(raster: Raster, values: Range | None = None) -> Image.Image:
     alpha = raster.alpha
     if raster.depth != "uint8":
         raster = to_raster(to_tensor(raster, values or full_range(raster.depth)))
-    pixels = raster.pixels[:, :, :3] if raster.channels > 2 else raster.pixels[:, :, 0]
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    pixels = displayed(raster).pixels
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     if alpha is not None:
         image.putalpha(Image.fromarray(alpha_as(alpha, np.dtype(np.uint8))))
     return image
+
+
+def displayed(raster: Raster) -> Raster:
+    """The channels that are shown: gray or RGB, the first of two, or the first three of more."""
+    if raster.channels in (1, 3):
+        return raster
+    pixels = raster.pixels[:, :, : 1 if raster.channels == 2 else 3]
+    return replace(raster, pixels=np.ascontiguousarray(pixels))
+
+
+def displayed_part(channels: int) -> str:
+    """The channels that `displayed` returns, in words; "" if these are all."""
+    if channels in (1, 3):
+        return ""
+    if channels == 2:
+        return "channel 1 of 2 as gray"
+    return f"channels 1, 2 and 3 of {channels} as red, green and blue"
 
 
 def sample_values(raster: Raster, count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image
 from transmute.config.base import flattened
 from transmute.errors import UserError
 from transmute.images.decode import read_image
-from transmute.images.ranges import shown
+from transmute.images.ranges import displayed_part, shown
 from transmute.run import Run
 
 _TEMPLATES = Environment(
@@ -91,7 +91,7 @@ def _run_data(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
     return {
         "name": name,
         "running": running,
-        "summary": _summary(run, rows, sessions),
+        "summary": _summary(run, rows, sessions) + _displayed_parts(recipe),
         "curves": _curves(rows),
         "best": (run.best() or {}).get("step"),
         "samples": _samples(run, live),
@@ -114,6 +114,13 @@ def _summary(run: Run, rows: Sequence[dict[str, Any]], sessions: Sequence[dict[s
             f"{newest.get('images_per_second', 0):.3g} images/s"
         )
     return text
+
+
+def _displayed_parts(recipe: dict[str, Any]) -> str:
+    """Says which channels the samples show, if not all."""
+    channels = {name: recipe.get("preprocess", {}).get(f"channels_{name}") or 3 for name in "ab"}
+    parts = {name: displayed_part(number) for name, number in channels.items()}
+    return "".join(f", samples of {name} show {part}" for name, part in parts.items() if part)
 
 
 def _curves(rows: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:

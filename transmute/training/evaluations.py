@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from PIL import Image
-
 from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import Source
 from transmute.data.scan import readable
 from transmute.data.stream import Stream
 from transmute.errors import UserError
-from transmute.images.ranges import shown
+from transmute.images.ranges import normalized
+from transmute.images.raster import Raster
 from transmute.metrics.evaluator import Evaluator
 from transmute.run import best_evaluation, comparable_evaluations
 from transmute.training.checkpoint import ModelWriter
@@ -148,7 +147,7 @@ def prepare_measuring(
                 models.card(direction, trainer.method.networks[direction], step, {}),
                 network,
                 trainer.device,
-            )
+            ).normalized
             for direction, network in models.for_inference(trainer).items()
         }
         measured = evaluator.measure_directions(translators, *openers, paired=paired)
@@ -175,6 +174,8 @@ def _deciding_metric(
     return {"name": name, "features": deciding[0]["features"], "value": value, "better": better}
 
 
-def _open(source: Source, stream: Stream, domain: int) -> Image.Image:
-    raster = stream.geometry.whole(source.open(None, stream.preprocess.background))
-    return shown(raster, stream.preprocess.ranges[domain]).convert("RGB")
+def _open(source: Source, stream: Stream, domain: int) -> Raster:
+    preprocess, channels = stream.preprocess, stream.preprocess.channels[domain]
+    # Where the networks see gray, images keep their colors: translators convert them.
+    image = source.open(None if channels == 1 else channels, preprocess.background)
+    return normalized(stream.geometry.whole(image), preprocess.ranges[domain], str(source))

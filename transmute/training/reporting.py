@@ -18,6 +18,7 @@ from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
 from transmute.files import write_text
 from transmute.images.encode import save_image
+from transmute.images.ranges import displayed_part
 from transmute.report.page import render_page
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter
@@ -89,6 +90,9 @@ class Reporter:
         if self.enabled:
             self.shown, self.trained_on = stream.fixed_batches(PREVIEWS)
             log = config.log
+        for domain, channels in zip("ab", self.recipe.preprocess.channels, strict=True):
+            if part := displayed_part(channels):
+                say(f"{domain}: samples, FID, KID and LPIPS use {part}")
         self.loggers = Loggers(log, self.run, self.recipe.model_dump(mode="json"), start_step, say)
         self.bar = Progress(
             TextColumn("{task.description}"),

@@ -17,7 +17,15 @@ from transmute.config.networks import GeneratorConfig
 from transmute.device import select_device, select_precision
 from transmute.errors import UserError
 from transmute.images.decode import read_image
-from transmute.images.ranges import clipped_fraction, range_for, shown, to_raster, to_tensor
+from transmute.images.ranges import (
+    NORMALIZED,
+    clipped_fraction,
+    normalized,
+    range_for,
+    shown,
+    to_raster,
+    to_tensor,
+)
 from transmute.images.raster import Depth, Raster, alpha_as
 from transmute.lab import to_lab, to_rgb
 from transmute.tensors import Images
@@ -27,8 +35,6 @@ ImageInput = str | Path | Image.Image | np.ndarray | torch.Tensor
 """An image: a path, a PIL image, an array (height, width) or (height, width, channels), in which
 uint8 with 2 or 4 channels has alpha, or a float tensor (channels, height, width) or (1, channels,
 height, width) in [-1, 1]."""
-
-_NORMALIZED = Range(depth="float32", low=(-1.0,), high=(1.0,), origin="set")
 
 
 class Translator:
@@ -170,7 +176,7 @@ class Translator:
         if isinstance(source, torch.Tensor):
             if half is not None:
                 raise UserError("`half` does not apply to tensors. Crop the tensor instead")
-            known, source = _NORMALIZED, to_raster(self._checked(source), _NORMALIZED)
+            known, source = NORMALIZED, to_raster(self._checked(source), NORMALIZED)
         channels = 3 if self.card.colors == "lab" else self.card.out_channels
         if channels not in (1, 3):
             raise UserError(
@@ -237,6 +243,19 @@ class Translator:
         if clipped > 0.01:
             notes += (f"{clipped:.1%} of its values are outside of {values} and were clipped",)
         return replace(result, alpha=alpha, tags=tags, notes=notes)
+
+    def normalized(self, image: Raster) -> Raster:
+        """Translates an image for metrics.
+
+        Args:
+            image: An image of 8 bits, or with values in [-1, 1].
+
+        Returns:
+            The same kind of image. It has the values that a file in the target domain's depth
+            would have.
+        """
+        values = None if image.depth == "uint8" else NORMALIZED
+        return normalized(self.raster(image, values=values), self.card.target_range, "the output")
 
     def _outputs(self, images: Images) -> Images:
         """Translates a batch, of color images for models of CIE Lab."""
