@@ -136,6 +136,13 @@ def test_plain_flags_and_nested_ones_reach_the_settings(parsed) -> None:
     assert str(config.run).startswith("runs/")
 
 
+def test_a_range_may_begin_with_a_minus_sign(parsed) -> None:
+    config = parsed("data --data.range-a -1000:1000,0:1 --data.range-b=-1:1")
+    assert (config.data.range_a, config.data.range_b) == ("-1000:1000,0:1", "-1:1")
+    with pytest.raises(UserError, match="'5:1' is not a range. Write LOW:HIGH"):
+        parsed("data --data.range-a 5:1")
+
+
 def test_flags_may_be_written_with_underscores_and_before_the_folder(parsed) -> None:
     config = parsed("--data.skip_bad", "--method.cycle_a=5", "some_data")
     assert (config.folder, config.data.skip_bad) == (Path("some_data"), True)

@@ -98,6 +98,8 @@ def split_flags(argv: Iterable[str], flags: Iterable[Flag]) -> tuple[dict[str, A
     Raises:
         UserError: If the value of a flag is missing, or a boolean flag has a value.
     """
+    # To argparse, a range such as -1000:1000 is a flag, unless it begins with a space.
+    argv = [re.sub(r"^(?=-[\d.]+:)", " ", word) for word in argv]
     argv = [re.sub("^--[^=]+", lambda flag: flag[0].replace("_", "-"), word) for word in argv]
     try:
         values, rest = _parser({"": flags}).parse_known_intermixed_args(argv)
