@@ -139,7 +139,7 @@ def test_plain_flags_and_nested_ones_reach_the_settings(parsed) -> None:
 def test_a_range_may_begin_with_a_minus_sign(parsed) -> None:
     config = parsed("data --data.range-a -1000:1000,0:1 --data.range-b=-1:1")
     assert (config.data.range_a, config.data.range_b) == ("-1000:1000,0:1", "-1:1")
-    with pytest.raises(UserError, match="'5:1' is not a range. Write LOW:HIGH"):
+    with pytest.raises(UserError, match=r"'5:1' is not a range\. Write LOW:HIGH"):
         parsed("data --data.range-a 5:1")
 
 
