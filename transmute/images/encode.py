@@ -164,7 +164,7 @@ def _write_with_pillow(pages: Sequence[Raster], path: Path, kind: str) -> None:
     first, tags = pages[0], pages[0].tags
     images = [_indexed(page) if kind == "GIF" else _image(page, kind) for page in pages]
     options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
-    if tags.dpi and max(tags.dpi) < 65536:
+    if tags.dpi:
         options["dpi"] = tags.dpi
     if kind in ("JPEG", "PNG", "WEBP", "AVIF"):
         options |= {"exif": tags.exif} if tags.exif else {}
