@@ -65,6 +65,18 @@ def to_srgb(image: Image.Image, data: bytes | None) -> tuple[Image.Image, str | 
     return (converted.getchannel(0) if gray else converted), None
 
 
+def fits(data: bytes, channels: int) -> bool:
+    """Whether a profile is for images of a number of channels: RGB for 3, gray for 1."""
+    profile = _profile(data)
+    space = profile.profile.xcolor_space if profile else ""
+    return (space, channels) in (("RGB ", 3), ("GRAY", 1))
+
+
+def not_followed(data: bytes, depth: str) -> str:
+    """The sentence about a profile of pixels that are not converted to sRGB."""
+    return f"its color profile {profile_name(data)} is not followed, because it has {depth} values"
+
+
 def profile_name(data: bytes) -> str:
     """Description of an ICC profile."""
     profile = _profile(data)
@@ -72,7 +84,15 @@ def profile_name(data: bytes) -> str:
 
 
 def _converted(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image | None:
+    """Converts to RGB, or to L for gray; None if the profile is unusable."""
+    is_gray = image.mode == "L"
+    # A table of all levels, because the library interpolates gray coarsely when optimizing.
+    source = Image.fromarray(np.arange(256, dtype=np.uint8)[None]) if is_gray else image
+    flags = ImageCms.Flags.NOOPTIMIZE if is_gray else ImageCms.Flags.NONE
     try:
-        return ImageCms.profileToProfile(image, profile, SRGB, outputMode="RGB")
+        converted = ImageCms.profileToProfile(source, profile, SRGB, outputMode="RGB", flags=flags)
     except ImageCms.PyCMSError:
         return None
+    if is_gray and converted is not None:
+        return image.point(converted.getchannel(0).tobytes())
+    return converted

@@ -2,9 +2,10 @@
 
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from transmute import plugins
 from transmute.errors import first_line
 from transmute.images import pillow, scientific, tiff
 from transmute.images.limits import MAX_PIXELS
+from transmute.images.messages import collected
 from transmute.images.raster import ImageError, Raster
 
 ImageSource = str | Path | Image.Image | np.ndarray
@@ -84,18 +86,32 @@ def open_pages(
     if reader is not None:
         yield Pages(1, lambda page: _read_with(reader, path))
         return
-    with _attributed(name), _opener(path)(path, max_pixels) as pages:
-        yield Pages(*pages)
+    with ExitStack() as stack:
+        with _attributed(name) as first_messages:
+            number, read = stack.enter_context(_opener(path)(path, max_pixels))
+            if number == 0:
+                raise ImageError(f"{path} contains no image")
+
+        def read_page(page: int) -> Raster:
+            with _attributed(name) as messages:
+                raster = read(page)
+            return replace(raster, notes=(*raster.notes, *first_messages, *messages))
+
+        yield Pages(number, read_page)
 
 
-def _opener(path: Path) -> Callable[[Path, int], Any]:
+def _opener(path: Path) -> Callable[[Path, int], AbstractContextManager[scientific.Opened]]:
     """The reader for a file, by its contents."""
     with path.open("rb") as file:
         head = file.read(132)
+    if not head:
+        raise ImageError(f"{path} is empty")
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return tiff.opened
-    if head.startswith(b"\x93NUMPY") or (head[:4] == b"PK\3\4" and path.suffix.lower() == ".npz"):
-        return scientific.opened_numpy
+    if head.startswith(b"\x93NUMPY"):
+        return scientific.opened_npy
+    if head[:4] == b"PK\3\4" and path.suffix.lower() == ".npz":
+        return scientific.opened_npz
     if head[128:132] == b"DICM":
         return scientific.opened_dicom
     if head[:2] == b"\xff\n" or head[4:12] == b"JXL \r\n\x87\n":
@@ -122,17 +138,19 @@ def _require_file(path: Path) -> None:
 
 
 @contextmanager
-def _attributed(name: str) -> Iterator[None]:
-    """Turns any error of a decoding library into an ImageError that names the file."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except Image.UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image that can be read") from None
-    # The readers raise almost any exception on damaged files (struct.error, SyntaxError, ...).
-    except Exception as error:
-        raise ImageError(f"{name} cannot be read: {first_line(error)}") from None
+def _attributed(name: str) -> Iterator[list[str]]:
+    """Collects warnings of decoding libraries; their errors become an ImageError of one file."""
+    with collected() as messages:
+        try:
+            yield messages
+        except ImageError:
+            raise
+        except Image.UnidentifiedImageError:
+            raise ImageError(f"{name} is not an image that can be read") from None
+        # The readers raise almost any exception on damaged files (struct.error, SyntaxError, ...).
+        except Exception as error:
+            details = f" ({messages[-1]})" if messages else ""
+            raise ImageError(f"{name} cannot be read: {first_line(error)}{details}") from None
 
 
 def _read_with(reader: str, path: Path) -> Raster:

@@ -4,14 +4,15 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
 from PIL import Image, PngImagePlugin
 
 from transmute.files import replacing
-from transmute.images.raster import ImageError, Raster
+from transmute.images.color import fits
+from transmute.images.raster import CREDITS, ImageError, Raster, Tags
 from transmute.images.scientific import require_package
 
 _FORMATS = {
@@ -23,29 +24,40 @@ _FORMATS = {
     "GIF": ".gif",
     "AVIF": ".avif",
     "JPEG2000": ".jp2 .j2k",
-    "PPM": ".ppm .pgm .pnm",
+    "PPM": ".ppm .pgm .pbm .pnm",
     "TGA": ".tga",
     "NPY": ".npy",
+    "NPZ": ".npz",
     "JXL": ".jxl",
 }
 WRITABLE = {ending: name for name, endings in _FORMATS.items() for ending in endings.split()}
 """Formats that can be written, by extension."""
-_ANY_CHANNELS, _GRAY_OR_RGB = frozenset(range(1, 10**6)), frozenset({1, 3})
-_HOLDS: dict[str, tuple[str, frozenset[int], bool, bool]] = {
-    "JPEG": ("uint8", _GRAY_OR_RGB, False, False),
-    "PNG": ("uint8 uint16", _GRAY_OR_RGB, True, True),
-    "WEBP": ("uint8", _GRAY_OR_RGB, True, True),
-    "BMP": ("uint8", _GRAY_OR_RGB, False, False),
-    "TIFF": ("uint8 uint16 int16 float32", _ANY_CHANNELS, True, True),
-    "GIF": ("uint8", _GRAY_OR_RGB, True, True),
-    "AVIF": ("uint8", _GRAY_OR_RGB, True, True),
-    "JPEG2000": ("uint8", _GRAY_OR_RGB, True, False),
-    "PPM": ("uint8 uint16", _GRAY_OR_RGB, False, False),
-    "TGA": ("uint8", _GRAY_OR_RGB, True, False),
-    "NPY": ("uint8 uint16 int16 float32", _ANY_CHANNELS, True, False),
-    "JXL": ("uint8 uint16 float32", _GRAY_OR_RGB, True, False),
+
+
+class _Holds(NamedTuple):
+    """The images that a format holds without loss of depth, channels, alpha or pages."""
+
+    depths: str
+    any_channels: bool = False
+    alpha: bool = True
+    pages: bool = False
+
+
+_HOLDS = {
+    "JPEG": _Holds("uint8", alpha=False),
+    "PNG": _Holds("uint8 uint16", pages=True),
+    "WEBP": _Holds("uint8", pages=True),
+    "BMP": _Holds("uint8", alpha=False),
+    "TIFF": _Holds("uint8 uint16 int16 float32", any_channels=True, pages=True),
+    "GIF": _Holds("uint8", pages=True),
+    "AVIF": _Holds("uint8", pages=True),
+    "JPEG2000": _Holds("uint8 uint16"),
+    "PPM": _Holds("uint8 uint16", alpha=False),
+    "TGA": _Holds("uint8"),
+    "NPY": _Holds("uint8 uint16 int16 float32", any_channels=True),
+    "NPZ": _Holds("uint8 uint16 int16 float32", any_channels=True, pages=True),
+    "JXL": _Holds("uint8 uint16 float32"),
 }
-"""What a format holds: types, numbers of channels, alpha, and several pages."""
 
 
 def why_not(raster: Raster, ending: str, *, pages: int = 1) -> str | None:
@@ -58,15 +70,16 @@ def why_not(raster: Raster, ending: str, *, pages: int = 1) -> str | None:
     """
     if ending not in WRITABLE:
         return f"{ending or 'a file without extension'} cannot be written"
-    depths, channels, alpha, several = _HOLDS[WRITABLE[ending]]
-    if raster.depth not in depths.split():
+    kind = WRITABLE[ending]
+    holds = _HOLDS[kind]
+    if raster.depth not in holds.depths.split():
         return f"{ending} cannot hold {raster.depth} values"
-    if raster.channels not in channels:
+    if raster.channels not in (1, 3) and not holds.any_channels:
         return f"{ending} cannot hold {raster.channels} channels"
-    if raster.is_transparent and not alpha:
+    if raster.is_transparent and not holds.alpha:
         return f"{ending} cannot hold transparency"
-    if pages > 1 and not several:
-        return f"{ending} cannot hold {pages} pages"
+    if pages > 1 and (not holds.pages or (kind == "PNG" and raster.depth != "uint8")):
+        return f"{ending} cannot hold {pages} pages of {raster.depth} values"
     return None
 
 
@@ -78,7 +91,7 @@ def best_ending(raster: Raster, *, pages: int = 1) -> str:
 def save_pages(pages: Sequence[Raster], path: Path) -> None:
     """Writes an image with all its pages atomically, in the format of the extension.
 
-    JPEG, WebP and AVIF have quality 95.
+    JPEG, WebP and AVIF have quality 95, except that lossless WebP files stay lossless.
 
     Raises:
         ImageError: If the format cannot hold the image.
@@ -93,16 +106,17 @@ def save_pages(pages: Sequence[Raster], path: Path) -> None:
     with replacing(path) as temporary:
         if kind == "TIFF":
             _write_tiff(pages, temporary)
-        elif kind == "NPY":
+        elif kind in ("NPY", "NPZ"):
             with temporary.open("wb") as file:
-                np.save(file, _array(first))
-        elif kind == "JXL":
-            encode = require_package("imagecodecs", path, "a JPEG XL file").jpegxl_encode
-            temporary.write_bytes(encode(np.squeeze(_array(first)), lossless=True))
-        elif first.depth == "uint16" and first.channels == 3 and kind == "PPM":
-            head = b"P6\n%d %d\n65535\n" % first.size
+                np.save(file, _array(first)) if kind == "NPY" else np.savez(
+                    file, *map(_array, pages)
+                )
+        elif kind == "JXL" or (kind == "JPEG2000" and first.depth == "uint16"):
+            temporary.write_bytes(_with_imagecodecs(first, path, kind))
+        elif kind == "PPM" and first.depth == "uint16":
+            head = b"P%d %d %d 65535\n" % (6 if first.channels == 3 else 5, *first.size)
             temporary.write_bytes(head + first.pixels.astype(">u2").tobytes())
-        elif first.depth == "uint16" and kind == "PNG":
+        elif kind == "PNG" and first.depth == "uint16":
             temporary.write_bytes(_png16(first))
         else:
             _write_with_pillow(pages, temporary, kind)
@@ -123,41 +137,80 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 def _array(raster: Raster) -> np.ndarray:
     """Pixels in the type of their depth, with alpha as the last channel."""
-    pixels = raster.pixels
-    if raster.alpha is not None:
-        pixels = np.dstack([pixels, raster.alpha])
+    pixels, alpha = raster.pixels, raster.alpha
+    if alpha is not None:
+        alpha = alpha * 32767 if raster.depth == "int16" else alpha
+        pixels = np.dstack([pixels, alpha])
     if raster.depth == "int16":
         return pixels.round().clip(-32768, 32767).astype(np.int16)
     return pixels
 
 
-def _image(raster: Raster) -> Image.Image:
-    """An image of uint8, or of uint16 with one channel and no alpha."""
+def _profile(raster: Raster) -> bytes | None:
+    """The color profile, if it is for the channels of the image."""
+    profile = raster.tags.profile
+    return profile if profile and fits(profile, raster.channels) else None
+
+
+def _with_imagecodecs(raster: Raster, path: Path, kind: str) -> bytes:
+    imagecodecs = require_package("imagecodecs", path, f"a {raster.depth} image")
     array = _array(raster)
-    return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.shape[2] == 1 else array))
+    array = array[:, :, 0] if array.shape[2] == 1 else array
+    if kind == "JXL":
+        return imagecodecs.jpegxl_encode(array, lossless=True)
+    return imagecodecs.jpeg2k_encode(array, codecformat="jp2", reversible=True, level=0)
 
 
 def _write_with_pillow(pages: Sequence[Raster], path: Path, kind: str) -> None:
+    """Writes 8-bit images."""
     first, tags = pages[0], pages[0].tags
-    opaque_only = kind in ("JPEG", "BMP", "PPM") and first.alpha is not None
-    images = [
-        _image(Raster(page.pixels, depth=page.depth) if opaque_only else page) for page in pages
-    ]
+    images = [_indexed(page) if kind == "GIF" else _image(page, kind) for page in pages]
     options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
     if tags.dpi:
         options["dpi"] = tags.dpi
-    if tags.exif and kind in ("JPEG", "PNG", "WEBP", "AVIF"):
-        options["exif"] = tags.exif
-    if tags.profile and first.channels == 3 and kind in ("JPEG", "PNG", "WEBP", "AVIF"):
-        options["icc_profile"] = tags.profile
+    if kind in ("JPEG", "PNG", "WEBP", "AVIF"):
+        options |= {"exif": tags.exif} if tags.exif else {}
+        options |= {"icc_profile": profile} if (profile := _profile(first)) else {}
     if len(pages) > 1:
         durations = [page.tags.duration or 0 for page in pages]
         options |= {"save_all": True, "append_images": images[1:], "duration": durations}
         options |= {} if tags.loop is None else {"loop": tags.loop}
-        options |= {"disposal": 2} if kind == "GIF" and first.alpha is not None else {}
+    if kind == "GIF":  # a frame is not drawn over a transparent one
+        options |= {"optimize": False, "disposal": 2 if first.alpha is not None else 0}
     if kind == "WEBP":
-        options["exact"] = True  # keeps colors under transparent pixels
+        options |= {"exact": True, "lossless": tags.is_lossless}  # colors under transparent pixels
     images[0].save(path, format=kind, **options)
+
+
+def _image(raster: Raster, kind: str) -> Image.Image:
+    """An image of mode L, RGB, LA or RGBA."""
+    array = _array(raster) if _HOLDS[kind].alpha else raster.pixels
+    return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.shape[2] == 1 else array))
+
+
+def _indexed(raster: Raster) -> Image.Image:
+    """An image of at most 256 colors, exact if the image has no more. Alpha is 0 or 255."""
+    pixels = raster.pixels.repeat(3, axis=2) if raster.channels == 1 else raster.pixels
+    pixels = np.ascontiguousarray(pixels)
+    clear = np.zeros(pixels.shape[:2], bool) if raster.alpha is None else raster.alpha < 128
+    most = 256 - bool(clear.any())
+    codes = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    colors = np.unique(codes[~clear])
+    if len(colors) <= most:
+        index = np.searchsorted(colors, codes).clip(0, most).astype(np.uint8)
+        palette = np.stack([colors >> 16, colors >> 8 & 255, colors & 255], axis=1)
+    else:
+        few = Image.fromarray(pixels).quantize(most)
+        index, palette = np.array(few), np.array(few.getpalette()).reshape(-1, 3)
+    full = np.zeros((256, 3), np.uint8)
+    full[: len(palette)] = palette
+    if clear.any():
+        index[clear], full[255] = 255, pixels[clear][0]
+    image = Image.fromarray(index)
+    image.putpalette(full.tobytes())
+    if clear.any():
+        image.info["transparency"] = 255
+    return image
 
 
 def _png16(raster: Raster) -> bytes:
@@ -170,8 +223,8 @@ def _png16(raster: Raster) -> bytes:
     filtered[:, 0] = 2  # each row minus the one above
     filtered[:, 1:] = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))]
-    if tags.profile and channels > 2:
-        chunks.append((b"iCCP", b"profile\0\0" + zlib.compress(tags.profile)))
+    if profile := _profile(raster):
+        chunks.append((b"iCCP", b"profile\0\0" + zlib.compress(profile)))
     if tags.dpi:
         x, y = (round(value / 0.0254) for value in tags.dpi)
         chunks.append((b"pHYs", struct.pack(">IIB", x, y, 1)))
@@ -185,24 +238,37 @@ def _png16(raster: Raster) -> bytes:
 
 
 def _write_tiff(pages: Sequence[Raster], path: Path) -> None:
-    with tifffile.TiffWriter(path) as writer:
-        for page in pages:
-            array, tags = _array(page), page.tags
-            options: dict[str, Any] = {}
+    arrays = [_array(page) for page in pages]
+    is_big = sum(array.nbytes for array in arrays) > 2**32 - 2**25
+    with tifffile.TiffWriter(path, bigtiff=is_big) as writer:
+        for page, array in zip(pages, arrays, strict=True):
+            tags, options = page.tags, {}
             if array.shape[2] == 1:
                 array = array[:, :, 0]
             else:
                 options["planarconfig"] = "contig"
-            if page.alpha is not None:
-                options["extrasamples"] = ["unassalpha"]
+                others = ["unspecified"] * (0 if page.channels == 3 else page.channels - 1)
+                options["extrasamples"] = [*others, *["unassalpha"] * (page.alpha is not None)]
             if tags.dpi:
                 options |= {"resolution": tags.dpi, "resolutionunit": "INCH"}
             writer.write(
                 array,
                 photometric="rgb" if page.channels == 3 else "minisblack",
-                iccprofile=tags.profile,
-                extratags=[(*tag, True) for tag in tags.tiff],
+                iccprofile=_profile(page),
+                extratags=_extra_tags(tags),
                 metadata=None,
                 software="Transmute",
                 **options,
             )
+
+
+def _extra_tags(tags: Tags) -> list[tuple[int, int, int, Any, bool]]:
+    """TIFF tags as tifffile expects them. Those of EXIF have the same codes."""
+    known = Image.Exif()
+    known.load(tags.exif or b"")
+    copied = tags.tiff or [(code, 2, 0, known[code]) for code in CREDITS if code in known]
+    # As bytes, because tifffile refuses texts that are not ASCII.
+    return [
+        (code, kind, count, value.encode() if isinstance(value, str) else value, True)
+        for code, kind, count, value in copied
+    ]

@@ -11,6 +11,8 @@ from transmute.errors import RankError
 Depth = Literal["uint8", "uint16", "int16", "float32"]
 """Type of the values in a file. Other types are read as the one that holds them: bool and int8
 as uint8 and int16, all others as float32."""
+CREDITS = (271, 272, 306, 315, 33432)
+"""Tags of TIFF and EXIF: make and model of the camera, date, artist and copyright."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow
 
 
@@ -29,6 +31,7 @@ class Tags:
         tiff: TIFF tags to copy, as (code, type, count, value): camera, author, georeference.
         duration: Milliseconds that a frame of an animation is shown.
         loop: How often an animation is repeated; 0 is forever.
+        is_lossless: The file is a WebP file of lossless compression.
     """
 
     exif: bytes | None = None
@@ -37,6 +40,7 @@ class Tags:
     tiff: tuple[tuple[int, int, int, Any], ...] = ()
     duration: float | None = None
     loop: int | None = None
+    is_lossless: bool = False
 
 
 @dataclass(frozen=True, eq=False)

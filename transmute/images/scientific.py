@@ -1,17 +1,19 @@
 """Reads arrays: .npy, .npz, DICOM and JPEG XL."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from transmute.images.limits import require_decodable
 from transmute.images.raster import Depth, ImageError, Raster
 
-Opened = tuple[int, Any]
+Opened = tuple[int, Callable[[int], Raster]]
 """Number of pages, and the function that reads one."""
 
 
@@ -48,7 +50,16 @@ def from_array(array: np.ndarray, name: str) -> Raster:
     pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
     channels = pixels.shape[2]
     mode = str(array.dtype) if channels == 1 else f"{channels} x {array.dtype}"
-    return Raster(np.ascontiguousarray(pixels), depth=depth, mode=mode)
+    notes = rounding_notes(array, pixels.reshape(shape))
+    return Raster(np.ascontiguousarray(pixels), depth=depth, mode=mode, notes=notes)
+
+
+def rounding_notes(array: np.ndarray, pixels: np.ndarray) -> tuple[str, ...]:
+    """A sentence if integers were rounded to float32."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 4:
+        return ()
+    count = int((pixels.astype(np.float64) != array).sum())
+    return (f"{count:,} of its integers are rounded to the 24 bits of float32",) if count else ()
 
 
 def to_known_type(array: np.ndarray, name: str) -> tuple[np.ndarray, Depth]:
@@ -68,7 +79,8 @@ def to_known_type(array: np.ndarray, name: str) -> tuple[np.ndarray, Depth]:
         return native, "uint8" if kind == np.uint8 else "uint16"
     if kind.kind not in "iuf":
         raise ImageError(f"{name} contains values of type {kind}, not real numbers")
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         raise ImageError(
@@ -79,19 +91,42 @@ def to_known_type(array: np.ndarray, name: str) -> tuple[np.ndarray, Depth]:
 
 
 @contextmanager
-def opened_numpy(path: Path, max_pixels: int) -> Iterator[Opened]:
-    """Opens a .npy file, or a .npz file whose arrays are pages."""
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    arrays = [mapped] if isinstance(mapped, np.ndarray) else [mapped[name] for name in mapped.files]
+def opened_npy(path: Path, max_pixels: int) -> Iterator[Opened]:
+    """Opens a .npy file."""
+    with path.open("rb") as file:
+        _check_header(file, path, max_pixels)
 
-    def read(page: int) -> Raster:
-        array = arrays[page]
-        if array.ndim in (2, 3) and array.size:
-            values = array.itemsize * array.size // (array.shape[0] * array.shape[1])
-            require_decodable(str(path), array.shape[1::-1], values, max_pixels)
-        return from_array(array, str(path))
+        def read(page: int) -> Raster:
+            file.seek(0)
+            return from_array(np.load(file, allow_pickle=False), str(path))
 
-    yield len(arrays), read
+        yield 1, read
+
+
+@contextmanager
+def opened_npz(path: Path, max_pixels: int) -> Iterator[Opened]:
+    """Opens a .npz file, whose arrays are pages."""
+    # numpy does not close a damaged file that it has opened itself.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+
+        def read(page: int) -> Raster:
+            name = archive.files[page]
+            with archive.zip.open(f"{name}.npy") as member:
+                _check_header(member, path, max_pixels)
+            return from_array(archive[name], str(path))
+
+        yield len(archive.files), read
+
+
+def _check_header(file: IO[bytes], path: Path, max_pixels: int) -> None:
+    """Checks the size of an array in the .npy format."""
+    formats = np.lib.format
+    is_first = formats.read_magic(file) == (1, 0)
+    header = formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0
+    shape, _, kind = header(file)
+    if len(shape) > 1:  # others are refused by `from_array`
+        value_bytes = kind.itemsize * prod(shape[2:])
+        require_decodable(str(path), (shape[1], shape[0]), value_bytes, max_pixels)
 
 
 @contextmanager
@@ -131,7 +166,6 @@ def opened_jpeg_xl(path: Path, max_pixels: int) -> Iterator[Opened]:
         alpha = None
         if array.ndim == 3 and array.shape[2] in (2, 4):
             array, alpha = array[:, :, :-1], array[:, :, -1]
-        raster = from_array(array, str(path))
-        return Raster(raster.pixels, alpha, raster.depth, raster.mode)
+        return replace(from_array(array, str(path)), alpha=alpha)
 
     yield 1, read

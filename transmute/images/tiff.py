@@ -1,7 +1,7 @@
 """Reads TIFF files: of any depth, with any number of channels and pages."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -11,13 +11,25 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from transmute.images.color import fits, is_srgb, not_followed
 from transmute.images.limits import require_decodable
+from transmute.images.messages import libtiff_collected
 from transmute.images.pillow import to_raster, upright
-from transmute.images.raster import ImageError, Raster, Tags
-from transmute.images.scientific import Opened, to_known_type
+from transmute.images.raster import CREDITS, ImageError, Raster, Tags
+from transmute.images.scientific import Opened, rounding_notes, to_known_type
 
-COPIED = (271, 272, 306, 315, 33432, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
+COPIED = (*CREDITS, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 """Tags that a translation takes over: camera, date, author, copyright, and georeference."""
+_COLORS: dict[int, int] = {
+    tifffile.PHOTOMETRIC.MINISWHITE: 1,
+    tifffile.PHOTOMETRIC.MINISBLACK: 1,
+    tifffile.PHOTOMETRIC.PALETTE: 1,
+    tifffile.PHOTOMETRIC.RGB: 3,
+    tifffile.PHOTOMETRIC.YCBCR: 3,
+    tifffile.PHOTOMETRIC.CIELAB: 3,
+    tifffile.PHOTOMETRIC.SEPARATED: 4,
+}
+"""Channels of the colors that Pillow reads, without alpha."""
 
 
 @contextmanager
@@ -33,15 +45,10 @@ def opened(path: Path, max_pixels: int) -> Iterator[Opened]:
             one, index = pages[page]
             frame = one.keyframe
             size = frame.imagewidth, frame.imagelength
-            channels = max(1, one.size // max(1, _num_pages(one) * prod(size)))
-            require_decodable(str(path), size, channels * one.dtype.itemsize, max_pixels)
+            values = one.size // max(1, _num_pages(one) * prod(size))
+            require_decodable(str(path), size, max(1, values) * one.dtype.itemsize, max_pixels)
             raster = _read(one, index, path)
-            notes = raster.notes + (
-                ("its samples are CMYK",) if frame.photometric == 5 and raster.channels > 3 else ()
-            )
-            return upright(
-                replace(raster, tags=_tags(frame, raster), notes=notes), _number(frame, 274, 1)
-            )
+            return replace(raster, tags=_tags(frame, raster.tags.profile))
 
         yield len(pages), read
 
@@ -53,46 +60,71 @@ def _num_pages(series: tifffile.TiffPageSeries) -> int:
 
 
 def _read(series: tifffile.TiffPageSeries, index: int, path: Path) -> Raster:
+    """Reads one image, without most of its metadata."""
+    if _pillow_is_exact(series):
+        with (
+            suppress(Image.UnidentifiedImageError),
+            _opened_with_pillow(series, index, path) as image,
+        ):
+            return to_raster(image, str(path))
     frame = series.keyframe
+    orientation = _number(frame, 274, 1)
     try:
-        if _pillow_is_exact(frame):
-            return _with_pillow(series, index, path)
-        return _deep(series, index, path)
+        array = _samples(series, index)
     except (ValueError, RuntimeError) as error:
         if "imagecodecs" not in str(error):
             raise
-    # A compression that tifffile cannot decode alone. Pillow has libtiff, but not all depths.
-    if frame.samplesperpixel == 1 and frame.bitspersample in (16, 32):
-        return _with_pillow(series, index, path)
-    raise ImageError(
-        f"{path} is compressed with {tifffile.COMPRESSION(frame.compression).name}. To read it: "
-        "pip install imagecodecs"
+        array, orientation = _decompressed(series, index, path), 1
+    if frame.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        array = _inverted(array, frame.bitspersample)
+    return upright(_to_raster(array, frame, str(path)), orientation)
+
+
+def _pillow_is_exact(series: tifffile.TiffPageSeries) -> bool:
+    """Whether Pillow reads all channels of a page, with all bits."""
+    frame = series.keyframe
+    extra = tuple(frame.extrasamples)
+    known = _COLORS.get(frame.photometric) == frame.samplesperpixel - len(extra)
+    is_page = len(series.pages) == _num_pages(series) and "C" not in series.axes
+    return (
+        (known and is_page and extra in ((), (1,), (2,)))
+        and (frame.sampleformat == 1 or frame.bitspersample == 1)
+        and (isinstance(frame.bitspersample, int) and frame.bitspersample <= 8)
+        and frame.imagedepth == 1
     )
 
 
-def _pillow_is_exact(frame: Any) -> bool:
-    """Whether Pillow reads all channels of a page, with all bits."""
-    samples, extra = frame.samplesperpixel, tuple(frame.extrasamples)
-    photometric = tifffile.PHOTOMETRIC(frame.photometric).name
-    colors = {
-        "MINISWHITE": 1,
-        "MINISBLACK": 1,
-        "PALETTE": 1,
-        "RGB": 3,
-        "YCBCR": 3,
-        "CIELAB": 3,
-        "SEPARATED": 4,
-    }
-    known = colors.get(photometric) == samples - len(extra) and extra in ((), (1,), (2,))
-    unsigned = frame.sampleformat == 1 or frame.bitspersample == 1
-    return known and unsigned and frame.bitspersample <= 8 and len(frame.axes.replace("S", "")) == 2
-
-
-def _with_pillow(series: tifffile.TiffPageSeries, index: int, path: Path) -> Raster:
-    with Image.open(path, formats=["TIFF"]) as image:
+@contextmanager
+def _opened_with_pillow(
+    series: tifffile.TiffPageSeries, index: int, path: Path
+) -> Iterator[Image.Image]:
+    # From an open file: Pillow 13 maps a path into memory, and then rotates a wrong shape.
+    is_raw = series.keyframe.compression == tifffile.COMPRESSION.NONE
+    with (
+        nullcontext() if is_raw else libtiff_collected(),
+        path.open("rb") as file,
+        Image.open(file, formats=["TIFF"]) as image,
+    ):
         image.seek(_page(series, index).index)
-        raster = to_raster(image, str(path))
-        return replace(raster, tags=Tags(profile=raster.tags.profile))
+        yield image
+
+
+def _decompressed(series: tifffile.TiffPageSeries, index: int, path: Path) -> np.ndarray:
+    """Decodes with Pillow, upright, what needs imagecodecs. Pillow does not know all depths.
+
+    Raises:
+        ImageError: If Pillow cannot decode it.
+    """
+    frame = series.keyframe
+    is_page = len(series.pages) == _num_pages(series)
+    if is_page and frame.samplesperpixel == 1 and frame.bitspersample in (16, 32):
+        with suppress(OSError), _opened_with_pillow(series, index, path) as image:
+            return np.asarray(image).astype(series.dtype)[:, :, None]
+    name = tifffile.COMPRESSION(frame.compression).name
+    raise ImageError(
+        f"{path} has {name} compression of {frame.bitspersample} bits and {frame.samplesperpixel} "
+        "channels. To read it: pip install imagecodecs"
+    )
 
 
 def _page(series: tifffile.TiffPageSeries, index: int) -> Any:
@@ -100,44 +132,94 @@ def _page(series: tifffile.TiffPageSeries, index: int) -> Any:
     return series.keyframe if page is None else page
 
 
-def _deep(series: tifffile.TiffPageSeries, index: int, path: Path) -> Raster:
-    """Reads a page with tifffile."""
-    frame = series.keyframe
-    if "C" in series.axes or len(series.pages) != _num_pages(series):
-        array, axes = _of_stack(series, index)
+def _samples(series: tifffile.TiffPageSeries, index: int) -> np.ndarray:
+    """Decodes one image as (height, width, channels).
+
+    A series is an array whose last axes are those of a page of the file. If several pages are the
+    channels of an image, they are stacked. If one page is all of the array (ImageJ), it is decoded
+    and cut.
+    """
+    page_axes = series.keyframe.axes
+    outer = len(series.axes) - len(page_axes)
+    if len(series.pages) != prod(series.shape[:outer]):
+        array, axes = _whole(series), series.axes
     else:
-        array, axes = _page(series, index).asarray(), frame.axes
-    array = array.reshape([n for n, axis in zip(array.shape, axes, strict=True) if axis in "YXSC"])
-    axes = "".join(axis for axis in axes if axis in "YXSC")
-    order = [axes.index(axis) for axis in "YXCS" if axis in axes]
-    array = array.transpose(order)
-    array = array.reshape(*array.shape[:2], -1)
-    if frame.photometric == 0:  # WhiteIsZero
-        unsigned = array.dtype.kind in "ub"
-        array = (2**frame.bitspersample - 1 - array).astype(array.dtype) if unsigned else -array
-    values, depth = to_known_type(array, str(path))
-    extra, alpha = tuple(frame.extrasamples), None
-    if extra in ((1,), (2,)) and values.shape[2] in (2, 4):
-        values, alpha = values[:, :, :-1], values[:, :, -1]
-        if extra == (1,):  # colors are multiplied with alpha
-            full = 1 if depth == "float32" else 65535
-            straight = values * (full / np.maximum(alpha, full / 65535)[:, :, None].astype(float))
-            values = (straight.round().clip(0, 65535) if full > 1 else straight).astype(
-                values.dtype
-            )
+        numbers = np.arange(len(series.pages)).reshape(series.shape[:outer])
+        numbers = _one_image(numbers, series.axes[:outer], index)[0].reshape(-1)
+        array = np.stack([_page(series, number).asarray() for number in numbers])
+        axes = f"C{page_axes}"
+        index = 0
+    array, axes = _one_image(array, axes, index)
+    array = array.transpose(
+        [place for axis in "YXCS" for place, one in enumerate(axes) if one == axis]
+    )
+    return np.array(array.reshape(*array.shape[:2], -1))  # not mapped, so that the file is closed
+
+
+def _whole(series: tifffile.TiffPageSeries) -> np.ndarray:
+    """All images of a series, mapped into memory if they are not compressed."""
+    if series.dataoffset is None:
+        return series.asarray()
+    file, kind = series.keyframe.parent, series.dtype.newbyteorder(series.keyframe.parent.byteorder)
+    return file.filehandle.memmap_array(kind, series.shape, series.dataoffset)
+
+
+def _one_image(array: np.ndarray, axes: str, index: int) -> tuple[np.ndarray, str]:
+    """The part of an array that is image number `index`, and its axes: only Y, X, C and S."""
+    others = [place for place, axis in enumerate(axes) if axis not in "YXCS"]
+    rest = [place for place in range(array.ndim) if place not in others]
+    images = array.transpose(others + rest)
+    images = images.reshape(-1, *images.shape[len(others) :])
+    return images[index], "".join(axes[place] for place in rest)
+
+
+def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
+    """Values of which the lowest was white."""
+    if array.dtype.kind == "f":
+        return -array
+    if array.dtype.kind == "b" or bits == 8 * array.dtype.itemsize:
+        return ~array
+    return 2**bits - 1 - array
+
+
+def _to_raster(array: np.ndarray, frame: tifffile.TiffPage, name: str) -> Raster:
+    """Separates alpha from (height, width, channels)."""
+    notes, alpha = (), None
+    if frame.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+        notes = ("its channels are inks (CMYK), which are not converted to RGB",)
+    values, depth = to_known_type(array, name)
+    notes += rounding_notes(array, values)
+    extra = tuple(frame.extrasamples)
+    place = next((i for i, kind in enumerate(extra) if kind in (1, 2)), None)
+    if place is not None and array.shape[2] > len(extra):
+        full = 1.0 if array.dtype.kind == "f" else float(np.iinfo(array.dtype).max)
+        values, alpha = _split(values, place - len(extra), full, is_multiplied=extra[place] == 1)
     channels = values.shape[2]
     mode = f"{channels} x {array.dtype}" if channels > 1 else str(array.dtype)
-    return Raster(np.ascontiguousarray(values), alpha, depth, mode)
+    profile = bytes(tag.value) if (tag := frame.tags.get(34675)) else None
+    if profile and not is_srgb(profile):
+        notes += (not_followed(profile, depth),)
+    profile = profile if profile and fits(profile, channels) else None
+    return Raster(np.ascontiguousarray(values), alpha, depth, mode, Tags(profile=profile), notes)
 
 
-def _of_stack(series: tifffile.TiffPageSeries, index: int) -> tuple[np.ndarray, str]:
-    """One image of a series in which several pages of the file form an image."""
-    array = series.asarray()
-    others = [place for place, axis in enumerate(series.axes) if axis not in "YXCS"]
-    rest = [place for place in range(array.ndim) if place not in others]
-    array = array.transpose(others + rest)
-    array = array.reshape(-1, *array.shape[len(others) :])
-    return array[index], "".join(series.axes[place] for place in rest)
+def _split(
+    values: np.ndarray, place: int, full: float, *, is_multiplied: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Separates the alpha channel.
+
+    Args:
+        values: (height, width, channels).
+        place: The channel, counted from the end: -1 is the last.
+        full: Its value where the image is opaque.
+        is_multiplied: Whether colors are multiplied with alpha.
+    """
+    alpha, colors = values[:, :, place], np.delete(values, place % values.shape[2], axis=2)
+    if is_multiplied:
+        straight = colors * (full / np.where(alpha > 0, alpha, full))[:, :, None]
+        is_integer = values.dtype != np.float32
+        colors = (straight.round().clip(0, full) if is_integer else straight).astype(values.dtype)
+    return colors, alpha / np.float32(full) if values.dtype == np.float32 else alpha.copy()
 
 
 def _number(frame: Any, code: int, default: int) -> int:
@@ -145,16 +227,13 @@ def _number(frame: Any, code: int, default: int) -> int:
     return int(tag.value) if tag is not None else default
 
 
-def _tags(frame: Any, raster: Raster) -> Tags:
-    tags = frame.tags
-    profile = raster.tags.profile if raster.depth == "uint8" else None
-    if profile is None and 34675 in tags and raster.depth != "uint8":
-        profile = bytes(tags[34675].value)
-    dpi = None
-    if 282 in tags and 283 in tags and _number(frame, 296, 2) in (2, 3):
-        unit = 2.54 if _number(frame, 296, 2) == 3 else 1.0
+def _tags(frame: tifffile.TiffPage, profile: bytes | None) -> Tags:
+    """Metadata of a page, with the color profile of its decoded pixels."""
+    tags, dpi = frame.tags, None
+    unit = {2: 1.0, 3: 2.54}.get(_number(frame, 296, 2))
+    if unit and 282 in tags and 283 in tags:
         x, y = (tags[code].value[0] / max(1, tags[code].value[1]) * unit for code in (282, 283))
-        dpi = (x, y)
+        dpi = (x, y) if x > 0 and y > 0 else None
     copied = tuple(
         (tag.code, int(tag.dtype), tag.count, tag.value) for tag in tags if tag.code in COPIED
     )
