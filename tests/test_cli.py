@@ -500,7 +500,7 @@ def test_control_characters_do_not_reach_the_terminal(
     (tmp_path / "trainA" / "\x1b[31m\n.png").write_bytes(b"")
     words = f"data resize {tmp_path} --size 8 --out {tmp_path}-8"
     assert run_command(words.split()) == 1
-    assert "/\\x1b[31m\\n.png is not an image" in capsys.readouterr().err
+    assert "/\\x1b[31m\\n.png is empty" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["transmute", "data", "check", "\x1b[31mred"])
     with pytest.raises(SystemExit):
         main()
