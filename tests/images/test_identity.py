@@ -95,4 +95,9 @@ def test_a_translation_that_png_cannot_hold_is_written_as_tiff_if_any_format_may
     assert ".png cannot hold 6 channels. Use `format=auto`, `format=tif`" in error
     options = FileOptions(any_format=True)
     assert translate_file(translator, tmp_path / "x.tif", target, options) == (None, [])
-    assert np.array_equal(read_image(tmp_path / "out" / "x.tif").pixels, source.pixels)
+    written = tmp_path / "out" / "x.png.tif"
+    assert np.array_equal(read_image(written).pixels, source.pixels)
+    before = written.stat().st_mtime_ns
+    again = FileOptions(any_format=True, skip_existing=True)
+    assert translate_file(translator, tmp_path / "x.tif", target, again) == (None, [])
+    assert written.stat().st_mtime_ns == before

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.images.samples import noise
-from transmute.images.raster import ImageError, Raster, alpha_as
+from transmute.images.raster import ImageError, Raster, Tags, alpha_as
 
 
 def raster(channels: int = 3, kind: str = "uint8", *, alpha: bool = False) -> Raster:
@@ -97,3 +97,11 @@ def test_other_numbers_of_channels_are_an_error_that_names_the_image() -> None:
 def test_alpha_of_8_bits_survives_a_conversion_and_back(kind: str) -> None:
     levels = np.arange(256, dtype=np.uint8)
     assert np.array_equal(alpha_as(alpha_as(levels, np.dtype(kind)), np.dtype(np.uint8)), levels)
+
+
+def test_a_georeference_is_dropped_with_the_pixels_that_it_is_for() -> None:
+    author, scale = (315, 2, 4, "Ann"), (33550, 12, 3, (10.0, 10.0, 0.0))
+    raster = Raster(noise(3), tags=Tags(tiff=(author, scale)))
+    assert raster.resized(raster.size).tags.tiff == (author, scale)
+    assert raster.resized((5, 4)).tags.tiff == (author,)
+    assert raster.half("left").tags.tiff == (author,)

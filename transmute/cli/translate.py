@@ -40,8 +40,8 @@ class TranslateCommand(Command):
     """Also write input and translation side by side, next to each translation: zebra.compare.png
     for zebra.jpg."""
     format: Annotated[str | None, Argument("png|tif|...|auto")] = None
-    """File format of the translations. If omitted, that of each input. auto writes .png or .tif
-    where the input's format cannot hold the translation."""
+    """File format of the translations. If omitted, that of each input. auto writes x.jpg.png or
+    x.jpg.tif where the format of x.jpg cannot hold the translation."""
     depth: Literal["8", "16", "float"] | None = None
     """Type of the values. If omitted, that of the training images of the output's domain, or 16
     bits if these have 8 and the input has 16."""

@@ -93,13 +93,19 @@ class Raster:
         if size == self.size:
             return self
         alpha = None if self.alpha is None else _resized(self.alpha[:, :, None], size)[:, :, 0]
-        return replace(self, pixels=_resized(self.pixels, size), alpha=alpha)
+        return self._at_another_place(_resized(self.pixels, size), alpha)
 
     def cropped(self, left: int, top: int, width: int, height: int) -> "Raster":
         """Crops to a rectangle in pixels."""
         part = np.s_[top : top + height, left : left + width]
         alpha = None if self.alpha is None else self.alpha[part]
-        return replace(self, pixels=self.pixels[part], alpha=alpha)
+        return self._at_another_place(self.pixels[part], alpha)
+
+    def _at_another_place(self, pixels: np.ndarray, alpha: np.ndarray | None) -> "Raster":
+        """Replaces the pixels. A georeference is dropped: it would be wrong for them."""
+        kept = tuple(tag for tag in self.tags.tiff if tag[0] in CREDITS)
+        tags = replace(self.tags, tiff=kept) if self.tags.tiff else self.tags
+        return replace(self, pixels=pixels, alpha=alpha, tags=tags)
 
     def mirrored(self) -> "Raster":
         """Mirrors left to right."""

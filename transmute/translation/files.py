@@ -132,7 +132,8 @@ class FileOptions:
     Attributes:
         size, half, values, depth: As in `Translator.raster`.
         pages: "all" pages and frames of a file, or only the "first".
-        any_format: Write .png or .tif where a target's format cannot hold the translation.
+        any_format: Where a target's format cannot hold the translation, append .png or .tif to its
+            name and write that.
         reader: `FILE.py:NAME` of a function that reads images.
         max_pixels: Larger images are refused.
         skip_existing: Keep files that exist.
@@ -179,7 +180,7 @@ def translate_file(
             first, pages = _translated(translator, source, options)
             notes = dict.fromkeys(note for page in pages for note in page.notes)
             if options.any_format and why_not(pages[0], target.suffix.lower(), pages=len(pages)):
-                target = target.with_suffix(best_ending(pages[0], pages=len(pages)))
+                target = Path(f"{target}{best_ending(pages[0], pages=len(pages))}")
             save_pages(pages, target)
             after = pages[0]
         if comparison:
@@ -198,8 +199,8 @@ def translate_file(
 
 def _existing(target: Path, options: FileOptions) -> Path | None:
     """The file of an earlier translation, if there is one."""
-    endings = (target.suffix, ".png", ".tif") if options.any_format else (target.suffix,)
-    return next(filter(Path.exists, map(target.with_suffix, endings)), None)
+    endings = ("", ".png", ".tif") if options.any_format else ("",)
+    return next((path for end in endings if (path := Path(f"{target}{end}")).exists()), None)
 
 
 def _pages(source: Path, options: FileOptions) -> Iterator[Raster]:

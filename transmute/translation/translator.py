@@ -238,11 +238,10 @@ class Translator:
         if source.alpha is not None and alpha is None and result.channels == 4:
             result, alpha = replace(result, pixels=result.pixels[:, :, :3]), result.pixels[:, :, 3]
         alpha = None if alpha is None else alpha_as(alpha, result.pixels.dtype)
-        tags = source.tags if size is None else replace(source.tags, tiff=())
         clipped, notes = clipped_fraction(converted.pixels, values), source.notes
         if clipped > 0.01:
             notes += (f"{clipped:.1%} of its values are outside of {values} and were clipped",)
-        return replace(result, alpha=alpha, tags=tags, notes=notes)
+        return replace(result, alpha=alpha, tags=converted.tags, notes=notes)
 
     def normalized(self, image: Raster) -> Raster:
         """Translates an image for metrics.
