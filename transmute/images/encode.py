@@ -190,26 +190,18 @@ def _image(raster: Raster, kind: str) -> Image.Image:
 
 def _indexed(raster: Raster) -> Image.Image:
     """An image of at most 256 colors, exact if the image has no more. Alpha is 0 or 255."""
-    pixels = raster.pixels.repeat(3, axis=2) if raster.channels == 1 else raster.pixels
-    pixels = np.ascontiguousarray(pixels)
-    clear = np.zeros(pixels.shape[:2], bool) if raster.alpha is None else raster.alpha < 128
-    most = 256 - bool(clear.any())
-    codes = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-    colors = np.unique(codes[~clear])
-    if len(colors) <= most:
-        index = np.searchsorted(colors, codes).clip(0, most).astype(np.uint8)
-        palette = np.stack([colors >> 16, colors >> 8 & 255, colors & 255], axis=1)
-    else:
-        few = Image.fromarray(pixels).quantize(most)
-        index, palette = np.array(few), np.array(few.getpalette()).reshape(-1, 3)
-    full = np.zeros((256, 3), np.uint8)
-    full[: len(palette)] = palette
-    if clear.any():
-        index[clear], full[255] = 255, pixels[clear][0]
-    image = Image.fromarray(index)
-    image.putpalette(full.tobytes())
-    if clear.any():
-        image.info["transparency"] = 255
+    pixels = raster.pixels.repeat(3, axis=2) if raster.channels == 1 else raster.pixels.copy()
+    if raster.alpha is None or (raster.alpha >= 128).all():
+        return Image.fromarray(pixels).quantize(256)
+    clear, under = raster.alpha < 128, pixels[raster.alpha < 128][0]
+    pixels[clear] = 0 if clear.all() else pixels[~clear][0]  # is not counted as a color
+    image = Image.fromarray(pixels).quantize(255)
+    palette = np.zeros((256, 3), np.uint8)
+    known = np.reshape(image.getpalette(), (-1, 3))
+    palette[: len(known)], palette[255] = known, under
+    image = Image.fromarray(np.where(clear, 255, np.asarray(image)).astype(np.uint8))
+    image.putpalette(palette.tobytes())
+    image.info["transparency"] = 255
     return image
 
 
