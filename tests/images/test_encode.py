@@ -291,3 +291,15 @@ def test_saving_leaves_no_temporary_file(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.png"]
     with Image.open(tmp_path / "deep" / "x.png") as saved_image:
         assert saved_image.mode == "RGBA"
+
+
+@pytest.mark.parametrize(
+    ("ending", "width", "exif"), [("webp", 16384, 0), ("gif", 65536, 0), ("jpg", 1, 70000)]
+)
+def test_what_is_too_large_for_a_format_is_an_error_of_one_image(
+    ending: str, width: int, exif: int, tmp_path: Path
+) -> None:
+    tags = Tags(exif=b"Exif\0\0" + bytes(exif) if exif else None)
+    raster = Raster(np.zeros((1, width, 3), np.uint8), tags=tags)
+    with pytest.raises(ImageError, match=rf"x\.{ending} cannot be written: .*\w"):
+        save_pages([raster], tmp_path / f"x.{ending}")

@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from PIL import Image, PngImagePlugin
 
+from transmute.errors import first_line
 from transmute.files import replacing
 from transmute.images.color import fits
 from transmute.images.raster import CREDITS, ImageError, Raster, Tags
@@ -119,7 +120,10 @@ def save_pages(pages: Sequence[Raster], path: Path) -> None:
         elif kind == "PNG" and first.depth == "uint16":
             temporary.write_bytes(_png16(first))
         else:
-            _write_with_pillow(pages, temporary, kind)
+            try:
+                _write_with_pillow(pages, temporary, kind)
+            except (ValueError, OverflowError, RuntimeError) as error:  # too large for the format
+                raise ImageError(f"{path} cannot be written: {first_line(error)}") from None
 
 
 def save_image(image: Image.Image, path: Path) -> None:
