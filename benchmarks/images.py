@@ -23,7 +23,7 @@ from PIL import Image, ImageCms, ImageOps, ImageSequence
 from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import ResNetConfig
 from transmute.images.raster import Depth
-from transmute.translation.files import FileOptions, translate_file
+from transmute.translation.files import translate_file
 from transmute.translation.model import ModelCard
 from transmute.translation.translator import Translator
 
@@ -478,7 +478,7 @@ def difference(case: Case, folder: Path) -> float:
     source, target = folder / case.name, folder / "translated" / (case.output or case.name)
     case.write(source)
     translator = identity(case.channels, case.depth)
-    error, _ = translate_file(translator, source, target, FileOptions())
+    error, _ = translate_file(translator, source, target)
     if error:
         raise RuntimeError(error)
     expected, found = case.expected or case.view(source), case.view(target)

@@ -22,7 +22,7 @@ from tests.images.samples import noise
 from transmute.images.decode import read_image
 from transmute.images.encode import save_pages
 from transmute.images.raster import Raster
-from transmute.translation.files import FileOptions, translate_file
+from transmute.translation.files import translate_file
 
 # Layouts do not depend on the number of channels, and take most of the time.
 CASES = [
@@ -68,7 +68,7 @@ def test_an_antialiased_logo_has_no_ring_after_translation(tmp_path: Path) -> No
     logo.putalpha(big.rotate(30, Image.Resampling.BICUBIC).resize((64, 64)))
     logo.save(tmp_path / "logo.png")
     source, target = tmp_path / "logo.png", tmp_path / "out.png"
-    assert translate_file(identity(3, "uint8"), source, target, FileOptions()) == (None, [])
+    assert translate_file(identity(3, "uint8"), source, target) == (None, [])
     with Image.open(target) as found:
         assert np.array_equal(np.asarray(found), np.asarray(logo))
 
@@ -78,7 +78,7 @@ def test_notes_name_the_file_once(tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
     profile = gray_profile(1.0)  # although the images are RGB
     frames[0].save(path, save_all=True, append_images=frames[1:], icc_profile=profile)
-    error, notes = translate_file(identity(3, "uint8"), path, tmp_path / "y.tif", FileOptions())
+    error, notes = translate_file(identity(3, "uint8"), path, tmp_path / "y.tif")
     assert error is None
     assert len(notes) == 1
     assert notes[0].startswith(f"{path}: its color profile gray is for GRAY")
@@ -90,14 +90,14 @@ def test_a_translation_that_png_cannot_hold_is_written_as_tiff_if_any_format_may
     source = Raster(noise(6, "uint16", 12, 20), depth="uint16")
     save_pages([source], tmp_path / "x.tif")
     translator, target = identity(6, "uint16"), tmp_path / "out" / "x.png"
-    error, _ = translate_file(translator, tmp_path / "x.tif", target, FileOptions())
+    error, _ = translate_file(translator, tmp_path / "x.tif", target)
     assert error is not None
     assert ".png cannot hold 6 channels. Use `format=auto`, `format=tif`" in error
-    options = FileOptions(any_format=True)
-    assert translate_file(translator, tmp_path / "x.tif", target, options) == (None, [])
+    assert translate_file(translator, tmp_path / "x.tif", target, any_format=True) == (None, [])
     written = tmp_path / "out" / "x.png.tif"
     assert np.array_equal(read_image(written).pixels, source.pixels)
     before = written.stat().st_mtime_ns
-    again = FileOptions(any_format=True, skip_existing=True)
-    assert translate_file(translator, tmp_path / "x.tif", target, again) == (None, [])
+    assert translate_file(
+        translator, tmp_path / "x.tif", target, any_format=True, skip_existing=True
+    ) == (None, [])
     assert written.stat().st_mtime_ns == before

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,16 +12,14 @@ from transmute.cli import run_command
 from transmute.errors import UserError
 from transmute.images.decode import read_image
 from transmute.images.ranges import shown
-from transmute.translation.files import FileOptions, find_inputs, translate_file
+from transmute.images.raster import Depth
+from transmute.translation.files import find_inputs, translate_file
 
 
 def translate_folder(model: Path, folder: Path, out: Path) -> list[str | None]:
     translator = load_translator(model)
     targets = find_inputs([str(folder)], out)
-    return [
-        translate_file(translator, source, target, FileOptions())[0]
-        for source, target in targets.items()
-    ]
+    return [translate_file(translator, source, target)[0] for source, target in targets.items()]
 
 
 def test_translations_keep_subfolder_name_format_and_size(model: Path, tmp_path: Path) -> None:
@@ -54,10 +53,9 @@ def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> No
     target.parent.mkdir()
     target.write_text("unchanged", encoding="utf-8")
     translator = load_translator(model)
-    skip = FileOptions(skip_existing=True)
-    assert translate_file(translator, source, target, skip) == (None, [])
+    assert translate_file(translator, source, target, skip_existing=True) == (None, [])
     assert target.read_text(encoding="utf-8") == "unchanged"
-    assert translate_file(translator, source, target, FileOptions()) == (None, [])
+    assert translate_file(translator, source, target) == (None, [])
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
@@ -65,7 +63,7 @@ def test_a_target_that_cannot_be_written_is_reported(model: Path, tmp_path: Path
     random_image(16, 16).save(tmp_path / "x.png")
     (tmp_path / "file").touch()
     target = tmp_path / "file" / "x.png"
-    problem, _ = translate_file(load_translator(model), tmp_path / "x.png", target, FileOptions())
+    problem, _ = translate_file(load_translator(model), tmp_path / "x.png", target)
     assert problem is not None
     assert "x.png cannot be written" in problem
 
@@ -120,7 +118,7 @@ def test_a_link_that_leads_nowhere_is_one_bad_image(model: Path, folders: Path) 
     out, translator = folders / "out", load_translator(model)
     targets = find_inputs([str(folders / "in")], out)
     problems = {
-        source.name: translate_file(translator, source, target, FileOptions())[0]
+        source.name: translate_file(translator, source, target)[0]
         for source, target in targets.items()
     }
     assert {name for name, problem in problems.items() if problem} == {loop.name, "missing.png"}
@@ -237,14 +235,16 @@ def test_a_comparison_shows_the_input_to_the_left_of_the_translation(
     source, target, both = (tmp_path / name for name in ("x.png", "y.png", "y.compare.png"))
     random_image(20, 12, "RGBA").save(source)
     translator = load_translator(model)
-    assert translate_file(translator, source, target, FileOptions(compare=True)) == (None, [])
+    assert translate_file(translator, source, target, compare=True) == (None, [])
     with Image.open(both) as image:
         assert (image.mode, image.size) == ("RGB", (40, 12))
         left, right = image.crop((0, 0, 20, 12)), image.crop((20, 0, 40, 12))
     assert left.tobytes() == shown(read_image(source).flattened("white")).tobytes()
     assert right.tobytes() == shown(read_image(target).flattened("white")).tobytes()
-    halves = FileOptions(size="16x16", half="left", compare=True)
-    assert translate_file(translator, source, target, halves) == (None, [])
+    assert translate_file(translator, source, target, size="16x16", half="left", compare=True) == (
+        None,
+        [],
+    )
     with Image.open(both) as image:
         assert image.size == (32, 16)
         half = shown(read_image(source).half("left").flattened("white"))
@@ -254,8 +254,10 @@ def test_a_comparison_shows_the_input_to_the_left_of_the_translation(
     both.unlink()
     random_image(6, 6).save(target)
     before = target.read_bytes()
-    skip = FileOptions(skip_existing=True, compare=True)
-    assert translate_file(translator, source, target, skip) == (None, [])
+    assert translate_file(translator, source, target, skip_existing=True, compare=True) == (
+        None,
+        [],
+    )
     assert target.read_bytes() == before
     with Image.open(both) as image:
         assert image.size == (12, 6)
@@ -267,3 +269,18 @@ def test_a_comparison_does_not_replace_a_translation(folders: Path) -> None:
     assert len(find_inputs(inputs, folders / "out")) == 3
     with pytest.raises(UserError, match=r"would both be written to .*a\.compare\.png"):
         find_inputs(inputs, folders / "out", compare=True)
+
+
+@pytest.mark.parametrize("depth", [None, "float32"])
+def test_a_comparison_of_16_bits_is_not_clipped(
+    depth: Depth | None, model: Path, tmp_path: Path
+) -> None:
+    source, target, both = (tmp_path / name for name in ("x.png", "y.tif", "y.compare.png"))
+    Image.fromarray(np.full((12, 20), 30000, np.uint16)).save(source)
+    translator = load_translator(model)
+    error, _ = translate_file(translator, source, target, depth=depth, compare=True)
+    assert error is None
+    with Image.open(both) as image:
+        pixels = np.asarray(image)
+    assert (pixels[:, :20] == round(30000 / 257)).all()
+    assert pixels[:, 20:].std() > 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -74,7 +75,7 @@ class TranslateCommand(Command):
         from rich.progress import track
 
         from transmute.images.find import find_others, unused_sentences
-        from transmute.translation.files import DEPTHS, FileOptions, find_inputs, translate_file
+        from transmute.translation.files import DEPTHS, find_inputs, translate_file
         from transmute.translation.translator import Translator
 
         translator = Translator(
@@ -91,7 +92,9 @@ class TranslateCommand(Command):
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         ending = self._checked_ending()
         targets = find_inputs(self.inputs, self.out, compare=self.compare, ending=ending)
-        options = FileOptions(
+        translate = partial(
+            translate_file,
+            translator,
             size=card.size if self.size == "training" else self.size,
             half=self.half,
             values=None if self.range is None else Range.parsed(self.range),
@@ -116,7 +119,7 @@ class TranslateCommand(Command):
         for source, target in track(
             targets.items(), "translating", console=console, disable=not console.is_terminal
         ):
-            problem, notes = translate_file(translator, source, target, options)
+            problem, notes = translate(source, target)
             problems += [] if problem is None else [problem]
             for note in notes:
                 console.print(printable(note))

@@ -56,6 +56,11 @@ def range_for(raster: Raster, known: Range, name: str) -> Range:
     )
 
 
+def range_in(values: Range, depth: Depth) -> Range:
+    """The values of -1 and 1 in outputs of a type, where those of the domain are `values`."""
+    return values if depth in (values.depth, "float32") else full_range(depth)
+
+
 def pack(raster: Raster, values: Range) -> "torch.Tensor":
     """Converts an image to (channels, height, width): uint8 for 8 bits, else float32 in [-1, 1]."""
     import torch
@@ -87,6 +92,8 @@ def to_tensor(raster: Raster, values: Range | None = None) -> "Images":
 
 def clipped_fraction(pixels: np.ndarray, values: Range) -> float:
     """Fraction of the values (any shape, channels last) that are outside of a range."""
+    if values.origin == "full":
+        return 0.0
     low, high = limits(values)
     return float(((pixels < low) | (pixels > high)).mean())
 
@@ -102,10 +109,8 @@ def to_raster(images: "Images", values: Range | None = None, depth: Depth | None
     """
     values = values or Range()
     depth = depth or values.depth
-    if depth != values.depth and depth != "float32":
-        values = full_range(depth)
+    low, high = limits(range_in(values, depth))
     array = images.detach().float().reshape(images.shape[-3:]).permute(1, 2, 0).cpu().numpy()
-    low, high = limits(values)
     pixels = (array + 1) * ((high - low) / 2) + low
     if depth != "float32":
         pixels = np.nan_to_num(pixels).round().clip(*_FULL[depth])

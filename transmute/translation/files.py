@@ -4,7 +4,7 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -16,7 +16,7 @@ from transmute.images.decode import open_pages, read_image
 from transmute.images.encode import best_ending, save_image, save_pages, why_not
 from transmute.images.find import EXTENSIONS, KNOWN_EXTENSIONS, find_files, images_outside
 from transmute.images.limits import MAX_PIXELS
-from transmute.images.ranges import shown
+from transmute.images.ranges import range_for, range_in, shown
 from transmute.images.raster import Depth, ImageError, Raster
 from transmute.translation.translator import Translator
 
@@ -125,108 +125,85 @@ def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
     return fnmatch.fnmatch(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
 
 
-@dataclass(frozen=True)
-class FileOptions:
-    """How image files are translated.
-
-    Attributes:
-        size, half, values, depth: As in `Translator.raster`.
-        pages: "all" pages and frames of a file, or only the "first".
-        any_format: Where a target's format cannot hold the translation, append .png or .tif to its
-            name and write that.
-        reader: `FILE.py:NAME` of a function that reads images.
-        max_pixels: Larger images are refused.
-        skip_existing: Keep files that exist.
-        compare: Also write input and translation side by side, next to the target.
-    """
-
-    size: Size | None = None
-    half: str | None = None
-    values: Range | None = None
-    depth: Depth | None = None
-    pages: str = "all"
-    any_format: bool = False
-    reader: str | None = None
-    max_pixels: int = MAX_PIXELS
-    skip_existing: bool = False
-    compare: bool = False
-
-
 def translate_file(
-    translator: Translator, source: Path, target: Path, options: FileOptions
+    translator: Translator,
+    source: Path,
+    target: Path,
+    *,
+    size: Size | None = None,
+    half: str | None = None,
+    values: Range | None = None,
+    depth: Depth | None = None,
+    pages: str = "all",
+    any_format: bool = False,
+    reader: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    skip_existing: bool = False,
+    compare: bool = False,
 ) -> tuple[str | None, list[str]]:
     """Translates an image file with all its pages, atomically.
 
     Args:
         translator: The model.
-        source: The image.
-        target: File to write. Its extension determines the format.
-        options: How to translate it.
+        source, target: Files to read and to write. The latter's extension determines the format.
+        size, half, values, depth: As in `Translator.raster`.
+        pages: "all" pages and frames, or only the "first".
+        any_format: Append .png or .tif to a name whose format cannot hold the translation.
+        reader, max_pixels: As in `read_image`.
+        skip_existing: Keep files that exist.
+        compare: Also write input and translation side by side, next to the target.
 
     Returns:
-        An error message, or None on success, and remarks. Errors are not raised, so that one bad
-        image does not stop the others.
+        An error message, or None on success, and remarks. One bad image does not stop the others.
     """
     notes: dict[str, None] = {}
-    existing = _existing(target, options) if options.skip_existing else None
-    comparison = comparison_file(existing or target) if options.compare else None
+    existing = _existing(target, any_format=any_format) if skip_existing else None
+    comparison = comparison_file(existing or target) if compare else None
     try:
         if existing and (comparison is None or comparison.exists()):
             return None, []
+        inputs = _pages(source, reader, max_pixels, pages, half)
+        first = next(inputs)
         if existing:
-            first = next(_pages(source, options))
-            after = read_image(existing)
+            output = read_image(existing)
         else:
-            first, pages = _translated(translator, source, options)
-            notes = dict.fromkeys(note for page in pages for note in page.notes)
-            if options.any_format and why_not(pages[0], target.suffix.lower(), pages=len(pages)):
-                target = Path(f"{target}{best_ending(pages[0], pages=len(pages))}")
-            save_pages(pages, target)
-            after = pages[0]
+            options = {"size": size, "values": values, "depth": depth, "name": str(source)}
+            outputs = [translator.raster(page, **options) for page in chain([first], inputs)]
+            output, notes = outputs[0], dict.fromkeys(note for one in outputs for note in one.notes)
+            if any_format and why_not(output, target.suffix.lower(), pages=len(outputs)):
+                target = Path(f"{target}{best_ending(output, pages=len(outputs))}")
+            save_pages(outputs, target)
         if comparison:
-            card = translator.card
-            pairs = (first, card.source_range), (after, card.target_range)
-            images = [shown(image.flattened("white"), values) for image, values in pairs]
+            before = values or range_for(first, translator.card.source_range, str(source))
+            after = range_in(translator.card.target_range, output.depth)
+            images = _on_white(first, before), _on_white(output, after)
             save_image(_side_by_side(*images), comparison)
     except ImageError as error:
         return str(error), []
     except OSError as error:
         return f"{target} cannot be written: {error}", []
-    except RuntimeError as error:  # usually out of memory
+    except (RuntimeError, MemoryError) as error:  # usually out of memory
         return f"{source} cannot be translated: {first_line(error)}", []
     return None, [f"{source}: {note}" for note in notes]
 
 
-def _existing(target: Path, options: FileOptions) -> Path | None:
+def _existing(target: Path, *, any_format: bool) -> Path | None:
     """The file of an earlier translation, if there is one."""
-    endings = ("", ".png", ".tif") if options.any_format else ("",)
+    endings = ("", ".png", ".tif") if any_format else ("",)
     return next((path for end in endings if (path := Path(f"{target}{end}")).exists()), None)
 
 
-def _pages(source: Path, options: FileOptions) -> Iterator[Raster]:
-    with open_pages(source, reader=options.reader, max_pixels=options.max_pixels) as pages:
-        for page in range(pages.number if options.pages == "all" else 1):
-            yield pages.read(page).half(options.half)
+def _pages(
+    source: Path, reader: str | None, max_pixels: int, which: str, half: str | None
+) -> Iterator[Raster]:
+    with open_pages(source, reader=reader, max_pixels=max_pixels) as pages:
+        for page in range(pages.number if which == "all" else 1):
+            yield pages.read(page).half(half)
 
 
-def _translated(
-    translator: Translator, source: Path, options: FileOptions
-) -> tuple[Raster, list[Raster]]:
-    """The first page of a file, and the translations of its pages."""
-    first, translations = None, []
-    for page in _pages(source, options):
-        first = first or page
-        translations.append(
-            translator.raster(
-                page,
-                size=options.size,
-                values=options.values,
-                depth=options.depth,
-                name=str(source),
-            )
-        )
-    assert first is not None
-    return first, translations
+def _on_white(raster: Raster, values: Range) -> Image.Image:
+    """An image to show, opaque."""
+    return shown(read_image(shown(raster, values)).flattened("white"))
 
 
 def _side_by_side(image: Image.Image, translation: Image.Image) -> Image.Image:
