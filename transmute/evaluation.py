@@ -12,12 +12,12 @@ from transmute.config.data import Range, SourceConfig
 from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
-from transmute.data.values import Values, find_channels, find_values
+from transmute.data.values import checked, find_channels, find_values
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.images.decode import count_pages
 from transmute.images.find import images_outside
-from transmute.images.ranges import normalized, sample_values
+from transmute.images.ranges import normalized
 from transmute.images.raster import Raster
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
 from transmute.metrics.metric import DESCRIPTIONS, Metric
@@ -280,12 +280,10 @@ def _values_of(
     if given is None and first.depth == "uint8":
         return Range(), 3 if first.channels == 1 else first.channels, []
 
-    def sample(source: Source) -> Values:
-        image = source.open()
-        pixels = sample_values(image, max(64, 4_000_000 // len(sources)))
-        return Values(str(source), image.depth, image.channels, pixels)
-
-    images, unused = [sample(one) for one in sources], []
+    images, unused = [], []
+    for one in sources:
+        image = one.open()
+        images.append(checked(image, str(one), image.size, len(sources)))
     channels = find_channels(images, str(folder))
     values = find_values(images, channels, str(folder), given, unused.append)
     origin = "as set" if given else f"the 0.1 and 99.9 percentiles of {folder}"

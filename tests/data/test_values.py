@@ -15,7 +15,7 @@ from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import require_usable, with_values
 from transmute.data.stream import Stream
-from transmute.data.values import Values, find_channels, find_values, require_depth
+from transmute.data.values import Checked, find_channels, find_values, require_depth
 from transmute.errors import UserError
 from transmute.images.encode import save_pages
 from transmute.images.raster import Depth, Raster
@@ -29,11 +29,11 @@ ONE_STEP = TINY_CYCLEGAN.replace(
 )
 
 
-def values(sample: np.ndarray, depth: Depth = "float32", name: str = "x.tif") -> Values:
-    return Values(name, depth, sample.shape[1], sample)
+def values(sample: np.ndarray, depth: Depth = "float32", name: str = "x.tif") -> Checked:
+    return Checked(name, (2, 2), depth, sample.shape[1], sample)
 
 
-def of(channels: int, depth: Depth = "uint8") -> Values:
+def of(channels: int, depth: Depth = "uint8") -> Checked:
     return values(np.zeros((4, channels)), depth, f"{channels}.tif")
 
 
@@ -55,7 +55,7 @@ def quiet(line: str) -> None:
     ],
 )
 def test_gray_and_rgb_of_8_bits_have_3_channels_and_others_those_of_the_files(
-    images: list[Values], channels: int
+    images: list[Checked], channels: int
 ) -> None:
     assert find_channels(images, "a") == channels
 

@@ -10,8 +10,7 @@ from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
 from transmute.data.layout import by_stem, recognize
 from transmute.data.scan import Record, Subset, read_subsets, relative_name
-from transmute.data.values import find_channels
-from transmute.errors import UserError
+from transmute.data.values import common_channels
 from transmute.images.find import count_by_extension
 
 _DEFAULT_SIZE = 256  # pixels, of the recipes
@@ -187,30 +186,34 @@ def _numbers(subsets: list[Subset]) -> list[Finding]:
 def _mixtures(domain: list[Subset]) -> Iterator[Finding]:
     """Different types of values or numbers of channels in a domain, which training refuses."""
     images, name = [image for subset in domain for image in subset.records], domain[0].name
-    depths, channels = Counter(one.depth for one in images), Counter(one.channels for one in images)
-    if len(depths) > 1:
-        (most, _), *_ = depths.most_common()
-        yield from _listed(
-            "problem",
-            f"of {len(images)} images of {name} have "
-            f"{' or '.join(depth for depth in depths if depth != most)} values, unlike the others "
-            f"({most})",
+    kinds = {(one.depth, one.channels) for one in images}
+    for word, values, is_mixed, advice in (
+        (
+            "values",
+            [one.depth for one in images],
+            len({depth for depth, _ in kinds}) > 1,
             "Convert the images of a domain to one type of values",
-            [f"{one.name} ({one.depth})" for one in images if one.depth != most],
-        )
-    try:
-        if images:
-            find_channels(images, name)
-    except UserError:
-        (usual, _), *_ = channels.most_common()
-        yield from _listed(
-            "problem",
-            f"of {len(images)} images of {name} have "
-            f"{' or '.join(str(number) for number in channels if number != usual)} channels, "
-            f"unlike the others ({usual})",
+        ),
+        (
+            "channels",
+            [one.channels for one in images],
+            common_channels(kinds) is None,
             "Remove those that do not belong to the domain",
-            [f"{one.name} ({one.channels})" for one in images if one.channels != usual],
-        )
+        ),
+    ):
+        if is_mixed:
+            usual, *others = map(str, dict(Counter(values).most_common()))
+            yield from _listed(
+                "problem",
+                f"of {len(images)} images of {name} have {' or '.join(others)} {word}, unlike the "
+                f"others ({usual})",
+                advice,
+                [
+                    f"{one.name} ({value})"
+                    for one, value in zip(images, values, strict=True)
+                    if str(value) != usual
+                ],
+            )
 
 
 def _unusual_images(subset: Subset) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -16,9 +16,8 @@ from transmute.config.data import PreprocessConfig
 from transmute.data.duplicates import ImageHash, image_hash
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
-from transmute.data.values import Say, Values, find_channels, find_values, require_depth
+from transmute.data.values import Checked, Say, checked, find_channels, find_values, require_depth
 from transmute.errors import UserError, printable, shortened
-from transmute.images.ranges import sample_values
 from transmute.images.raster import Depth, ImageError, Raster
 
 Item = TypeVar("Item")
@@ -223,20 +222,6 @@ def decode_all(
     )
 
 
-class Checked(NamedTuple):
-    """A training image that can be used.
-
-    Attributes:
-        size: Width and height in training.
-        values: Its values.
-        notes: What was not applied or read.
-    """
-
-    size: tuple[int, int]
-    values: Values
-    notes: tuple[str, ...]
-
-
 def require_usable(
     data: DataSet,
     geometry: Geometry,
@@ -264,20 +249,18 @@ def require_usable(
     """
     wanted = dict.fromkeys(data.train[0], preprocess.channels_a)
     wanted |= dict.fromkeys(data.train[1], preprocess.channels_b)
-    sample_size = max(64, 4_000_000 // len(wanted))
 
     def check(source: Source, image: Raster) -> Checked:
         if preprocess.background is not None:
             image = image.flattened(preprocess.background)
         image = image.with_channels(wanted[source] or image.channels, str(source))
-        sample = sample_values(image, sample_size)
-        values = Values(str(source), image.depth, image.channels, sample)
-        return Checked(_final_size(geometry, source, *image.size), values, image.notes)
+        size = _final_size(geometry, source, *image.size)
+        return checked(image, str(source), size, len(wanted))
 
     say(f"checking all {len({one.path for one in wanted})} training images before the first step")
-    checked, problems = decode_all(wanted, check)
+    usable, problems = decode_all(wanted, check)
     if paired:
-        problems |= _unequal_partners(data, checked)
+        problems |= _unequal_partners(data, usable)
     listed = list(dict.fromkeys(map(str, problems.values())))
     if listed and not skip_bad:
         raise UserError(
@@ -292,29 +275,29 @@ def require_usable(
         )
     if listed:
         say(f"skipped {len(listed)} bad images: {'; '.join(shortened(listed, 5))}")
-    for note, number in Counter(note for one in checked.values() for note in one.notes).items():
-        example = next(one.values.name for one in checked.values() if note in one.notes)
+    for note, number in Counter(note for one in usable.values() for note in one.notes).items():
+        example = next(one.name for one in usable.values() if note in one.notes)
         say(f"{number} images, such as {example}: {note}")
-    return replace(data, train=train), checked
+    return replace(data, train=train), usable
 
 
-def _unequal_partners(data: DataSet, checked: Mapping[Source, Checked]) -> dict[Source, ImageError]:
+def _unequal_partners(data: DataSet, usable: Mapping[Source, Checked]) -> dict[Source, ImageError]:
     """For each pair of images of different sizes, the error."""
     return {
         a: ImageError(
             "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
-                a, b, *checked[a].size, *checked[b].size
+                a, b, *usable[a].size, *usable[b].size
             )
         )
         for a, b in zip(*data.train, strict=True)
-        if a in checked and b in checked and checked[a].size != checked[b].size
+        if a in usable and b in usable and usable[a].size != usable[b].size
     }
 
 
 def with_values(
     preprocess: PreprocessConfig,
     data: DataSet,
-    checked: Mapping[Source, Checked],
+    usable: Mapping[Source, Checked],
     ranges: tuple[str | None, str | None],
     say: Say,
 ) -> PreprocessConfig:
@@ -323,7 +306,7 @@ def with_values(
     Args:
         preprocess: The settings.
         data: The data set, without bad images.
-        checked: What is known of its training images.
+        usable: What is known of its training images.
         ranges: LOW:HIGH of a and of b, if the user has set them.
         say: Prints a line about each range other than 8 bits.
 
@@ -333,7 +316,7 @@ def with_values(
     """
     found: dict[str, Any] = {}
     for letter, name, side, given in zip("ab", data.names, data.train, ranges, strict=True):
-        images = [checked[source].values for source in side]
+        images = [usable[source] for source in side]
         known = dict(preprocess)
         channels = known[f"channels_{letter}"] or find_channels(images, name)
         found[f"channels_{letter}"] = channels

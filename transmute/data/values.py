@@ -1,86 +1,93 @@
 """Channels, depth and range of a domain, found from its training images."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence, Set
+from typing import NamedTuple
 
 import numpy as np
 
 from transmute.config.data import Range
 from transmute.errors import UserError
-from transmute.images.ranges import clipped_fraction, find_range
+from transmute.images.ranges import clipped_fraction, find_range, sample_values
 from transmute.images.raster import Depth, Raster
 
 Say = Callable[[str], None]
 
 
-class Typed(Protocol):
-    """An image of which name, type of values and number of channels are known."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def depth(self) -> Depth: ...
-    @property
-    def channels(self) -> int: ...
-
-
-class Values(NamedTuple):
-    """The values of an image, as read.
+class Checked(NamedTuple):
+    """An image that can be used.
 
     Attributes:
-        name: The file.
+        name: The file, with its page.
+        size: Width and height in training.
         depth: Type of the values.
         channels: Number of channels, without alpha.
         sample: Evenly spaced pixels (pixels, channels).
+        notes: What was not applied or read.
     """
 
     name: str
+    size: tuple[int, int]
     depth: Depth
     channels: int
     sample: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
-def require_one_depth(images: Sequence[Typed], domain: str) -> None:
-    """Checks that all images have values of the same type.
+def checked(image: Raster, name: str, size: tuple[int, int], num_images: int) -> Checked:
+    """Records an image, with a sample of its values.
 
-    Raises:
-        UserError: If they differ.
+    Args:
+        image, name: The image.
+        size: Width and height in training.
+        num_images: Number of images that are sampled: together, they have 4 million pixels.
     """
-    counts = Counter(image.depth for image in images)
-    if len(counts) > 1:
-        listed = " and ".join(f"{depth} ({number} images)" for depth, number in counts.items())
-        example = next(image for image in images if image.depth != images[0].depth)
-        raise UserError(
-            f"images of domain {domain} have values of different types: {listed}, such as "
-            f"{images[0].name} and {example.name}. Convert them to one type"
-        )
+    sample = sample_values(image, max(64, 4_000_000 // num_images))
+    return Checked(name, size, image.depth, image.channels, sample, image.notes)
 
 
-def find_channels(images: Sequence[Typed], domain: str) -> int:
+def common_channels(kinds: Set[tuple[str, int]]) -> int | None:
     """The number of channels in which a domain is trained, unless it is set.
 
-    3 for images in gray and RGB, and for gray images of 8 bits; otherwise that of the files.
+    Args:
+        kinds: Type of the values and number of channels of the images.
+
+    Returns:
+        3 for images in gray and RGB, and for gray images of 8 bits; otherwise that of the files.
+        None if these have different numbers, other than gray and RGB.
+    """
+    numbers = {channels for _, channels in kinds}
+    is_common = all(depth == "uint8" for depth, _ in kinds)
+    if numbers == {1, 3} or (is_common and numbers <= {1, 3}):
+        return 3
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def find_channels(images: Sequence[Checked], domain: str) -> int:
+    """The number of channels in which a domain is trained, as `common_channels`.
 
     Raises:
         UserError: If files have different numbers of channels, other than gray and RGB.
     """
-    counts = Counter(image.channels for image in images)
-    is_common = all(image.depth == "uint8" for image in images)
-    if set(counts) == {1, 3} or (is_common and set(counts) <= {1, 3}):
-        return 3
-    if len(counts) > 1:
-        listed = " and ".join(f"{channels} ({count} images)" for channels, count in counts.items())
-        example = next(image for image in images if image.channels != images[0].channels)
+    channels = common_channels({(image.depth, image.channels) for image in images})
+    if channels is None:
+        mixture = _mixture(images, [image.channels for image in images])
         raise UserError(
-            f"images of domain {domain} have different numbers of channels: {listed}, such as "
-            f"{images[0].name} and {example.name}. Remove those that do not belong to it"
+            f"images of domain {domain} have different numbers of channels: {mixture}. Remove "
+            "those that do not belong to it"
         )
-    return images[0].channels
+    return channels
+
+
+def _mixture(images: Sequence[Checked], values: Sequence[object]) -> str:
+    """How many images have each value, with two examples."""
+    listed = " and ".join(f"{value} ({number} images)" for value, number in Counter(values).items())
+    other = next(index for index, value in enumerate(values) if value != values[0])
+    return f"{listed}, such as {images[0].name} and {images[other].name}"
 
 
 def find_values(
-    images: Sequence[Values], channels: int, domain: str, given: str | None, say: Say
+    images: Sequence[Checked], channels: int, domain: str, given: str | None, say: Say
 ) -> Range:
     """The values of a domain that are -1 and 1 for the networks. Prints other values than 8 bits.
 
@@ -94,8 +101,13 @@ def find_values(
     Raises:
         UserError: If the types of values differ, or the range has another number of channels.
     """
-    require_one_depth(images, domain)
+    depths = [image.depth for image in images]
     depth = images[0].depth
+    if len(set(depths)) > 1:
+        raise UserError(
+            f"images of domain {domain} have values of different types: "
+            f"{_mixture(images, depths)}. Convert them to one type"
+        )
     if given is None and depth == "uint8":
         return Range()
     # A sample is converted as an image of one row.
@@ -117,7 +129,7 @@ def find_values(
     return values
 
 
-def require_depth(images: Sequence[Values], domain: str, known: Range) -> None:
+def require_depth(images: Sequence[Checked], domain: str, known: Range) -> None:
     """Checks that images have the type of values of their domain.
 
     Raises:
