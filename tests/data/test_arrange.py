@@ -47,13 +47,13 @@ def test_pairs_are_joined_a_left_and_b_right_and_subfolders_are_kept(tmp_path: P
     ("original", "written"),
     [
         ("1.jpg", "1.png"),
-        ("1.bmp", "1.bmp"),
+        ("1.bmp", "1.png"),
         ("1.TIF", "1.TIF"),
         ("1.webp", "1.png"),
         ("1.gif", "1.png"),
     ],
 )
-def test_lossless_formats_are_kept_and_others_become_png(
+def test_png_and_tiff_are_kept_and_other_formats_become_png(
     tmp_path: Path, original: str, written: str
 ) -> None:
     put(tmp_path / "A" / original)

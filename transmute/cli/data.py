@@ -87,8 +87,8 @@ class CombineCommand(WriteCommand):
     """Joins images with matching names in two folders side by side (a left, b right), as for
     pix2pix. Subfolders such as train are kept.
 
-    Depth, channels, alpha and pages are kept. The format is that of a if it is lossless (png, bmp,
-    tif, ppm, npy) and holds both images, else png or tif.
+    Depth, channels, alpha and pages are kept. The format is that of a if it is png, tif or npy.
+    dcm, npz and jxl become tif, and all others png.
     """
 
     a: Annotated[Path, Argument("A", positional=True)]

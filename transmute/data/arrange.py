@@ -16,14 +16,16 @@ from transmute.errors import UserError
 from transmute.files import replacing
 from transmute.images.color import is_srgb, profile_name
 from transmute.images.decode import open_pages
-from transmute.images.encode import WRITABLE, best_ending, save_pages, why_not
+from transmute.images.encode import WRITABLE, save_pages, why_not
 from transmute.images.find import find_images, require_images
 from transmute.images.raster import Raster, opaque
 
 Plan = dict[Path, Callable[[Path], None]]
 """For each file to write, the function that writes it, and may raise a UserError."""
 
-_LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".npy"})
+_KEPT = (".png", ".tif", ".tiff", ".npy")
+_ARRAYS = (".dcm", ".npz", ".jxl")
+"""Formats of pairs that stay as they are, and those that become TIFF. All others become PNG."""
 
 
 def execute(plan: Plan, *, overwrite: bool = False) -> list[str]:
@@ -56,8 +58,8 @@ def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Plan:
     """Plans pairs of two folders side by side, a left and b right.
 
     Images are matched by their path relative to the folders, without extension. Depth, channels,
-    alpha and pages are kept. The format is that of a if it is lossless and holds the pair, else
-    PNG or TIFF. All images are read to find it.
+    alpha and pages are kept. PNG, TIFF and .npy keep the format of a, DICOM, .npz and JPEG XL
+    become TIFF, and all others PNG.
 
     Args:
         a, b: Folders of the domains.
@@ -70,33 +72,18 @@ def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Plan:
     _refuse_inside(out, a, b)
     images_a, images_b = match_pairs((a, b), (find_images(a), find_images(b)))
     stems = sorted(images_a.keys() | images_b.keys())
-    pairs = [(images_a.get(stem), images_b.get(stem), resize) for stem in stems]
-    endings = in_threads(lambda pair: _ending(*pair), pairs, "choosing formats")
-    return {
-        out / (stem + ending): partial(_combine, *pair)
-        for stem, ending, pair in zip(stems, endings, pairs, strict=True)
-    }
-
-
-def _ending(a: Path | None, b: Path | None, resize: bool) -> str:
-    """Extension of a lossless format that holds a pair, or .png if it cannot be combined."""
-    try:
-        pages = _combined(a, b, resize)
-    except UserError:  # found again when the pair is written
-        return ".png"
-    assert a is not None
-    first, ending = max(pages, key=lambda page: page.is_transparent), a.suffix
-    if ending.lower() in _LOSSLESS and not why_not(first, ending.lower(), pages=len(pages)):
-        return ending
-    return best_ending(first, pages=len(pages))
+    plan: Plan = {}
+    for stem in stems:
+        pair = images_a.get(stem), images_b.get(stem)
+        ending = pair[0].suffix if pair[0] else ".png"
+        if ending.lower() not in _KEPT:
+            ending = ".tif" if ending.lower() in _ARRAYS else ".png"
+        plan[out / (stem + ending)] = partial(_combine, *pair, resize)
+    return plan
 
 
 def _combine(a: Path | None, b: Path | None, resize: bool, target: Path) -> None:
-    save_pages(_combined(a, b, resize), target)
-
-
-def _combined(a: Path | None, b: Path | None, resize: bool) -> list[Raster]:
-    """The pages of a pair, side by side.
+    """Writes the pages of a pair side by side.
 
     Raises:
         UserError: If they cannot be combined.
@@ -109,9 +96,10 @@ def _combined(a: Path | None, b: Path | None, resize: bool) -> list[Raster]:
             f"{a} has {len(lefts)} pages and {b} has {len(rights)}. Remove the pages without a "
             "partner"
         )
-    return [
+    pages = [
         _side_by_side(a, left, b, right, resize) for left, right in zip(lefts, rights, strict=True)
     ]
+    save_pages(pages, target)
 
 
 def _side_by_side(a: Path, left: Raster, b: Path, right: Raster, resize: bool) -> Raster:
