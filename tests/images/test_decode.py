@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 
 from tests.images.samples import HALF_RED, RED, noise, read_pages, saved, tiff_of
 from transmute.images import limits
-from transmute.images.decode import count_pages, from_array, open_pages, read_image
+from transmute.images.decode import count_pages, open_pages, read_image
 from transmute.images.raster import ImageError
 
 
@@ -220,11 +220,11 @@ def test_avif_of_10_bits_is_read_with_8_and_that_is_reported(tmp_path: Path) -> 
 
 
 def test_arrays_of_8_bits_with_2_or_4_channels_have_alpha() -> None:
-    raster = from_array(noise(4), "x")
+    raster = read_image(noise(4))
     assert (raster.channels, raster.mode) == (3, "RGBA")
-    assert from_array(noise(4, "uint16"), "x").channels == 4
+    assert read_image(noise(4, "uint16")).channels == 4
     with pytest.raises(ImageError, match=r"\(3, 64, 64\) looks like \(channels, height, width\)"):
-        from_array(np.zeros((3, 64, 64)), "x")
+        read_image(np.zeros((3, 64, 64)))
 
 
 @pytest.mark.parametrize(

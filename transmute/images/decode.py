@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,18 +14,11 @@ from transmute.errors import first_line
 from transmute.images import pillow, scientific, tiff
 from transmute.images.limits import MAX_PIXELS
 from transmute.images.messages import collected
-from transmute.images.raster import ImageError, Raster
+from transmute.images.raster import ImageError, Pages, Raster
 
 ImageSource = str | Path | Image.Image | np.ndarray
 """A path, an image opened with Pillow, or an array (height, width[, channels]). A uint8 array of 2
 or 4 channels has alpha."""
-
-
-class Pages(NamedTuple):
-    """An open file: the number of its pages or frames, and a function that decodes one."""
-
-    number: int
-    read: Callable[[int], Raster]
 
 
 def read_image(
@@ -79,7 +71,7 @@ def open_pages(
         yield Pages(1, lambda page: pillow.to_raster(source, "the image"))
         return
     if isinstance(source, np.ndarray):
-        yield Pages(1, lambda page: from_array(source, "the array"))
+        yield Pages(1, lambda page: scientific.from_array(source, "the array", has_alpha=True))
         return
     path, name = Path(source), str(source)
     _require_file(path)
@@ -88,19 +80,19 @@ def open_pages(
         return
     with ExitStack() as stack:
         with _attributed(name) as first_messages:
-            number, read = stack.enter_context(_opener(path)(path, max_pixels))
-            if number == 0:
+            pages = stack.enter_context(_opener(path)(path, max_pixels))
+            if pages.number == 0:
                 raise ImageError(f"{path} contains no image")
 
         def read_page(page: int) -> Raster:
             with _attributed(name) as messages:
-                raster = read(page)
+                raster = pages.read(page)
             return replace(raster, notes=(*raster.notes, *first_messages, *messages))
 
-        yield Pages(number, read_page)
+        yield Pages(pages.number, read_page)
 
 
-def _opener(path: Path) -> Callable[[Path, int], AbstractContextManager[scientific.Opened]]:
+def _opener(path: Path) -> Callable[[Path, int], AbstractContextManager[Pages]]:
     """The reader for a file, by its contents."""
     with path.open("rb") as file:
         head = file.read(132)
@@ -160,19 +152,4 @@ def _read_with(reader: str, path: Path) -> Raster:
         array = np.asarray(function(path))
     except Exception as error:  # user code may raise anything
         raise ImageError(f"{path}: {reader} failed: {type(error).__name__}: {error}") from None
-    return from_array(array, f"{path}: the result of {reader}")
-
-
-def from_array(array: np.ndarray, name: str) -> Raster:
-    """Converts an array (height, width) or (height, width, channels).
-
-    A uint8 array of 2 or 4 channels has alpha.
-
-    Raises:
-        ImageError: If the shape is another, or values are not real, finite numbers.
-    """
-    raster = scientific.from_array(array, name)
-    if raster.depth != "uint8" or raster.channels not in (2, 4):
-        return raster
-    color, alpha = raster.pixels[:, :, :-1], raster.pixels[:, :, -1]
-    return Raster(color, alpha, mode="LA" if raster.channels == 2 else "RGBA")
+    return scientific.from_array(array, f"{path}: the result of {reader}", has_alpha=True)

@@ -13,8 +13,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 from transmute.images.color import SRGB, fits, is_srgb, not_followed, to_srgb
 from transmute.images.deep import read_deep
 from transmute.images.limits import require_decodable
-from transmute.images.raster import CREDITS, Depth, Raster, Tags
-from transmute.images.scientific import Opened, to_known_type
+from transmute.images.raster import CREDITS, Depth, Pages, Raster, Tags
+from transmute.images.scientific import to_known_type
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 """Pillow's formats that are opened. Others run programs (EPS) or are no photos and textures."""
@@ -27,7 +27,7 @@ PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 2**28, 2**30
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int) -> Iterator[Opened]:
+def opened(path: Path, max_pixels: int) -> Iterator[Pages]:
     """Opens a file of one of the formats. TGA files have no signature, so the extension decides."""
     formats = (*FORMATS, "TGA") if path.suffix.lower() == ".tga" else FORMATS
     with Image.open(path, formats=formats) as image:
@@ -50,7 +50,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[Opened]:
             tags = replace(raster.tags, is_lossless=is_lossless)
             return replace(raster, tags=tags, notes=(*raster.notes, *notes, *_listed(note)))
 
-        yield frames if kind in _ANIMATED else 1, read
+        yield Pages(frames if kind in _ANIMATED else 1, read)
 
 
 def _listed(note: str | None) -> tuple[str, ...]:
@@ -174,6 +174,4 @@ def upright(raster: Raster, orientation: int) -> Raster:
     }
     if orientation not in turns:
         return raster
-    turn = turns[orientation]
-    alpha = None if raster.alpha is None else np.ascontiguousarray(turn(raster.alpha))
-    return replace(raster, pixels=np.ascontiguousarray(turn(raster.pixels)), alpha=alpha)
+    return raster.mapped(lambda array: np.ascontiguousarray(turns[orientation](array)))

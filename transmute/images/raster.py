@@ -1,7 +1,8 @@
 """Decoded images of any depth and number of channels."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -63,7 +64,7 @@ class Raster:
     depth: Depth = "uint8"
     mode: str = ""
     tags: Tags = Tags()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -88,29 +89,32 @@ class Raster:
         """Whether any pixel is partly transparent."""
         return self.alpha is not None and bool((self.alpha < opaque(self.alpha.dtype)).any())
 
+    def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> "Raster":
+        """Applies a function of (height, width, channels) to the pixels and to alpha."""
+        alpha = None if self.alpha is None else change(self.alpha[:, :, None])[:, :, 0]
+        return replace(self, pixels=change(self.pixels), alpha=alpha)
+
     def resized(self, size: tuple[int, int]) -> "Raster":
         """Resizes to (width, height) with Pillow's bicubic filter, which is antialiased."""
         if size == self.size:
             return self
-        alpha = None if self.alpha is None else _resized(self.alpha[:, :, None], size)[:, :, 0]
-        return self._at_another_place(_resized(self.pixels, size), alpha)
+        return self._without_georeference().mapped(lambda array: _resized(array, size))
 
     def cropped(self, left: int, top: int, width: int, height: int) -> "Raster":
         """Crops to a rectangle in pixels."""
         part = np.s_[top : top + height, left : left + width]
-        alpha = None if self.alpha is None else self.alpha[part]
-        return self._at_another_place(self.pixels[part], alpha)
+        return self._without_georeference().mapped(lambda array: array[part])
 
-    def _at_another_place(self, pixels: np.ndarray, alpha: np.ndarray | None) -> "Raster":
-        """Replaces the pixels. A georeference is dropped: it would be wrong for them."""
+    def _without_georeference(self) -> "Raster":
+        """The same, without the TIFF tags that would be wrong for other pixels."""
+        if not self.tags.tiff:
+            return self
         kept = tuple(tag for tag in self.tags.tiff if tag[0] in CREDITS)
-        tags = replace(self.tags, tiff=kept) if self.tags.tiff else self.tags
-        return replace(self, pixels=pixels, alpha=alpha, tags=tags)
+        return replace(self, tags=replace(self.tags, tiff=kept))
 
     def mirrored(self) -> "Raster":
         """Mirrors left to right."""
-        alpha = None if self.alpha is None else self.alpha[:, ::-1]
-        return replace(self, pixels=self.pixels[:, ::-1], alpha=alpha)
+        return self.mapped(lambda array: array[:, ::-1])
 
     def half(self, half: str | None) -> "Raster":
         """Crops one of two images side by side.
@@ -170,6 +174,13 @@ class Raster:
         gray = (pixels @ _LUMA)[:, :, None]
         gray = gray.round() if self.depth != "float32" else gray
         return replace(self, pixels=gray.astype(pixels.dtype))
+
+
+class Pages(NamedTuple):
+    """An open file: the number of its pages or frames, and a function that decodes one, from 0."""
+
+    number: int
+    read: Callable[[int], Raster]
 
 
 def opaque(kind: np.dtype) -> int:

@@ -1,7 +1,7 @@
 """Reads arrays: .npy, .npz, DICOM and JPEG XL."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
@@ -11,10 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from transmute.images.limits import require_decodable
-from transmute.images.raster import Depth, ImageError, Raster
-
-Opened = tuple[int, Callable[[int], Raster]]
-"""Number of pages, and the function that reads one."""
+from transmute.images.raster import Depth, ImageError, Pages, Raster
 
 
 def require_package(name: str, path: Path, what: str) -> Any:
@@ -29,8 +26,13 @@ def require_package(name: str, path: Path, what: str) -> Any:
         raise ImageError(f"{path} is {what}. To read it: pip install {name}") from None
 
 
-def from_array(array: np.ndarray, name: str) -> Raster:
-    """Converts an array (height, width) or (height, width, channels), without alpha.
+def from_array(array: np.ndarray, name: str, *, has_alpha: bool = False) -> Raster:
+    """Converts an array (height, width) or (height, width, channels).
+
+    Args:
+        array: The array.
+        name: Subject of error messages.
+        has_alpha: The last of 2 or 4 channels of uint8 is alpha.
 
     Raises:
         ImageError: If the shape is another, or values are not real, finite numbers.
@@ -51,6 +53,9 @@ def from_array(array: np.ndarray, name: str) -> Raster:
     channels = pixels.shape[2]
     mode = str(array.dtype) if channels == 1 else f"{channels} x {array.dtype}"
     notes = rounding_notes(array, pixels.reshape(shape))
+    if has_alpha and depth == "uint8" and channels in (2, 4):
+        mode = "LA" if channels == 2 else "RGBA"
+        return Raster(pixels[:, :, :-1], pixels[:, :, -1], mode=mode)
     return Raster(np.ascontiguousarray(pixels), depth=depth, mode=mode, notes=notes)
 
 
@@ -91,7 +96,7 @@ def to_known_type(array: np.ndarray, name: str) -> tuple[np.ndarray, Depth]:
 
 
 @contextmanager
-def opened_npy(path: Path, max_pixels: int) -> Iterator[Opened]:
+def opened_npy(path: Path, max_pixels: int) -> Iterator[Pages]:
     """Opens a .npy file."""
     with path.open("rb") as file:
         _check_header(file, path, max_pixels)
@@ -100,11 +105,11 @@ def opened_npy(path: Path, max_pixels: int) -> Iterator[Opened]:
             file.seek(0)
             return from_array(np.load(file, allow_pickle=False), str(path))
 
-        yield 1, read
+        yield Pages(1, read)
 
 
 @contextmanager
-def opened_npz(path: Path, max_pixels: int) -> Iterator[Opened]:
+def opened_npz(path: Path, max_pixels: int) -> Iterator[Pages]:
     """Opens a .npz file, whose arrays are pages."""
     # numpy does not close a damaged file that it has opened itself.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -115,7 +120,7 @@ def opened_npz(path: Path, max_pixels: int) -> Iterator[Opened]:
                 _check_header(member, path, max_pixels)
             return from_array(archive[name], str(path))
 
-        yield len(archive.files), read
+        yield Pages(len(archive.files), read)
 
 
 def _check_header(file: IO[bytes], path: Path, max_pixels: int) -> None:
@@ -130,7 +135,7 @@ def _check_header(file: IO[bytes], path: Path, max_pixels: int) -> None:
 
 
 @contextmanager
-def opened_dicom(path: Path, max_pixels: int) -> Iterator[Opened]:
+def opened_dicom(path: Path, max_pixels: int) -> Iterator[Pages]:
     """Opens a DICOM file. Values are multiplied by the rescale slope, plus the intercept."""
     pydicom = require_package("pydicom", path, "a DICOM file")
     header = pydicom.dcmread(path, stop_before_pixels=True)
@@ -153,11 +158,11 @@ def opened_dicom(path: Path, max_pixels: int) -> Iterator[Opened]:
                 array = array.astype(np.int16)
         return from_array(array, str(path))
 
-    yield int(header.get("NumberOfFrames", 1) or 1), read
+    yield Pages(int(header.get("NumberOfFrames", 1) or 1), read)
 
 
 @contextmanager
-def opened_jpeg_xl(path: Path, max_pixels: int) -> Iterator[Opened]:
+def opened_jpeg_xl(path: Path, max_pixels: int) -> Iterator[Pages]:
     """Opens a JPEG XL file."""
     imagecodecs = require_package("imagecodecs", path, "a JPEG XL file")
 
@@ -168,4 +173,4 @@ def opened_jpeg_xl(path: Path, max_pixels: int) -> Iterator[Opened]:
             array, alpha = array[:, :, :-1], array[:, :, -1]
         return replace(from_array(array, str(path)), alpha=alpha)
 
-    yield 1, read
+    yield Pages(1, read)

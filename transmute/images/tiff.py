@@ -15,8 +15,8 @@ from transmute.images.color import fits, is_srgb, not_followed
 from transmute.images.limits import require_decodable
 from transmute.images.messages import libtiff_collected
 from transmute.images.pillow import to_raster, upright
-from transmute.images.raster import CREDITS, ImageError, Raster, Tags
-from transmute.images.scientific import Opened, rounding_notes, to_known_type
+from transmute.images.raster import CREDITS, ImageError, Pages, Raster, Tags
+from transmute.images.scientific import rounding_notes, to_known_type
 
 COPIED = (*CREDITS, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 """Tags that a translation takes over: camera, date, author, copyright, and georeference."""
@@ -33,7 +33,7 @@ _COLORS: dict[int, int] = {
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int) -> Iterator[Opened]:
+def opened(path: Path, max_pixels: int) -> Iterator[Pages]:
     """Opens a TIFF file. Thumbnails and smaller levels of pyramids are not pages."""
     with tifffile.TiffFile(path) as file:
         series = [one for one in file.series if not one.keyframe.is_reduced] or file.series[:1]
@@ -50,7 +50,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[Opened]:
             raster = _read(one, index, path)
             return replace(raster, tags=_tags(frame, raster.tags.profile))
 
-        yield len(pages), read
+        yield Pages(len(pages), read)
 
 
 def _num_pages(series: tifffile.TiffPageSeries) -> int:
