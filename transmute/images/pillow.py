@@ -101,7 +101,7 @@ def _one_channel(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarray 
     # Pillow uses mode I also for 16 bits.
     if image.mode == "I" and values.min() >= 0 and values.max() <= 65535:
         values = values.astype(np.uint16)
-    pixels, depth = to_known_type(values[:, :, None], name)
+    pixels, depth, _ = to_known_type(values[:, :, None], name)
     key = image.info.get("transparency") if depth == "uint16" else None
     return *_with_color_key(pixels, key), depth
 

@@ -48,40 +48,31 @@ def from_array(array: np.ndarray, name: str, *, has_alpha: bool = False) -> Rast
             f"{name} should be (height, width, channels), but {shape} looks like (channels, "
             "height, width). Move the first axis to the end"
         )
-    pixels, depth = to_known_type(array, name)
+    pixels, depth, notes = to_known_type(array, name)
     pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
     channels = pixels.shape[2]
     mode = str(array.dtype) if channels == 1 else f"{channels} x {array.dtype}"
-    notes = rounding_notes(array, pixels.reshape(shape))
     if has_alpha and depth == "uint8" and channels in (2, 4):
         mode = "LA" if channels == 2 else "RGBA"
         return Raster(pixels[:, :, :-1], pixels[:, :, -1], mode=mode)
     return Raster(np.ascontiguousarray(pixels), depth=depth, mode=mode, notes=notes)
 
 
-def rounding_notes(array: np.ndarray, pixels: np.ndarray) -> tuple[str, ...]:
-    """A sentence if integers were rounded to float32."""
-    if array.dtype.kind not in "iu" or array.dtype.itemsize < 4:
-        return ()
-    count = int((pixels.astype(np.float64) != array).sum())
-    return (f"{count:,} of its integers are rounded to the 24 bits of float32",) if count else ()
-
-
-def to_known_type(array: np.ndarray, name: str) -> tuple[np.ndarray, Depth]:
+def to_known_type(array: np.ndarray, name: str) -> tuple[np.ndarray, Depth, tuple[str, ...]]:
     """Converts values to uint8, uint16 or float32 without loss, as far as float32 allows.
 
     Returns:
-        The array, and the type that holds its values.
+        The array, the type that holds its values, and a sentence if integers were rounded.
 
     Raises:
         ImageError: If values are not real, finite numbers.
     """
     kind = array.dtype
     if kind == np.bool_:
-        return array.astype(np.uint8) * 255, "uint8"
+        return array.astype(np.uint8) * 255, "uint8", ()
     if kind in (np.uint8, np.uint16):
         native = array.astype(kind.newbyteorder("="))
-        return native, "uint8" if kind == np.uint8 else "uint16"
+        return native, "uint8" if kind == np.uint8 else "uint16", ()
     if kind.kind not in "iuf":
         raise ImageError(f"{name} contains values of type {kind}, not real numbers")
     with np.errstate(over="ignore"):
@@ -92,7 +83,11 @@ def to_known_type(array: np.ndarray, name: str) -> tuple[np.ndarray, Depth]:
             f"{name} contains {count:,} values that are not finite. Replace them, for example "
             "with a reader (`data.reader`)"
         )
-    return values, "int16" if kind in (np.int8, np.int16) else "float32"
+    if kind in (np.int8, np.int16):
+        return values, "int16", ()
+    rounded = 0 if kind.kind == "f" else int((values.astype(np.float64) != array).sum())
+    note = f"{rounded:,} of its integers are rounded to the 24 bits of float32"
+    return values, "float32", (note,) if rounded else ()
 
 
 @contextmanager

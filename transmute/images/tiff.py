@@ -16,7 +16,7 @@ from transmute.images.limits import require_decodable
 from transmute.images.messages import libtiff_collected
 from transmute.images.pillow import to_raster, upright
 from transmute.images.raster import CREDITS, ImageError, Pages, Raster, Tags
-from transmute.images.scientific import rounding_notes, to_known_type
+from transmute.images.scientific import to_known_type
 
 COPIED = (*CREDITS, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 """Tags that a translation takes over: camera, date, author, copyright, and georeference."""
@@ -184,11 +184,10 @@ def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
 
 def _to_raster(array: np.ndarray, frame: tifffile.TiffPage, name: str) -> Raster:
     """Separates alpha from (height, width, channels)."""
-    notes, alpha = (), None
+    values, depth, notes = to_known_type(array, name)
+    alpha = None
     if frame.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-        notes = ("its channels are inks (CMYK), which are not converted to RGB",)
-    values, depth = to_known_type(array, name)
-    notes += rounding_notes(array, values)
+        notes += ("its channels are inks (CMYK), which are not converted to RGB",)
     extra = tuple(frame.extrasamples)
     place = next((i for i, kind in enumerate(extra) if kind in (1, 2)), None)
     if place is not None and array.shape[2] > len(extra):
