@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from transmute import plugins
@@ -150,13 +151,14 @@ def recognize(
         plugins.load(config.reader)
     names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
     halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
-    (train, skipped), test = _sources(train_folders, halves, config, paired), [[], []]
+    train, skipped, several = _sources(train_folders, halves, config, paired)
+    test = [[], []]
     others = find_others(dict.fromkeys((*train_folders, *test_folders)))
     if test_folders:
         with contextlib.suppress(UserError):  # no images, or none that match
             skip_bad = config.replace(skip_bad=True)
-            test, more = _sources(test_folders, halves, skip_bad, paired)
-            skipped += more
+            test, more, others_with_pages = _sources(test_folders, halves, skip_bad, paired)
+            skipped, several = skipped + more, several | others_with_pages
     listed = list(dict.fromkeys(map(str, train_folders)))
     num_train, num_test = (
         " and ".join(str(len(side)) for side in split[: len(listed)]) for split in (train, test)
@@ -165,7 +167,10 @@ def recognize(
     held_out = (test_folders[first], test_folders[second]) if test[0] else ()
     kind += ", a and b exchanged" if config.swap else ""
     notes = f", {skipped} without a partner skipped" if skipped else ""
-    notes += _about_pages([one for side in (*train, *test) for one in side], config)
+    if several and config.pages == "all":
+        notes += f"; {len(several)} files have several pages, each of which is an image"
+    elif several:
+        notes += f"; only the first page of {len(several)} files is used"
     return DataSet(
         f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out{notes}",
         (printable(names[first]), printable(names[second])),
@@ -297,12 +302,17 @@ def _domain_folders(folder: Path, *prefixes: str) -> tuple[Path, ...]:
 
 def _sources(
     folders: tuple[Path, ...], halves: Sequence[str | None], config: SourceConfig, paired: bool
-) -> tuple[list[list[Source]], int]:
-    """The images of both domains, which may be in one folder, and the number of skipped files."""
+) -> tuple[list[list[Source]], int, set[Path]]:
+    """Lists the images of both domains, which may be in one folder.
+
+    Returns:
+        The images, the number of skipped files, and the used files of several pages.
+    """
     images = [
         require_images(folder, any_extension=config.reader is not None)
         for folder in dict.fromkeys(folders)
     ]
+    num_pages = cache(lambda path: 1 if config.reader else count_pages(path))
     skipped = 0
     if paired and len(images) == 2:
         a, b = match_pairs(folders, images)
@@ -313,50 +323,27 @@ def _sources(
                 f"({', '.join(shortened(alone, 5))}). Add the missing partners, remove these "
                 "images, or set `data.skip_bad` to skip them"
             )
-        stems = [
-            stem
-            for stem in sorted(a.keys() & b.keys())
-            if _have_equal_pages(a[stem], b[stem], config)
-        ]
+        stems = sorted(a.keys() & b.keys())
+        if config.pages == "all":
+            unequal = [stem for stem in stems if num_pages(a[stem]) != num_pages(b[stem])]
+            if unequal and not config.skip_bad:
+                one, two = a[unequal[0]], b[unequal[0]]
+                raise UserError(
+                    f"{one} has {num_pages(one)} pages and its partner {two} has {num_pages(two)}. "
+                    "Remove the pages without a partner, use only first pages with "
+                    "`data.pages=first`, or set `data.skip_bad` to skip both files"
+                )
+            stems = [stem for stem in stems if stem not in unequal]
         skipped = len(a) + len(b) - 2 * len(stems)
         images = [[side[stem] for stem in stems] for side in (a, b)]
+    images = [paths[: config.max_images] for paths in images]
     sides = [
         [
             Source(path, half, config.reader, page, config.max_pixels, config.side_by_side)
-            for path in paths[: config.max_images]
-            for page in range(_num_pages(path, config))
+            for path in paths
+            for page in range(num_pages(path) if config.pages == "all" else 1)
         ][: config.max_images]
         for paths, half in zip((images[0], images[-1]), halves, strict=True)
     ]
-    return sides, skipped
-
-
-def _num_pages(path: Path, config: SourceConfig) -> int:
-    """Number of pages of a file that are used."""
-    return count_pages(path) if config.pages == "all" and config.reader is None else 1
-
-
-def _have_equal_pages(a: Path, b: Path, config: SourceConfig) -> bool:
-    """Whether partners have equal numbers of pages.
-
-    Raises:
-        UserError: If they differ, and bad images are not skipped.
-    """
-    num_a, num_b = (_num_pages(path, config) for path in (a, b))
-    if num_a != num_b and not config.skip_bad:
-        raise UserError(
-            f"{a} has {num_a} pages and its partner {b} has {num_b}. Remove the pages without a "
-            "partner, use only first pages with `data.pages=first`, or set `data.skip_bad` to skip "
-            "both files"
-        )
-    return num_a == num_b
-
-
-def _about_pages(sources: list[Source], config: SourceConfig) -> str:
-    """A sentence about files with several pages, if there are any."""
-    if config.pages == "all":
-        number = len({one.path for one in sources if one.page})
-        return f"; {number} files have several pages, each of which is an image" if number else ""
-    files = {one.path for one in sources if one.reader is None}
-    number = sum(count_pages(path) > 1 for path in files)
-    return f"; only the first page of {number} files is used" if number else ""
+    several = {path for paths in images for path in paths if num_pages(path) > 1}
+    return sides, skipped, several
