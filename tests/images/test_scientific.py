@@ -113,6 +113,18 @@ def test_dicom_frames_are_pages_and_white_is_bright(tmp_path: Path) -> None:
         read_image(path, max_pixels=50)
 
 
+def test_a_dicom_palette_becomes_its_colors(tmp_path: Path) -> None:
+    colors = np.random.default_rng(0).integers(0, 65536, (4, 3), dtype=np.uint16)
+    stored = np.arange(60, dtype=np.uint16).reshape(6, 10) % 4
+    palette = {}
+    for name, values in zip(("Red", "Green", "Blue"), colors.T, strict=True):
+        palette[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
+        palette[f"{name}PaletteColorLookupTableData"] = values.tobytes()
+    kind = "PALETTE COLOR"
+    path = write_dicom(tmp_path / "x.dcm", stored, PhotometricInterpretation=kind, **palette)
+    assert np.array_equal(read_image(path).pixels, colors[stored])
+
+
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_jpeg_xl_files_are_read_exactly(tmp_path: Path, kind: str, channels: int) -> None:

@@ -137,12 +137,14 @@ def opened_dicom(path: Path, max_pixels: int) -> Iterator[Pages]:
     size = int(header.get("Columns", 0)), int(header.get("Rows", 0))
     samples = int(header.get("SamplesPerPixel", 1))
     require_decodable(str(path), size, 4 * samples, max_pixels)
-    pixel_array = importlib.import_module("pydicom.pixels").pixel_array
+    decoder = importlib.import_module("pydicom.pixels")
     slope = float(header.get("RescaleSlope", 1))
     intercept = float(header.get("RescaleIntercept", 0))
 
     def read(page: int) -> Raster:
-        array = pixel_array(path, index=page)
+        array = decoder.pixel_array(path, index=page)
+        if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+            array = decoder.apply_color_lut(array, header)
         if header.get("PhotometricInterpretation") == "MONOCHROME1":  # white is the lowest value
             signed = int(header.get("PixelRepresentation", 0))
             array = (-1 if signed else 2 ** int(header.BitsStored) - 1) - array
