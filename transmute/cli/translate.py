@@ -51,7 +51,7 @@ class TranslateCommand(Command):
     """Translate all pages and frames of files that have several, or only the first."""
     reader: Annotated[str | None, Argument("FILE.py:NAME")] = None
     """Function that reads an image: it takes a path and returns an array (height, width[,
-    channels])."""
+    channels]). If set, every file in a folder counts as an image."""
     max_pixels: Annotated[int, Argument("N")] = 1_000_000_000
     """Images with more pixels are refused before they are decoded."""
     noise: bool = False
@@ -74,7 +74,7 @@ class TranslateCommand(Command):
         from rich.progress import track
 
         from transmute.images.find import find_others, unused_sentences
-        from transmute.translation.files import DEPTHS, FileOptions, find_inputs, translate_file
+        from transmute.translation.files import DEPTHS, FileOptions, translate_file
         from transmute.translation.translator import Translator
 
         translator = Translator(
@@ -89,8 +89,7 @@ class TranslateCommand(Command):
         )
         card = translator.card
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-        ending = self._checked_ending()
-        targets = find_inputs(self.inputs, self.out, compare=self.compare, ending=ending)
+        targets = self._targets()
         options = FileOptions(
             size=card.size if self.size == "training" else self.size,
             half=self.half,
@@ -109,7 +108,7 @@ class TranslateCommand(Command):
             f"{len(targets)} image{'s' if len(targets) != 1 else ''} to {self.out}, in "
             f"{translator.precision} ({translator.precision_reason})"
         )
-        others = find_others(map(Path, self.inputs))
+        others = {} if self.reader else find_others(map(Path, self.inputs))
         for line in (introduction, *unused_sentences(others)):
             console.print(printable(line))
         problems: list[str] = []
@@ -121,6 +120,26 @@ class TranslateCommand(Command):
             for note in notes:
                 console.print(printable(note))
         return print_failures(problems, len(targets), "translated")
+
+    def _targets(self) -> dict[Path, Path]:
+        """The file of each image's translation, by image."""
+        from transmute.images.encode import WRITABLE
+        from transmute.translation.files import find_inputs
+
+        targets = find_inputs(
+            self.inputs,
+            self.out,
+            compare=self.compare,
+            ending=self._checked_ending(),
+            any_extension=self.reader is not None,
+        )
+        for path in targets.values() if self.reader and self.format is None else ():
+            if path.suffix.lower() not in WRITABLE:
+                raise UserError(
+                    f"{path.suffix or 'a file without extension'} cannot be written, only read by "
+                    "`reader`. Set `format`, for example `format=npy` or `format=auto`"
+                )
+        return targets
 
     def _checked_ending(self) -> str | None:
         """Extension of the translations, or None for those of the inputs."""
