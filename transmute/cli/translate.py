@@ -38,7 +38,7 @@ class TranslateCommand(Command):
     """Skip images whose output file exists."""
     compare: bool = False
     """Also write input and translation side by side, next to each translation: zebra.compare.png
-    for zebra.jpg."""
+    for zebra.png."""
     format: Annotated[str | None, Argument("png|tif|...|auto")] = None
     """File format of the translations. If omitted, that of each input. auto writes x.jpg.png or
     x.jpg.tif where the format of x.jpg cannot hold the translation."""
@@ -59,8 +59,8 @@ class TranslateCommand(Command):
     device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
     """Device, or cuda:N for GPU N. The first GPU is cuda:0. auto uses a GPU if there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the network. auto uses bfloat16 where it is fast, which changes pixels by
-    about one level of 255."""
+    """Precision of the network. auto uses bfloat16 for images of 8 bits where it is fast, which
+    changes pixels by about one level of 255."""
     generator: Annotated[str | None, Argument("FILE.py:NAME")] = None
     """Config class of the model's generator, if it is user-defined."""
 
