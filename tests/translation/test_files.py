@@ -174,6 +174,26 @@ def test_inputs_without_images_are_refused(folders: Path) -> None:
         find_inputs([str(folders / "empty")], out)
 
 
+def test_with_a_reader_every_file_is_an_image(model: Path, tmp_path: Path) -> None:
+    folder, reader = tmp_path / "in", tmp_path / "reader.py"
+    folder.mkdir()
+    for name in ("a.raw", "b"):
+        np.full((16, 16, 3), 100, np.uint8).tofile(folder / name)
+    reader.write_text(
+        "import numpy as np\n\n\n"
+        "def read(path):\n    return np.fromfile(path, np.uint8).reshape(16, 16, 3)\n",
+        encoding="utf-8",
+    )
+    words = ["--model", str(model), "--reader", f"{reader}:read", "--device", "cpu"]
+    for inputs, names in ((folder, {"a.raw.png", "b.png"}), (folder / "*.raw", {"a.raw.png"})):
+        out = tmp_path / f"out{len(names)}"
+        command = ["translate", str(inputs), *words, "--out", str(out), "--format", "auto"]
+        assert run_command(command) == 0
+        assert {path.name for path in out.iterdir()} == names
+    with pytest.raises(UserError, match=r"\.raw cannot be written, only read .*`format=npy`"):
+        run_command(["translate", str(folder), *words, "--out", str(tmp_path / "out")])
+
+
 def test_no_image_is_overwritten(folders: Path) -> None:
     with pytest.raises(UserError, match=r"would both be written to .*each with its own `out`"):
         find_inputs([str(folders / "in"), str(folders / "other")], folders / "out")

@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.translation.models import load_translator, random_image, save_model
 from transmute import Translator
+from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import ResNetConfig, UNetConfig
 from transmute.errors import UserError
 from transmute.images.ranges import to_pil
@@ -168,3 +169,23 @@ def test_bfloat16_changes_pixels_by_a_few_levels_and_float32_does_not(model: Pat
 def test_a_missing_gpu_is_an_error(model: Path) -> None:
     with pytest.raises(UserError, match="needs a GPU that torch can use"):
         Translator(model, device="cuda")
+
+
+def test_images_of_16_bits_are_not_translated_in_bfloat16_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "transmute.translation.translator.select_precision",
+        lambda precision, device: ("bfloat16", "fast") if precision == "auto" else (precision, ""),
+    )
+    deep = np.random.default_rng(0).integers(0, 65536, (16, 16, 3)).astype(np.uint16)
+    model = save_model(tmp_path / "x.safetensors")
+    exact = load_translator(model).raster(deep).pixels
+    auto = Translator(model, device="cpu")
+    assert auto.precision == "bfloat16"
+    assert np.array_equal(auto.raster(deep).pixels, exact)
+    rough = Translator(model, device="cpu", precision="bfloat16").raster(deep).pixels
+    assert not np.array_equal(rough, exact)
+    bands = PreprocessConfig(range_b=Range(depth="uint16", high=(4000.0,), origin="set"))
+    file = save_model(tmp_path / "y.safetensors", preprocess=bands)
+    assert Translator(file, device="cpu").precision == "float32"

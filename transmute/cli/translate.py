@@ -39,7 +39,7 @@ class TranslateCommand(Command):
     """Skip images whose output file exists."""
     compare: bool = False
     """Also write input and translation side by side, next to each translation: zebra.compare.png
-    for zebra.jpg."""
+    for zebra.png."""
     format: Annotated[str | None, Argument("png|tif|...|auto")] = None
     """File format of the translations. If omitted, that of each input. auto writes x.jpg.png or
     x.jpg.tif where the format of x.jpg cannot hold the translation."""
@@ -52,7 +52,7 @@ class TranslateCommand(Command):
     """Translate all pages and frames of files that have several, or only the first."""
     reader: Annotated[str | None, Argument("FILE.py:NAME")] = None
     """Function that reads an image: it takes a path and returns an array (height, width[,
-    channels])."""
+    channels]). If set, every file in a folder counts as an image."""
     max_pixels: Annotated[int, Argument("N")] = 1_000_000_000
     """Images with more pixels are refused before they are decoded."""
     noise: bool = False
@@ -60,8 +60,8 @@ class TranslateCommand(Command):
     device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
     """Device, or cuda:N for GPU N. The first GPU is cuda:0. auto uses a GPU if there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the network. auto uses bfloat16 where it is fast, which changes pixels by
-    about one level of 255."""
+    """Precision of the network. auto uses bfloat16 for images of 8 bits where it is fast, which
+    changes pixels by about one level of 255."""
     generator: Annotated[str | None, Argument("FILE.py:NAME")] = None
     """Config class of the model's generator, if it is user-defined."""
 
@@ -75,7 +75,7 @@ class TranslateCommand(Command):
         from rich.progress import track
 
         from transmute.images.find import find_others, unused_sentences
-        from transmute.translation.files import DEPTHS, find_inputs, translate_file
+        from transmute.translation.files import DEPTHS, translate_file
         from transmute.translation.translator import Translator
 
         translator = Translator(
@@ -90,8 +90,7 @@ class TranslateCommand(Command):
         )
         card = translator.card
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-        ending = self._checked_ending()
-        targets = find_inputs(self.inputs, self.out, compare=self.compare, ending=ending)
+        targets = self._targets()
         translate = partial(
             translate_file,
             translator,
@@ -112,7 +111,7 @@ class TranslateCommand(Command):
             f"{len(targets)} image{'s' if len(targets) != 1 else ''} to {self.out}, in "
             f"{translator.precision} ({translator.precision_reason})"
         )
-        others = find_others(map(Path, self.inputs))
+        others = {} if self.reader else find_others(map(Path, self.inputs))
         for line in (introduction, *unused_sentences(others)):
             console.print(printable(line))
         problems: list[str] = []
@@ -124,6 +123,26 @@ class TranslateCommand(Command):
             for note in notes:
                 console.print(printable(note))
         return print_failures(problems, len(targets), "translated")
+
+    def _targets(self) -> dict[Path, Path]:
+        """The file of each image's translation, by image."""
+        from transmute.images.encode import WRITABLE
+        from transmute.translation.files import find_inputs
+
+        targets = find_inputs(
+            self.inputs,
+            self.out,
+            compare=self.compare,
+            ending=self._checked_ending(),
+            any_extension=self.reader is not None,
+        )
+        for path in targets.values() if self.reader and self.format is None else ():
+            if path.suffix.lower() not in WRITABLE:
+                raise UserError(
+                    f"{path.suffix or 'a file without extension'} cannot be written, only read by "
+                    "`reader`. Set `format`, for example `format=npy` or `format=auto`"
+                )
+        return targets
 
     def _checked_ending(self) -> str | None:
         """Extension of the translations, or None for those of the inputs."""

@@ -201,7 +201,9 @@ class Reporter:
         shown, trained_on = (
             make_previews(method, generators, batches) for batches in (self.shown, self.trained_on)
         )
-        table = sheet([sample_row(previews) for previews in shown])
+        rows = [sample_row(previews) for previews in shown]
+        width = max(image.width for image in rows[0].values())
+        table = sheet(rows, scale=max(1, 96 // width))  # so that titles fit above small images
         save_image(table, self.run.sample_file(step))
         self.loggers.log(step, {}, table)
         if step:

@@ -26,7 +26,12 @@ _PHOTO_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp")
 
 
 def find_inputs(
-    inputs: Iterable[str], out: Path, *, compare: bool = False, ending: str | None = None
+    inputs: Iterable[str],
+    out: Path,
+    *,
+    compare: bool = False,
+    ending: str | None = None,
+    any_extension: bool = False,
 ) -> dict[Path, Path]:
     """Finds the images to translate.
 
@@ -37,6 +42,7 @@ def find_inputs(
             image. An existing folder is a folder, whatever its name.
         compare: Comparisons are written too.
         ending: Extension of the translations; by default, that of each image.
+        any_extension: Every file counts as an image, for a custom reader.
 
     Returns:
         The file of each image's translation, by image. In a folder, images keep their names, and
@@ -46,7 +52,7 @@ def find_inputs(
         UserError: If an input does not exist or contains no images, if there are several images but
             `out` is a file, or if a file would overwrite an image or another translation.
     """
-    found = [pair for name in inputs for pair in _images_and_targets(name, out)]
+    found = [pair for name in inputs for pair in _images_and_targets(name, out, any_extension)]
     if ending is not None:
         found = [(source, target.with_suffix(ending)) for source, target in found]
     if out.suffix.lower() in EXTENSIONS and not out.is_dir():
@@ -83,20 +89,25 @@ def comparison_file(target: Path) -> Path:
     return target.with_name(f"{target.stem}.compare{ending}")
 
 
-def _images_and_targets(name: str, out: Path) -> list[tuple[Path, Path]]:
+def _images_and_targets(name: str, out: Path, any_extension: bool) -> list[tuple[Path, Path]]:
     path = Path(name)
     if path.is_dir():
         # Earlier translations in a subfolder are not inputs.
-        return [(image, out / image.relative_to(path)) for image in images_outside(path, out)]
+        images = images_outside(path, out, any_extension=any_extension)
+        return [(image, out / image.relative_to(path)) for image in images]
+
+    def counts(path: Path) -> bool:
+        return any_extension or path.suffix.lower() in EXTENSIONS
+
     exists = os.path.lexists(path)  # perhaps as a broken link, which is one bad image
-    if exists and path.suffix.lower() not in EXTENSIONS:
+    if exists and not counts(path):
         raise UserError(
             f"{path} does not have the extension of an image that can be read. If it is such an "
             "image, rename it: the extension also determines the format of the translation. "
             f"{KNOWN_EXTENSIONS}"
         )
     files = [path] if exists else _matching(path)
-    images = [file for file in files if file.suffix.lower() in EXTENSIONS and not file.is_dir()]
+    images = [file for file in files if counts(file) and not file.is_dir()]
     if not images:
         raise UserError(f"there is no image or folder {name}, and no image matches it as a pattern")
     return [(image, out / image.name) for image in images]

@@ -49,7 +49,8 @@ class Translator:
             is one.
         noise: Keep dropout on, as in pix2pix, so that each translation of an image differs.
         precision: `float32`, `bfloat16`, or `auto`, which uses bfloat16 where the device computes
-            it fast. That halves the time and changes pixels by about one level of 255.
+            it fast and images have 8 bits. That halves the time and changes pixels by about one
+            level of 255.
         generator: Config class of a generator that is not part of the package, or its
             `FILE.py:NAME`. Needed if the model uses one: a model file never imports code.
 
@@ -128,6 +129,11 @@ class Translator:
     ) -> None:
         self.card, self.network, self.device = card, network.to(device), device
         self.precision, self.precision_reason = select_precision(precision, device)
+        # bfloat16 has 8 significant bits, too few for deeper images.
+        self.deep_precision = "float32" if precision == "auto" else self.precision
+        if not card.target_range.is_8_bit and self.deep_precision != self.precision:
+            self.precision = self.deep_precision
+            self.precision_reason = f"for {card.target_range.depth} values"
 
     @overload
     def __call__(
@@ -230,10 +236,11 @@ class Translator:
         if size is not None:
             converted = converted.resized(width_and_height(size))
         values = values or range_for(converted, self.card.source_range, name)
-        outputs = self._outputs(to_tensor(converted, values))
         known = self.card.target_range
         is_deep = known.is_8_bit and source.depth == "uint16"
-        result = to_raster(outputs, known, depth or ("uint16" if is_deep else known.depth))
+        depth = depth or ("uint16" if is_deep else known.depth)
+        precision = self.precision if depth == "uint8" else self.deep_precision
+        result = to_raster(self._outputs(to_tensor(converted, values), precision), known, depth)
         alpha = converted.alpha
         if source.alpha is not None and alpha is None and result.channels == 4:
             result, alpha = replace(result, pixels=result.pixels[:, :, :3]), result.pixels[:, :, 3]
@@ -256,12 +263,12 @@ class Translator:
         values = None if image.depth == "uint8" else NORMALIZED
         return normalized(self.raster(image, values=values), self.card.target_range, "the output")
 
-    def _outputs(self, images: Images) -> Images:
+    def _outputs(self, images: Images, precision: str) -> Images:
         """Translates a batch, of color images for models of CIE Lab."""
         if self.card.colors != "lab":
-            return self.translate(images)
+            return self.translate(images, precision)
         lightness, _ = to_lab(images)
-        return to_rgb(lightness, self.translate(lightness).cpu())
+        return to_rgb(lightness, self.translate(lightness, precision).cpu())
 
     def _checked(self, image: torch.Tensor) -> Images:
         """Checks the shape and the type of a tensor, and returns it as (1, ...)."""
@@ -276,13 +283,14 @@ class Translator:
         return images.float()
 
     @torch.inference_mode()
-    def translate(self, images: Images) -> Images:
+    def translate(self, images: Images, precision: str | None = None) -> Images:
         """Translates a batch of tensors of any height and width.
 
         Images are padded by reflection to a size that the network accepts. Outputs are cropped.
 
         Args:
             images: (batch, channels, height, width) in [-1, 1].
+            precision: float32 or bfloat16. By default, that of the translator.
 
         Returns:
             (batch, channels, height, width) in [-1, 1], on the translator's device.
@@ -297,7 +305,9 @@ class Translator:
         # In a batch, images would share batch norm statistics.
         batches = padded.split(1) if self.card.per_image_statistics else [padded]
         with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
+            self.device.type,
+            dtype=torch.bfloat16,
+            enabled=(precision or self.precision) == "bfloat16",
         ):
             outputs = torch.cat([self.network(batch) for batch in batches])
         top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
