@@ -16,49 +16,37 @@ from transmute.images.color import fits
 from transmute.images.raster import CREDITS, ImageError, Raster, Tags
 from transmute.images.scientific import require_package
 
-_FORMATS = {
-    "JPEG": ".jpg .jpeg .jfif .jpe",
-    "PNG": ".png .apng",
-    "WEBP": ".webp",
-    "BMP": ".bmp",
-    "TIFF": ".tif .tiff",
-    "GIF": ".gif",
-    "AVIF": ".avif",
-    "JPEG2000": ".jp2 .j2k",
-    "PPM": ".ppm .pgm .pbm .pnm",
-    "TGA": ".tga",
-    "NPY": ".npy",
-    "NPZ": ".npz",
-    "JXL": ".jxl",
-}
-WRITABLE = {ending: name for name, endings in _FORMATS.items() for ending in endings.split()}
-"""Formats that can be written, by extension."""
 
+class _Format(NamedTuple):
+    """A format, and the images that it holds without loss of depth, channels, alpha or pages."""
 
-class _Holds(NamedTuple):
-    """The images that a format holds without loss of depth, channels, alpha or pages."""
-
-    depths: str
+    extensions: str
+    depths: str = "uint8"
     any_channels: bool = False
     alpha: bool = True
     pages: bool = False
 
 
-_HOLDS = {
-    "JPEG": _Holds("uint8", alpha=False),
-    "PNG": _Holds("uint8 uint16", pages=True),
-    "WEBP": _Holds("uint8", pages=True),
-    "BMP": _Holds("uint8", alpha=False),
-    "TIFF": _Holds("uint8 uint16 int16 float32", any_channels=True, pages=True),
-    "GIF": _Holds("uint8", pages=True),
-    "AVIF": _Holds("uint8", pages=True),
-    "JPEG2000": _Holds("uint8 uint16"),
-    "PPM": _Holds("uint8 uint16", alpha=False),
-    "TGA": _Holds("uint8"),
-    "NPY": _Holds("uint8 uint16 int16 float32", any_channels=True),
-    "NPZ": _Holds("uint8 uint16 int16 float32", any_channels=True, pages=True),
-    "JXL": _Holds("uint8 uint16 float32"),
+_ALL_DEPTHS = "uint8 uint16 int16 float32"
+_FORMATS = {
+    "JPEG": _Format(".jpg .jpeg .jfif .jpe", alpha=False),
+    "PNG": _Format(".png .apng", "uint8 uint16", pages=True),
+    "WEBP": _Format(".webp", pages=True),
+    "BMP": _Format(".bmp", alpha=False),
+    "TIFF": _Format(".tif .tiff", _ALL_DEPTHS, any_channels=True, pages=True),
+    "GIF": _Format(".gif", pages=True),
+    "AVIF": _Format(".avif", pages=True),
+    "JPEG2000": _Format(".jp2 .j2k", "uint8 uint16"),
+    "PPM": _Format(".ppm .pgm .pbm .pnm", "uint8 uint16", alpha=False),
+    "TGA": _Format(".tga"),
+    "NPY": _Format(".npy", _ALL_DEPTHS, any_channels=True),
+    "NPZ": _Format(".npz", _ALL_DEPTHS, any_channels=True, pages=True),
+    "JXL": _Format(".jxl", "uint8 uint16 float32"),
 }
+WRITABLE = {
+    extension: name for name, one in _FORMATS.items() for extension in one.extensions.split()
+}
+"""Formats that can be written, by extension."""
 
 
 def why_not(raster: Raster, ending: str, *, pages: int = 1) -> str | None:
@@ -72,7 +60,7 @@ def why_not(raster: Raster, ending: str, *, pages: int = 1) -> str | None:
     if ending not in WRITABLE:
         return f"{ending or 'a file without extension'} cannot be written"
     kind = WRITABLE[ending]
-    holds = _HOLDS[kind]
+    holds = _FORMATS[kind]
     if raster.depth not in holds.depths.split():
         return f"{ending} cannot hold {raster.depth} values"
     if raster.channels not in (1, 3) and not holds.any_channels:
@@ -188,7 +176,7 @@ def _write_with_pillow(pages: Sequence[Raster], path: Path, kind: str) -> None:
 
 def _image(raster: Raster, kind: str) -> Image.Image:
     """An image of mode L, RGB, LA or RGBA."""
-    array = _array(raster) if _HOLDS[kind].alpha else raster.pixels
+    array = _array(raster) if _FORMATS[kind].alpha else raster.pixels
     return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if array.shape[2] == 1 else array))
 
 
@@ -201,7 +189,7 @@ def _indexed(raster: Raster) -> Image.Image:
     pixels[clear] = 0 if clear.all() else pixels[~clear][0]  # is not counted as a color
     image = Image.fromarray(pixels).quantize(255)
     palette = np.zeros((256, 3), np.uint8)
-    known = np.reshape(image.getpalette(), (-1, 3))
+    known = np.reshape(image.getpalette() or [], (-1, 3))
     palette[: len(known)], palette[255] = known, under
     image = Image.fromarray(np.where(clear, 255, np.asarray(image)).astype(np.uint8))
     image.putpalette(palette.tobytes())

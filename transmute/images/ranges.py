@@ -30,7 +30,7 @@ def full_range(depth: Depth) -> Range:
     return Range(depth=depth, low=(low,), high=(high,))
 
 
-def limits(values: Range) -> tuple[np.ndarray, np.ndarray]:
+def bounds(values: Range) -> tuple[np.ndarray, np.ndarray]:
     """The values of -1 and of 1 for each channel, as float32."""
     return np.asarray(values.low, np.float32), np.asarray(values.high, np.float32)
 
@@ -67,7 +67,7 @@ def pack(raster: Raster, values: Range) -> "torch.Tensor":
 
     pixels = raster.pixels
     if not (raster.depth == "uint8" and values.is_8_bit):
-        low, high = limits(values)
+        low, high = bounds(values)
         pixels = ((pixels - low) * (2 / (high - low)) - 1).clip(-1, 1)
     # A copy in one pass: two would take four times as long where the image is mirrored.
     return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
@@ -94,7 +94,7 @@ def clipped_fraction(pixels: np.ndarray, values: Range) -> float:
     """Fraction of the values (any shape, channels last) that are outside of a range."""
     if values.origin == "full":
         return 0.0
-    low, high = limits(values)
+    low, high = bounds(values)
     return float(((pixels < low) | (pixels > high)).mean())
 
 
@@ -109,7 +109,7 @@ def to_raster(images: "Images", values: Range | None = None, depth: Depth | None
     """
     values = values or Range()
     depth = depth or values.depth
-    low, high = limits(range_in(values, depth))
+    low, high = bounds(range_in(values, depth))
     array = images.detach().float().reshape(images.shape[-3:]).permute(1, 2, 0).cpu().numpy()
     pixels = (array + 1) * ((high - low) / 2) + low
     if depth != "float32":
