@@ -108,10 +108,13 @@ def test_the_range_has_the_channels_of_training_where_color_becomes_gray() -> No
 
 
 def test_a_range_of_another_number_of_channels_is_refused() -> None:
-    with pytest.raises(
-        UserError, match="0:1,0:2 of domain a has 2 channels, but its images have 3"
-    ):
+    with pytest.raises(UserError, match="0:1,0:2 is for 2 channels, but domain a has 3"):
         find_values([of(3, "uint16")], 3, "a", "0:1,0:2", quiet)
+
+
+@pytest.mark.parametrize("text", ["1000000:1000001", "-0.123456789:2"])
+def test_a_range_that_is_set_keeps_all_its_digits(text: str) -> None:
+    assert SourceConfig(range_a=text).range_a == text
 
 
 @pytest.mark.parametrize("text", ["5:1", "5:5", "1", "0:1:2", "low:high", "0:inf", "0:nan", ""])

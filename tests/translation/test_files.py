@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.translation.models import load_translator, random_image
 from transmute.cli import run_command
+from transmute.config.data import Range
 from transmute.errors import UserError
 from transmute.images.decode import read_image
 from transmute.images.ranges import shown
@@ -304,3 +305,12 @@ def test_a_comparison_of_16_bits_is_not_clipped(
         pixels = np.asarray(image)
     assert (pixels[:, :20] == round(30000 / 257)).all()
     assert pixels[:, 20:].std() > 0
+
+
+def test_a_range_of_another_number_of_channels_is_an_error(model: Path, tmp_path: Path) -> None:
+    random_image(20, 12).save(tmp_path / "x.png")
+    translator, values = load_translator(model), Range.parsed("0:1,0:2")
+    error, _ = translate_file(translator, tmp_path / "x.png", tmp_path / "y.png", values=values)
+    assert error is not None
+    assert "the range 0:1,0:2 is for 2 channels, but" in error
+    assert "x.png has 3" in error

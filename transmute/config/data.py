@@ -62,7 +62,8 @@ class Range(Settings):
 
 
 def _range_text(text: str) -> str:
-    return str(Range.parsed(text))
+    Range.parsed(text)
+    return text
 
 
 RangeText = Annotated[str, AfterValidator(_range_text)]

@@ -8,7 +8,12 @@ import numpy as np
 
 from transmute.config.data import Range
 from transmute.errors import UserError
-from transmute.images.ranges import clipped_fraction, find_range, sample_values
+from transmute.images.ranges import (
+    clipped_fraction,
+    find_range,
+    require_channels,
+    sample_values,
+)
 from transmute.images.raster import Depth, Raster
 
 Say = Callable[[str], None]
@@ -115,11 +120,7 @@ def find_values(
     sample = np.concatenate([row.with_channels(channels, domain).pixels[0] for row in rows])
     found = Range.parsed(given).replace(depth=depth) if given else None
     values = found or find_range(sample, depth)
-    if len(values.low) not in (1, channels):
-        raise UserError(
-            f"the range {values} of domain {domain} has {len(values.low)} channels, but its images "
-            f"have {channels}. Set one LOW:HIGH for all, or one for each channel"
-        )
+    require_channels(values, channels, f"domain {domain}")
     origin = "set" if found else "0.1 and 99.9 percentiles of the training images"
     say(
         f"{domain}: {depth}, {channels} channel{'s' if channels > 1 else ''}, values {values} "

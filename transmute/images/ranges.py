@@ -35,6 +35,19 @@ def bounds(values: Range) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(values.low, np.float32), np.asarray(values.high, np.float32)
 
 
+def require_channels(values: Range, channels: int, name: str) -> None:
+    """Checks that a range is for a number of channels.
+
+    Raises:
+        ImageError: If it is for another number.
+    """
+    if len(values.low) not in (1, channels):
+        raise ImageError(
+            f"the range {values} is for {len(values.low)} channels, but {name} has {channels}. Set "
+            "one LOW:HIGH for all, or one for each channel"
+        )
+
+
 def range_for(raster: Raster, known: Range, name: str) -> Range:
     """The range by which an image is read where images with another range are expected.
 

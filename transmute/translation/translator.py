@@ -22,6 +22,7 @@ from transmute.images.ranges import (
     clipped_fraction,
     normalized,
     range_for,
+    require_channels,
     shown,
     to_raster,
     to_tensor,
@@ -236,6 +237,7 @@ class Translator:
         if size is not None:
             converted = converted.resized(width_and_height(size))
         values = values or range_for(converted, self.card.source_range, name)
+        require_channels(values, channels, name)
         known = self.card.target_range
         is_deep = known.is_8_bit and source.depth == "uint16"
         depth = depth or ("uint16" if is_deep else known.depth)
