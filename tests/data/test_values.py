@@ -13,9 +13,9 @@ from transmute.config.data import PreprocessConfig, Range, SourceConfig
 from transmute.config.training import Recipe
 from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
-from transmute.data.scan import require_usable, with_values
+from transmute.data.scan import require_usable
 from transmute.data.stream import Stream
-from transmute.data.values import Checked, find_channels, find_values, require_depth
+from transmute.data.values import Checked, find_channels, find_values, require_depth, with_values
 from transmute.errors import UserError
 from transmute.images.encode import save_pages
 from transmute.images.raster import Depth, Raster

@@ -9,7 +9,7 @@ from typing import Literal
 from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
 from transmute.data.layout import by_stem, recognize
-from transmute.data.scan import Record, Subset, read_subsets, relative_name
+from transmute.data.records import Record, Subset, read_subsets, relative_name
 from transmute.data.values import common_channels
 from transmute.images.find import count_by_extension
 

@@ -1,12 +1,13 @@
 """Channels, depth and range of a domain, found from its training images."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from transmute.config.data import Range
+from transmute.config.data import PreprocessConfig, Range
+from transmute.data.layout import DataSet, Source
 from transmute.errors import UserError
 from transmute.images.ranges import (
     clipped_fraction,
@@ -66,6 +67,39 @@ def common_channels(kinds: Set[tuple[str, int]]) -> int | None:
     if numbers == {1, 3} or (is_common and numbers <= {1, 3}):
         return 3
     return numbers.pop() if len(numbers) == 1 else None
+
+
+def with_values(
+    preprocess: PreprocessConfig,
+    data: DataSet,
+    usable: Mapping[Source, Checked],
+    ranges: tuple[str | None, str | None],
+    say: Say,
+) -> PreprocessConfig:
+    """Fills in the channels and the ranges of the domains that are not known yet.
+
+    Args:
+        preprocess: The settings.
+        data: The data set, without bad images.
+        usable: What is known of its training images.
+        ranges: LOW:HIGH of a and of b, if the user has set them.
+        say: Prints a line about each range other than 8 bits.
+
+    Raises:
+        UserError: If the images of a domain do not have the same type of values, or the same
+            number of channels.
+    """
+    found: dict[str, Any] = {}
+    for letter, name, side, given in zip("ab", data.names, data.train, ranges, strict=True):
+        images = [usable[source] for source in side]
+        known = dict(preprocess)
+        channels = known[f"channels_{letter}"] or find_channels(images, name)
+        found[f"channels_{letter}"] = channels
+        if known[f"range_{letter}"] is not None and given is None:
+            require_depth(images, name, known[f"range_{letter}"])
+        else:
+            found[f"range_{letter}"] = find_values(images, channels, name, given, say)
+    return preprocess.replace(**found)
 
 
 def find_channels(images: Sequence[Checked], domain: str) -> int:

@@ -21,8 +21,9 @@ from transmute.config.data import FOUND_IN_IMAGES, PreprocessConfig
 from transmute.config.training import Recipe, TrainConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
-from transmute.data.scan import require_usable, with_values
+from transmute.data.scan import require_usable
 from transmute.data.stream import Stream
+from transmute.data.values import with_values
 from transmute.device import device_name, require_working, select_precision
 from transmute.errors import UserError, printable
 from transmute.files import write_json
