@@ -162,9 +162,8 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             prefetch_factor=4 if workers else None,
             worker_init_fn=_ignore_ctrl_c,
         )
-        return map(
-            _raise_error, loader
-        )  # workers start here, before a training run handles signals
+        # Workers start here, before a training run handles signals.
+        return map(_raise_error, loader)
 
     def fixed_batches(self, count: int) -> tuple[list[Batch], list[Batch]]:
         """The fixed images of sample sheets, one per batch, in [-1, 1].

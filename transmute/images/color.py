@@ -22,7 +22,7 @@ def _profile(data: bytes) -> Any:
 
 @lru_cache(maxsize=16)
 def is_srgb(data: bytes) -> bool:
-    """Whether a profile means the colors of sRGB, by converting a cube of colors with it."""
+    """Whether a profile is equivalent to sRGB: within 3 levels for a grid of 729 colors."""
     profile = _profile(data)
     if profile is None or profile.profile.xcolor_space != "RGB ":
         return False

@@ -222,10 +222,12 @@ def _png16(raster: Raster) -> bytes:
 
 
 def _write_tiff(pages: Sequence[Raster], path: Path) -> None:
-    arrays = [_array(page) for page in pages]
-    is_big = sum(array.nbytes for array in arrays) > 2**32 - 2**25
-    with tifffile.TiffWriter(path, bigtiff=is_big) as writer:
-        for page, array in zip(pages, arrays, strict=True):
+    num_bytes = sum(
+        part.nbytes for page in pages for part in (page.pixels, page.alpha) if part is not None
+    )
+    with tifffile.TiffWriter(path, bigtiff=num_bytes > 2**32 - 2**25) as writer:
+        for page in pages:
+            array = _array(page)
             tags, options = page.tags, {}
             if array.shape[2] == 1:
                 array = array[:, :, 0]

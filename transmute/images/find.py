@@ -41,9 +41,9 @@ def find_files(folder: Path) -> list[Path]:
         raise UserError(f"{folder} is not a folder")
     files, pending, visited = [], deque([folder]), set()
     while pending:
-        place = pending.popleft()
+        current = pending.popleft()
         try:
-            status, paths = place.stat(), list(place.iterdir())
+            status, paths = current.stat(), list(current.iterdir())
             is_new = (status.st_dev, status.st_ino) not in visited
             visited.add((status.st_dev, status.st_ino))
             for path in paths if is_new else ():
@@ -57,8 +57,8 @@ def find_files(folder: Path) -> list[Path]:
                     pending.appendleft(path)
         except OSError as error:
             raise UserError(
-                f"the folder {place} cannot be entered: {error.strerror}. Change its permissions, "
-                "or move it to another place"
+                f"the folder {current} cannot be entered: {error.strerror}. Change its "
+                "permissions, or move it to another folder"
             ) from None
     return sorted(files)
 

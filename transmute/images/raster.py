@@ -183,17 +183,17 @@ class Pages(NamedTuple):
     read: Callable[[int], Raster]
 
 
-def opaque(kind: np.dtype) -> int:
-    """Value of alpha where an image is opaque."""
-    return 1 if kind == np.float32 else int(np.iinfo(kind).max)
+def opaque(dtype: np.dtype) -> int:
+    """Value of alpha where an image is opaque: 255, 65535 or 1."""
+    return 1 if dtype == np.float32 else int(np.iinfo(dtype).max)
 
 
-def alpha_as(alpha: np.ndarray, kind: np.dtype) -> np.ndarray:
+def alpha_as(alpha: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Converts an alpha channel to uint8, uint16 or float32."""
-    if alpha.dtype == kind:
+    if alpha.dtype == dtype:
         return alpha
-    scaled = alpha.astype(np.float32) * (opaque(kind) / opaque(alpha.dtype))
-    return (scaled if kind == np.float32 else scaled.round()).astype(kind)
+    scaled = alpha.astype(np.float32) * (opaque(dtype) / opaque(alpha.dtype))
+    return (scaled if dtype == np.float32 else scaled.round()).astype(dtype)
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -151,7 +151,7 @@ def _samples(series: tifffile.TiffPageSeries, index: int) -> np.ndarray:
         index = 0
     array, axes = _one_image(array, axes, index)
     array = array.transpose(
-        [place for axis in "YXCS" for place, one in enumerate(axes) if one == axis]
+        [position for axis in "YXCS" for position, one in enumerate(axes) if one == axis]
     )
     return np.array(array.reshape(*array.shape[:2], -1))  # not mapped, so that the file is closed
 
@@ -166,11 +166,11 @@ def _whole(series: tifffile.TiffPageSeries) -> np.ndarray:
 
 def _one_image(array: np.ndarray, axes: str, index: int) -> tuple[np.ndarray, str]:
     """The part of an array that is image number `index`, and its axes: only Y, X, C and S."""
-    others = [place for place, axis in enumerate(axes) if axis not in "YXCS"]
-    rest = [place for place in range(array.ndim) if place not in others]
+    others = [position for position, axis in enumerate(axes) if axis not in "YXCS"]
+    rest = [position for position in range(array.ndim) if position not in others]
     images = array.transpose(others + rest)
     images = images.reshape(-1, *images.shape[len(others) :])
-    return images[index], "".join(axes[place] for place in rest)
+    return images[index], "".join(axes[position] for position in rest)
 
 
 def _inverted(array: np.ndarray, bits: int) -> np.ndarray:
@@ -189,10 +189,10 @@ def _to_raster(array: np.ndarray, frame: tifffile.TiffPage, name: str) -> Raster
     if frame.photometric == tifffile.PHOTOMETRIC.SEPARATED:
         notes += ("its channels are inks (CMYK), which are not converted to RGB",)
     extra = tuple(frame.extrasamples)
-    place = next((i for i, kind in enumerate(extra) if kind in (1, 2)), None)
-    if place is not None and array.shape[2] > len(extra):
+    index = next((i for i, sample in enumerate(extra) if sample in (1, 2)), None)
+    if index is not None and array.shape[2] > len(extra):
         full = 1.0 if array.dtype.kind == "f" else float(np.iinfo(array.dtype).max)
-        values, alpha = _split(values, place - len(extra), full, is_multiplied=extra[place] == 1)
+        values, alpha = _split(values, index - len(extra), full, is_multiplied=extra[index] == 1)
     channels = values.shape[2]
     mode = f"{channels} x {array.dtype}" if channels > 1 else str(array.dtype)
     profile = bytes(tag.value) if (tag := frame.tags.get(34675)) else None
@@ -203,17 +203,17 @@ def _to_raster(array: np.ndarray, frame: tifffile.TiffPage, name: str) -> Raster
 
 
 def _split(
-    values: np.ndarray, place: int, full: float, *, is_multiplied: bool
+    values: np.ndarray, index: int, full: float, *, is_multiplied: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Separates the alpha channel.
 
     Args:
         values: (height, width, channels).
-        place: The channel, counted from the end: -1 is the last.
+        index: The channel, counted from the end: -1 is the last.
         full: Its value where the image is opaque.
         is_multiplied: Whether colors are multiplied with alpha.
     """
-    alpha, colors = values[:, :, place], np.delete(values, place % values.shape[2], axis=2)
+    alpha, colors = values[:, :, index], np.delete(values, index % values.shape[2], axis=2)
     if is_multiplied:
         straight = colors * (full / np.where(alpha > 0, alpha, full))[:, :, None]
         is_integer = values.dtype != np.float32

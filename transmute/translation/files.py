@@ -159,7 +159,7 @@ def translate_file(
         source, target: Files to read and to write. The latter's extension determines the format.
         size, half, values, depth: As in `Translator.raster`.
         pages: "all" pages and frames, or only the "first".
-        any_format: Append .png or .tif to a name whose format cannot hold the translation.
+        any_format: If the format cannot hold the translation, append .png or .tif to the name.
         reader, max_pixels: As in `read_image`.
         skip_existing: Keep files that exist.
         compare: Also write input and translation side by side, next to the target.
