@@ -12,12 +12,11 @@ from transmute.config.data import Range, SourceConfig
 from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
-from transmute.data.values import checked, find_channels, find_values
+from transmute.data.values import checked, find_channels, find_values, open_normalized
 from transmute.device import select_device
 from transmute.errors import UserError
 from transmute.images.decode import count_pages
 from transmute.images.find import images_outside
-from transmute.images.ranges import normalized
 from transmute.images.raster import Raster
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
 from transmute.metrics.metric import DESCRIPTIONS, Metric
@@ -296,22 +295,10 @@ def _values_of(
 def _openers(
     sources: Sequence[Source], size: object, values: Range, channels: int, background: str | None
 ) -> list[Opener]:
-    """Functions that open images, and resize them if a size is set.
-
-    Where one channel is expected, images keep their colors: translators convert them.
-    """
+    """Functions that open images, and resize them if a size is set."""
     pixels = None if size is None else width_and_height(size)
-    number = None if channels == 1 else channels
-    return [partial(_open, source, pixels, values, number, background) for source in sources]
 
+    def resize(image: Raster) -> Raster:
+        return image.resized(pixels or image.size)
 
-def _open(
-    source: Source,
-    size: tuple[int, int] | None,
-    values: Range,
-    channels: int | None,
-    background: str | None,
-) -> Raster:
-    raster = source.open(channels, background)
-    raster = raster if size is None else raster.resized(size)
-    return normalized(raster, values, str(source))
+    return [partial(open_normalized, one, channels, background, values, resize) for one in sources]

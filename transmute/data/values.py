@@ -12,6 +12,7 @@ from transmute.errors import UserError
 from transmute.images.ranges import (
     clipped_fraction,
     find_range,
+    normalized,
     require_channels,
     sample_values,
 )
@@ -176,3 +177,27 @@ def require_depth(images: Sequence[Checked], domain: str, known: Range) -> None:
                 f"{image.name} has values of type {image.depth}, but domain {domain} had "
                 f"{known.depth} when this run started. Convert it, or start another run"
             )
+
+
+def open_normalized(
+    source: Source,
+    channels: int,
+    background: str | None,
+    values: Range,
+    resize: Callable[[Raster], Raster],
+) -> Raster:
+    """Opens an image for metrics, as `normalized`.
+
+    Args:
+        source: The image.
+        channels: Channels of its domain. If it has one, images keep their colors: translators
+            convert them.
+        background: As in `Source.open`.
+        values: The range of its domain.
+        resize: Resizes the image.
+
+    Raises:
+        ImageError: If it cannot be read, or has other channels or values.
+    """
+    raster = source.open(None if channels == 1 else channels, background)
+    return normalized(resize(raster), values, str(source))

@@ -10,10 +10,9 @@ from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import Source
 from transmute.data.scan import readable
 from transmute.data.stream import Stream
+from transmute.data.values import open_normalized
 from transmute.errors import UserError
-from transmute.images.ranges import normalized
-from transmute.images.raster import Raster
-from transmute.metrics.evaluator import Evaluator
+from transmute.metrics.evaluator import Evaluator, Opener
 from transmute.run import best_evaluation, comparable_evaluations
 from transmute.training.checkpoint import ModelWriter
 from transmute.training.processes import Processes
@@ -137,9 +136,7 @@ def prepare_measuring(
         f"evaluation: every {config.evaluate_every} steps on {len(a)} images of a and {len(b)} of "
         f"b ({kind})"
     )
-    openers = [
-        [partial(_open, one, stream, domain) for one in side] for domain, side in enumerate((a, b))
-    ]
+    openers = [_openers(side, stream, domain) for domain, side in enumerate((a, b))]
 
     def measure(step: int) -> dict[str, Any]:
         translators = {
@@ -174,8 +171,11 @@ def _deciding_metric(
     return {"name": name, "features": deciding[0]["features"], "value": value, "better": better}
 
 
-def _open(source: Source, stream: Stream, domain: int) -> Raster:
-    preprocess, channels = stream.preprocess, stream.preprocess.channels[domain]
-    # Where the networks see gray, images keep their colors: translators convert them.
-    image = source.open(None if channels == 1 else channels, preprocess.background)
-    return normalized(stream.geometry.whole(image), preprocess.ranges[domain], str(source))
+def _openers(sources: list[Source], stream: Stream, domain: int) -> list[Opener]:
+    """Functions that open images as training sees them, without randomness."""
+    preprocess, resize = stream.preprocess, stream.geometry.whole
+    channels, values = preprocess.channels[domain], preprocess.ranges[domain]
+    return [
+        partial(open_normalized, one, channels, preprocess.background, values, resize)
+        for one in sources
+    ]
