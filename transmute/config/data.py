@@ -63,7 +63,7 @@ class Range(Settings):
 
 def _range_text(text: str) -> str:
     Range.parsed(text)
-    return text
+    return text.strip()
 
 
 RangeText = Annotated[str, AfterValidator(_range_text)]
