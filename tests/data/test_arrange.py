@@ -255,6 +255,28 @@ def test_a_split_holds_out_a_fraction_and_loses_nothing(tmp_path: Path, link: bo
         assert (tmp_path / "out" / name).samefile(source) == link
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_split_reports_what_is_not_a_file_and_copies_the_others(
+    tmp_path: Path, link: bool
+) -> None:
+    for letter in "AB":
+        for name in range(3):
+            put(tmp_path / f"data/{letter}/{name}.png")
+    try:
+        (tmp_path / "data/A/loop.png").symlink_to("loop.png")
+        (tmp_path / "data/B/broken.png").symlink_to("missing.png")
+    except OSError:
+        pytest.skip("links cannot be made here")
+    plan = plan_split(
+        tmp_path / "data", tmp_path / "out", test=0.5, seed=0, paired=False, link=link
+    )
+    assert execute(plan) == [
+        f"{tmp_path / 'data/A/loop.png'} is not a regular file",
+        f"{tmp_path / 'data/B/broken.png'} is not a regular file",
+    ]
+    assert len(below(tmp_path / "out")) == 6
+
+
 def test_a_split_is_a_function_of_its_seed(tmp_path: Path) -> None:
     original = unpaired(tmp_path / "original")
     first, again, other = (

@@ -199,6 +199,8 @@ def plan_split(
 
 
 def _copy(source: Path, link: bool, target: Path) -> None:
+    if not source.is_file():  # a pipe, or a link that leads nowhere
+        raise UserError(f"{source} is not a regular file")
     if link:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
