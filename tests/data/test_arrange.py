@@ -11,6 +11,7 @@ from transmute.config.data import SourceConfig
 from transmute.data.arrange import execute, plan_combine, plan_resize, plan_split
 from transmute.data.layout import recognize
 from transmute.errors import UserError
+from transmute.images import limits
 from transmute.images.decode import count_pages, read_image
 from transmute.images.encode import save_pages
 from transmute.images.raster import Depth, Raster
@@ -209,6 +210,19 @@ def test_metadata_is_kept_when_images_are_resized(tmp_path: Path) -> None:
             "a camera",
             (300, 300),
         )
+
+
+def test_pages_that_do_not_fit_in_memory_together_are_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [Raster(np.zeros((8, 8, 1), np.uint8))] * 4
+    (tmp_path / "in").mkdir()
+    save_pages(pages, tmp_path / "in/x.tif")
+    monkeypatch.setattr(limits, "_SMALL", 64)
+    monkeypatch.setattr(limits, "_free_memory", lambda: 200)
+    plan = plan_resize(tmp_path / "in", tmp_path / "out", size="4", mode="resize")
+    (problem,) = execute(plan)
+    assert problem.startswith(f"{tmp_path / 'in/x.tif'} has 4 pages, which need ")
 
 
 def test_files_of_several_pages_are_held_out_as_a_whole(tmp_path: Path) -> None:
