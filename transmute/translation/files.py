@@ -3,7 +3,7 @@
 import fnmatch
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from transmute.errors import UserError, first_line
 from transmute.images.decode import open_pages, read_image
 from transmute.images.encode import best_ending, save_image, save_pages, why_not
 from transmute.images.find import EXTENSIONS, KNOWN_EXTENSIONS, find_files, images_outside
-from transmute.images.limits import MAX_PIXELS
+from transmute.images.limits import MAX_PIXELS, require_room
 from transmute.images.ranges import shown
 from transmute.images.raster import Depth, ImageError, Raster
 from transmute.translation.translator import Translator
@@ -185,7 +185,8 @@ def translate_file(
         if existing and (comparison is None or comparison.exists()):
             return None, []
         if existing:
-            first = next(_pages(source, options))
+            first = read_image(source, reader=options.reader, max_pixels=options.max_pixels)
+            first = first.half(options.half)
             after = read_image(existing)
         else:
             first, pages = _translated(translator, source, options)
@@ -214,28 +215,27 @@ def _existing(target: Path, options: FileOptions) -> Path | None:
     return next((path for end in endings if (path := Path(f"{target}{end}")).exists()), None)
 
 
-def _pages(source: Path, options: FileOptions) -> Iterator[Raster]:
-    with open_pages(source, reader=options.reader, max_pixels=options.max_pixels) as pages:
-        for page in range(pages.number if options.pages == "all" else 1):
-            yield pages.read(page).half(options.half)
-
-
 def _translated(
     translator: Translator, source: Path, options: FileOptions
 ) -> tuple[Raster, list[Raster]]:
     """The first page of a file, and the translations of its pages."""
     first, translations = None, []
-    for page in _pages(source, options):
-        first = first or page
-        translations.append(
-            translator.raster(
-                page,
-                size=options.size,
-                values=options.values,
-                depth=options.depth,
-                name=str(source),
+    with open_pages(source, reader=options.reader, max_pixels=options.max_pixels) as pages:
+        number = pages.number if options.pages == "all" else 1
+        for page in range(number):
+            image = pages.read(page).half(options.half)
+            first = first or image
+            translations.append(
+                translator.raster(
+                    image,
+                    size=options.size,
+                    values=options.values,
+                    depth=options.depth,
+                    name=str(source),
+                )
             )
-        )
+            if page == 0:
+                require_room(str(source), number, translations[0].pixels.nbytes)
     assert first is not None
     return first, translations
 
