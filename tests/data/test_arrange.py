@@ -11,6 +11,7 @@ from transmute.config.data import SourceConfig
 from transmute.data.arrange import execute, plan_combine, plan_resize, plan_split
 from transmute.data.layout import recognize
 from transmute.errors import UserError
+from transmute.images import limits
 from transmute.images.decode import count_pages, read_image
 from transmute.images.encode import save_pages
 from transmute.images.raster import Depth, Raster
@@ -211,6 +212,19 @@ def test_metadata_is_kept_when_images_are_resized(tmp_path: Path) -> None:
         )
 
 
+def test_pages_that_do_not_fit_in_memory_together_are_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [Raster(np.zeros((8, 8, 1), np.uint8))] * 4
+    (tmp_path / "in").mkdir()
+    save_pages(pages, tmp_path / "in/x.tif")
+    monkeypatch.setattr(limits, "_SMALL", 64)
+    monkeypatch.setattr(limits, "_free_memory", lambda: 200)
+    plan = plan_resize(tmp_path / "in", tmp_path / "out", size="4", mode="resize")
+    (problem,) = execute(plan)
+    assert problem.startswith(f"{tmp_path / 'in/x.tif'} has 4 pages, which need ")
+
+
 def test_files_of_several_pages_are_held_out_as_a_whole(tmp_path: Path) -> None:
     for index in range(4):
         for domain in "AB":
@@ -253,6 +267,28 @@ def test_a_split_holds_out_a_fraction_and_loses_nothing(tmp_path: Path, link: bo
         source = original / ("horses" if folder.endswith("A") else "zebras") / rest
         assert (tmp_path / "out" / name).read_bytes() == source.read_bytes()
         assert (tmp_path / "out" / name).samefile(source) == link
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_split_reports_what_is_not_a_file_and_copies_the_others(
+    tmp_path: Path, link: bool
+) -> None:
+    for letter in "AB":
+        for name in range(3):
+            put(tmp_path / f"data/{letter}/{name}.png")
+    try:
+        (tmp_path / "data/A/loop.png").symlink_to("loop.png")
+        (tmp_path / "data/B/broken.png").symlink_to("missing.png")
+    except OSError:
+        pytest.skip("links cannot be made here")
+    plan = plan_split(
+        tmp_path / "data", tmp_path / "out", test=0.5, seed=0, paired=False, link=link
+    )
+    assert execute(plan) == [
+        f"{tmp_path / 'data/A/loop.png'} is not a regular file",
+        f"{tmp_path / 'data/B/broken.png'} is not a regular file",
+    ]
+    assert len(below(tmp_path / "out")) == 6
 
 
 def test_a_split_is_a_function_of_its_seed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from transmute.config.data import PreprocessConfig, SourceConfig
@@ -100,6 +101,41 @@ def test_both_halves_of_a_file_are_decoded_at_once(tmp_path: Path) -> None:
     assert list(decoded) == [*data.train[0], *data.train[1]]
     for source, image in decoded.items():
         assert np.array_equal(image.pixels, source.open().pixels)
+
+
+def test_a_file_of_several_pages_is_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [Image.effect_noise((32, 32), 90 + i) for i in range(5)]
+    for domain in "AB":
+        (tmp_path / f"train{domain}").mkdir()
+        frames[0].save(tmp_path / f"train{domain}/x.gif", save_all=True, append_images=frames[1:])
+    data = recognize(tmp_path, SourceConfig(), paired=False)
+    num_opened, opened = [], Image.open
+
+    def counted(*args: Any, **kwargs: Any) -> Image.Image:
+        num_opened.append(args)
+        return opened(*args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", counted)
+    decoded, errors = decode_all([*data.train[0], *data.train[1]], lambda source, image: image)
+    assert not errors
+    assert len(num_opened) == 2
+    monkeypatch.undo()
+    assert len(decoded) == 10
+    for source, image in decoded.items():
+        assert np.array_equal(image.pixels, source.open().pixels)
+
+
+def test_a_bad_page_does_not_spoil_the_others_of_its_file(tmp_path: Path) -> None:
+    for domain in "AB":
+        (tmp_path / f"train{domain}").mkdir()
+        pages = [np.zeros((8, 8), np.float32), np.full((8, 8), np.nan, np.float32)]
+        tifffile.imwrite(tmp_path / f"train{domain}/x.tif", pages, metadata=None)
+    data = recognize(tmp_path, SourceConfig(), paired=False)
+    decoded, errors = decode_all(data.train[0], lambda source, image: source.page)
+    assert list(decoded.values()) == [0]
+    assert [source.page for source in errors] == [1]
 
 
 def test_a_domain_without_usable_images_is_an_error(folder: Path) -> None:

@@ -439,3 +439,15 @@ def test_a_reader_is_called_with_the_path_and_its_errors_name_the_file(tmp_path:
     assert (raster.depth, raster.size) == ("float32", (3, 2))
     with pytest.raises(ImageError, match=r"x\.bin.*wrong failed: KeyError: 'no'"):
         read_image(path, reader=f"{script}:wrong")
+
+
+def test_a_gif_that_was_cut_says_how_many_frames_are_left(tmp_path: Path) -> None:
+    frames = [Image.effect_noise((32, 32), 90 + i) for i in range(5)]
+    path = tmp_path / "x.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert read_image(path).notes == ()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with open_pages(path) as pages:
+        assert 0 < pages.number < 5
+        note = f"its end is missing: only its first {pages.number} frames are read"
+        assert pages.read(0).notes == (note,)

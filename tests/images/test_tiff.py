@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from tests.images.samples import noise, read_pages, saved, tiff_of
-from transmute.images.decode import read_image
+from transmute.images.decode import open_pages, read_image
 from transmute.images.messages import collected, libtiff_collected
 from transmute.images.raster import ImageError
 
@@ -142,7 +142,7 @@ WITHOUT_IMAGECODECS = """
 import sys
 sys.modules["imagecodecs"] = None
 import numpy as np
-from transmute.images.decode import read_image
+from transmute.images.decode import open_pages, read_image
 for name in sys.argv[1:]:
     try:
         raster = read_image(name)
@@ -206,3 +206,21 @@ def test_what_others_print_while_libtiff_decodes_is_printed(capfd: pytest.Captur
         os.write(2, b"TIFFFillStrip: Read error\nepoch 1\n")
     assert messages == ["TIFFFillStrip: Read error"]
     assert capfd.readouterr().err == "epoch 1\n"
+
+
+def test_pages_are_found_without_going_through_the_earlier_ones_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = np.random.default_rng(0).integers(0, 256, (6, 8, 9, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", pages, photometric="rgb", metadata=None)
+    opened, num_opened = Image.open, []
+
+    def counted(*args: Any, **kwargs: Any) -> Image.Image:
+        num_opened.append(args)
+        return opened(*args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", counted)
+    with open_pages(tmp_path / "x.tif") as file:
+        for page in (0, 1, 2, 3, 4, 5, 2, 0):
+            assert np.array_equal(file.read(page).pixels, pages[page])
+    assert len(num_opened) == 1

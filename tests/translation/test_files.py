@@ -11,6 +11,7 @@ from tests.translation.models import load_translator, random_image
 from transmute.cli import run_command
 from transmute.config.data import Range
 from transmute.errors import UserError
+from transmute.images import limits
 from transmute.images.decode import read_image
 from transmute.images.ranges import shown
 from transmute.images.raster import Depth
@@ -58,6 +59,23 @@ def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> No
     assert target.read_text(encoding="utf-8") == "unchanged"
     assert translate_file(translator, source, target) == (None, [])
     assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pages_that_do_not_fit_in_memory_together_are_refused_after_the_first(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "x.tif"
+    frames = [Image.new("RGB", (16, 16), (level, 0, 0)) for level in range(4)]
+    frames[0].save(source, save_all=True, append_images=frames[1:])
+    page_bytes = 16 * 16 * 3
+    monkeypatch.setattr(limits, "_SMALL", page_bytes)
+    monkeypatch.setattr(limits, "_free_memory", lambda: 3.5 * page_bytes)
+    translator, target = load_translator(model), tmp_path / "out" / "x.tif"
+    error, _ = translate_file(translator, source, target)
+    assert error is not None
+    assert error.startswith(f"{source} has 4 pages, which need ")
+    assert not target.exists()
+    assert translate_file(translator, source, target, pages="first") == (None, [])
 
 
 def test_a_target_that_cannot_be_written_is_reported(model: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from transmute.images.color import is_srgb, profile_name
 from transmute.images.decode import open_pages
 from transmute.images.encode import WRITABLE, save_pages, why_not
 from transmute.images.find import find_images, require_images
+from transmute.images.limits import require_room
 from transmute.images.raster import Raster, opaque
 
 Plan = dict[Path, Callable[[Path], None]]
@@ -141,7 +142,9 @@ def _alpha(image: Raster) -> np.ndarray:
 
 def _read_pages(path: Path) -> list[Raster]:
     with open_pages(path) as pages:
-        return [pages.read(page) for page in range(pages.number)]
+        read = [pages.read(0)]
+        require_room(str(path), pages.number, read[0].pixels.nbytes)
+        return read + [pages.read(page) for page in range(1, pages.number)]
 
 
 def plan_split(
@@ -187,6 +190,8 @@ def plan_split(
 
 
 def _copy(source: Path, link: bool, target: Path) -> None:
+    if not source.is_file():  # a pipe, or a link that leads nowhere
+        raise UserError(f"{source} is not a regular file")
     if link:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)

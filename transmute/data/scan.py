@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby
 from typing import TypeVar
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
 from transmute.data.values import Checked, Say, checked
 from transmute.errors import UserError, printable, shortened
+from transmute.images.decode import open_pages
 from transmute.images.raster import ImageError, Raster
 
 Item = TypeVar("Item")
@@ -50,16 +52,28 @@ def decode_all(
     """
     files: dict[Source, list[Source]] = defaultdict(list)
     for source in dict.fromkeys(sources):
-        files[replace(source, half=None)].append(source)
+        files[replace(source, half=None, page=0)].append(source)
+
+    def inspect_page(image: Raster, halves: list[Source]) -> dict[Source, Result | ImageError]:
+        for source in halves:
+            source.require_pair(*image.size)
+        return {source: inspect(source, image.half(source.half)) for source in halves}
 
     def inspect_file(file: Source) -> dict[Source, Result | ImageError]:
+        found: dict[Source, Result | ImageError] = {}
+        by_page = groupby(sorted(files[file], key=lambda source: source.page), lambda one: one.page)
         try:
-            image = file.open_file()
-            for source in files[file]:
-                source.require_pair(*image.size)
-            return {source: inspect(source, image.half(source.half)) for source in files[file]}
+            # Opened once, since most readers go through all earlier pages to find one.
+            with open_pages(file.path, reader=file.reader, max_pixels=file.max_pixels) as pages:
+                for page, group in by_page:
+                    halves = list(group)
+                    try:
+                        found |= inspect_page(pages.read(page), halves)
+                    except ImageError as error:
+                        found |= dict.fromkeys(halves, error)
         except ImageError as error:
             return dict.fromkeys(files[file], error)
+        return found
 
     decoded = [
         item

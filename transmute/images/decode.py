@@ -124,7 +124,8 @@ def _require_file(path: Path) -> None:
         kind = "is a link to a missing file" if path.is_symlink() else "does not exist"
         raise ImageError(f"{path} {kind}") from None
     except (OSError, ValueError) as error:  # a loop of links, no permission, a null character
-        raise ImageError(f"{path} cannot be read: {first_line(error)}") from None
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise ImageError(f"{path} cannot be read: {reason}") from None
     if not stat.S_ISREG(mode):
         raise ImageError(f"{path} is not a regular file")
 

@@ -38,6 +38,25 @@ def require_decodable(name: str, size: tuple[int, int], value_bytes: int, limit:
         )
 
 
+def require_room(name: str, pages: int, page_bytes: int) -> None:
+    """Checks that all pages of a file can be kept in memory until they are written.
+
+    Args:
+        name: Subject of the error message.
+        pages: Number of pages.
+        page_bytes: Bytes of one of them.
+
+    Raises:
+        ImageError: If they do not fit in memory.
+    """
+    needed = pages * page_bytes
+    if needed > _SMALL and needed > (free := _free_memory()):
+        raise ImageError(
+            f"{name} has {pages} pages, which need {needed / 2**30:.1f} GiB of memory, but only "
+            f"{free / 2**30:.1f} GiB are free. Split it into several files"
+        )
+
+
 def _free_memory() -> float:
     """Available memory in bytes; infinite where the system does not tell it (not Linux)."""
     try:

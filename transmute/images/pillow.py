@@ -37,6 +37,8 @@ def opened(path: Path, max_pixels: int) -> Iterator[Pages]:
         notes = ()
         if kind == "MPO" and frames > 1:
             notes = (f"only the first of its {frames} images is read",)
+        if kind == "GIF" and not path.read_bytes().rstrip(b"\0").endswith(b";"):
+            notes = (f"its end is missing: only its first {frames} frames are read",)
 
         @cache  # Pillow knows how values are stored only until it decodes them
         def deep() -> tuple[np.ndarray | None, str | None]:

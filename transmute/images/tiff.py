@@ -1,8 +1,9 @@
 """Reads TIFF files: of any depth, with any number of channels and pages."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transmute.images.pillow import to_raster, upright
 from transmute.images.raster import CREDITS, ImageError, Pages, Raster, Tags
 from transmute.images.scientific import to_known_type
 
+_Opener = Callable[[], Image.Image]
 COPIED = (*CREDITS, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 """Tags that a translation takes over: camera, date, author, copyright, and georeference."""
 _COLORS: dict[int, int] = {
@@ -35,11 +37,17 @@ _COLORS: dict[int, int] = {
 @contextmanager
 def opened(path: Path, max_pixels: int) -> Iterator[Pages]:
     """Opens a TIFF file. Thumbnails and smaller levels of pyramids are not pages."""
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(path) as file, ExitStack() as stack:
         series = [one for one in file.series if not one.keyframe.is_reduced] or file.series[:1]
         if file.is_svs:
             series = series[:1]  # the others are a label and an overview
         pages = [(one, page) for one in series for page in range(_num_pages(one))]
+
+        @cache  # opened once, since Pillow goes through all earlier pages to find one
+        def with_pillow() -> Image.Image:
+            # From an open file: Pillow 13 maps a path into memory, and then rotates a wrong shape.
+            raw = stack.enter_context(path.open("rb"))
+            return stack.enter_context(Image.open(raw, formats=["TIFF"]))
 
         def read(page: int) -> Raster:
             one, index = pages[page]
@@ -47,7 +55,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[Pages]:
             size = frame.imagewidth, frame.imagelength
             values = one.size // max(1, _num_pages(one) * prod(size))
             require_decodable(str(path), size, max(1, values) * one.dtype.itemsize, max_pixels)
-            raster = _read(one, index, path)
+            raster = _read(one, index, path, with_pillow)
             return replace(raster, tags=_tags(frame, raster.tags.profile))
 
         yield Pages(len(pages), read)
@@ -59,12 +67,12 @@ def _num_pages(series: tifffile.TiffPageSeries) -> int:
     return prod(length for axis, length in lengths if axis not in "YXCS")
 
 
-def _read(series: tifffile.TiffPageSeries, index: int, path: Path) -> Raster:
+def _read(series: tifffile.TiffPageSeries, index: int, path: Path, with_pillow: _Opener) -> Raster:
     """Reads one image, without most of its metadata."""
     if _pillow_is_exact(series):
         with (
             suppress(Image.UnidentifiedImageError),
-            _opened_with_pillow(series, index, path) as image,
+            _read_by_pillow(series, index, with_pillow) as image,
         ):
             return to_raster(image, str(path))
     frame = series.keyframe
@@ -74,7 +82,7 @@ def _read(series: tifffile.TiffPageSeries, index: int, path: Path) -> Raster:
     except (ValueError, RuntimeError) as error:
         if "imagecodecs" not in str(error):
             raise
-        array, orientation = _decompressed(series, index, path), 1
+        array, orientation = _decompressed(series, index, path, with_pillow), 1
     if frame.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         array = _inverted(array, frame.bitspersample)
     return upright(_to_raster(array, frame, str(path)), orientation)
@@ -95,21 +103,19 @@ def _pillow_is_exact(series: tifffile.TiffPageSeries) -> bool:
 
 
 @contextmanager
-def _opened_with_pillow(
-    series: tifffile.TiffPageSeries, index: int, path: Path
+def _read_by_pillow(
+    series: tifffile.TiffPageSeries, index: int, with_pillow: _Opener
 ) -> Iterator[Image.Image]:
-    # From an open file: Pillow 13 maps a path into memory, and then rotates a wrong shape.
     is_raw = series.keyframe.compression == tifffile.COMPRESSION.NONE
-    with (
-        nullcontext() if is_raw else libtiff_collected(),
-        path.open("rb") as file,
-        Image.open(file, formats=["TIFF"]) as image,
-    ):
+    with nullcontext() if is_raw else libtiff_collected():
+        image = with_pillow()
         image.seek(_page(series, index).index)
         yield image
 
 
-def _decompressed(series: tifffile.TiffPageSeries, index: int, path: Path) -> np.ndarray:
+def _decompressed(
+    series: tifffile.TiffPageSeries, index: int, path: Path, with_pillow: _Opener
+) -> np.ndarray:
     """Decodes with Pillow, upright, what needs imagecodecs. Pillow does not know all depths.
 
     Raises:
@@ -118,7 +124,7 @@ def _decompressed(series: tifffile.TiffPageSeries, index: int, path: Path) -> np
     frame = series.keyframe
     is_page = len(series.pages) == _num_pages(series)
     if is_page and frame.samplesperpixel == 1 and frame.bitspersample in (16, 32):
-        with suppress(OSError), _opened_with_pillow(series, index, path) as image:
+        with suppress(OSError), _read_by_pillow(series, index, with_pillow) as image:
             return np.asarray(image).astype(series.dtype)[:, :, None]
     name = tifffile.COMPRESSION(frame.compression).name
     raise ImageError(

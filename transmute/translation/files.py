@@ -3,8 +3,8 @@
 import fnmatch
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -15,7 +15,7 @@ from transmute.errors import UserError, first_line
 from transmute.images.decode import open_pages, read_image
 from transmute.images.encode import best_ending, save_image, save_pages, why_not
 from transmute.images.find import EXTENSIONS, KNOWN_EXTENSIONS, find_files, images_outside
-from transmute.images.limits import MAX_PIXELS
+from transmute.images.limits import MAX_PIXELS, require_room
 from transmute.images.ranges import range_for, range_in, shown
 from transmute.images.raster import Depth, ImageError, Raster
 from transmute.translation.translator import Translator
@@ -173,13 +173,13 @@ def translate_file(
     try:
         if existing and (comparison is None or comparison.exists()):
             return None, []
-        inputs = _pages(source, reader, max_pixels, pages, half)
-        first = next(inputs)
         if existing:
+            first = read_image(source, reader=reader, max_pixels=max_pixels)
             output = read_image(existing)
         else:
-            options = {"size": size, "values": values, "depth": depth, "name": str(source)}
-            outputs = [translator.raster(page, **options) for page in chain([first], inputs)]
+            options = {"size": size, "half": half, "values": values, "depth": depth}
+            translate = partial(translator.raster, name=str(source), **options)
+            first, outputs = _translated(translate, source, reader, max_pixels, pages)
             output, notes = outputs[0], dict.fromkeys(note for one in outputs for note in one.notes)
             if any_format and why_not(output, target.suffix.lower(), pages=len(outputs)):
                 target = Path(f"{target}{best_ending(output, pages=len(outputs))}")
@@ -187,7 +187,7 @@ def translate_file(
         if comparison:
             before = values or range_for(first, translator.card.source_range, str(source))
             after = range_in(translator.card.target_range, output.depth)
-            images = _on_white(first, before), _on_white(output, after)
+            images = _on_white(first.half(half), before), _on_white(output, after)
             save_image(_side_by_side(*images), comparison)
     except ImageError as error:
         return str(error), []
@@ -204,12 +204,25 @@ def _existing(target: Path, *, any_format: bool) -> Path | None:
     return next((path for end in endings if (path := Path(f"{target}{end}")).exists()), None)
 
 
-def _pages(
-    source: Path, reader: str | None, max_pixels: int, which: str, half: str | None
-) -> Iterator[Raster]:
+def _translated(
+    translate: Callable[[Raster], Raster],
+    source: Path,
+    reader: str | None,
+    max_pixels: int,
+    which: str,
+) -> tuple[Raster, list[Raster]]:
+    """The first page of a file, and the translations of its pages."""
+    first, translations = None, []
     with open_pages(source, reader=reader, max_pixels=max_pixels) as pages:
-        for page in range(pages.number if which == "all" else 1):
-            yield pages.read(page).half(half)
+        number = pages.number if which == "all" else 1
+        for page in range(number):
+            image = pages.read(page)
+            first = first or image
+            translations.append(translate(image))
+            if page == 0:
+                require_room(str(source), number, translations[0].pixels.nbytes)
+    assert first is not None
+    return first, translations
 
 
 def _on_white(raster: Raster, values: Range) -> Image.Image:
