@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.conftest import SHARED
 from tests.data.test_duplicates import scene
+from transmute.config.data import SourceConfig
 from transmute.data.audit import Finding, audit
 from transmute.errors import UserError
 from transmute.images.encode import save_pages
@@ -263,7 +264,7 @@ def test_every_image_that_is_no_pair_is_a_problem_unless_any_shape_is_accepted(
     assert problem.message == "2 images cannot be used"
     assert "train/0.png is 256x256, which is not the shape of two images" in problem.files[0]
     assert "train/2.png is 200x256, which is not the shape of two images" in problem.files[1]
-    accepted = audit(tmp_path, paired=True, side_by_side=True)
+    accepted = audit(tmp_path, SourceConfig(side_by_side=True), paired=True)
     assert all(finding.level == "remark" for finding in accepted.findings)
 
 

@@ -10,6 +10,7 @@ import torch
 from tests.conftest import TINY_CYCLEGAN
 from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.config.training import TrainConfig
+from transmute.data.audit import audit
 from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream
@@ -69,6 +70,18 @@ def test_a_data_set_of_other_files_is_trained_on_with_a_reader(folder: Path, wor
         "sessions"
     ][0]
     assert "2 and 2 training images" in session["data"]
+
+
+def test_data_check_reads_with_a_reader_and_uses_every_file(folder: Path) -> None:
+    result = audit(folder / "data", source(folder))
+    assert [len(subset.records) for subset in result.subsets] == [2, 2]
+    assert not any("not used" in finding.message for finding in result.findings)
+    (limited,) = (
+        finding
+        for finding in audit(folder / "data", source(folder, "failing")).findings
+        if finding.level == "problem"
+    )
+    assert "4 images cannot be used" in limited.message
 
 
 def test_arrays_become_images_of_the_domain_s_channels(folder: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_translation_that_png_cannot_hold_is_written_as_tiff_if_any_format_may
     translator, target = identity(6, "uint16"), tmp_path / "out" / "x.png"
     error, _ = translate_file(translator, tmp_path / "x.tif", target)
     assert error is not None
-    assert ".png cannot hold 6 channels. Use `format=auto`, `format=tif`" in error
+    assert ".png cannot hold 6 channels. Use `format=auto` or `format=tif`" in error
     assert translate_file(translator, tmp_path / "x.tif", target, any_format=True) == (None, [])
     written = tmp_path / "out" / "x.png.tif"
     assert np.array_equal(read_image(written).pixels, source.pixels)

@@ -104,6 +104,17 @@ def test_a_ct_slice_has_hounsfield_units(tmp_path: Path) -> None:
     assert np.array_equal(raster.pixels[:, :, 0], stored * 0.5 + 3)
 
 
+@pytest.mark.parametrize(("bits", "depth"), [(12, "int16"), (16, "float32")])
+def test_all_slices_of_a_dicom_series_have_one_depth(tmp_path: Path, bits: int, depth: str) -> None:
+    # 16 unsigned bits minus 1024 do not fit in int16, whatever a slice contains.
+    header = {"BitsStored": bits, "RescaleSlope": 1, "RescaleIntercept": -1024}
+    for highest in (1, 4095, 2**bits - 1):
+        stored = np.full((6, 10), highest, np.uint16)
+        raster = read_image(write_dicom(tmp_path / f"{highest}.dcm", stored, **header))
+        assert raster.depth == depth
+        assert raster.pixels.max() == highest - 1024
+
+
 def test_dicom_frames_are_pages_and_white_is_bright(tmp_path: Path) -> None:
     stored = np.stack([noise(1, "uint16") >> 4, noise(1, "uint16") >> 5])
     path = write_dicom(tmp_path / "x.dcm", stored, PhotometricInterpretation="MONOCHROME1")
@@ -136,6 +147,21 @@ def test_jpeg_xl_files_are_read_exactly(tmp_path: Path, kind: str, channels: int
     assert raster.depth == kind
     assert (raster.alpha is not None) == (channels in (2, 4))
     assert np.array_equal(parts, array.reshape(6, 10, channels))
+
+
+@pytest.mark.parametrize("container", [False, True])
+@pytest.mark.parametrize("size", [(50, 50), (320, 240), (17, 4096), (1777, 1000)])
+def test_a_jpeg_xl_file_is_refused_by_the_size_in_its_header(
+    tmp_path: Path, size: tuple[int, int], container: bool
+) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    width, height = size
+    pixels = np.zeros((height, width, 3), np.uint8)
+    data = imagecodecs.jpegxl_encode(pixels, lossless=True, usecontainer=container)
+    (tmp_path / "x.jxl").write_bytes(data)
+    assert read_image(tmp_path / "x.jxl", max_pixels=width * height).size == size
+    with pytest.raises(ImageError, match=f"has {width}x{height} = "):
+        read_image(tmp_path / "x.jxl", max_pixels=width * height - 1)
 
 
 @pytest.mark.parametrize(

@@ -189,3 +189,13 @@ def test_images_of_16_bits_are_not_translated_in_bfloat16_unless_asked_for(
     bands = PreprocessConfig(range_b=Range(depth="uint16", high=(4000.0,), origin="set"))
     file = save_model(tmp_path / "y.safetensors", preprocess=bands)
     assert Translator(file, device="cpu").precision == "float32"
+
+
+def test_a_dark_image_of_16_bits_is_noted(model: Path) -> None:
+    twelve = np.full((16, 16, 3), 4000, np.uint16)
+    (note,) = load_translator(model).raster(twelve).notes
+    assert note.startswith("its highest value is 4000 of 65535")
+    assert note.endswith("set `range=0:4095`")
+    assert load_translator(model).raster(twelve * 16).notes == ()
+    given = Range(depth="uint16", high=(4095.0,), origin="set")
+    assert load_translator(model).raster(twelve, values=given).notes == ()

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, Size
+from transmute.config.data import SourceConfig
 from transmute.errors import printable, shortened
 
 _OTHER_COMMANDS = {
@@ -33,13 +34,20 @@ class CheckCommand(Command):
     """Match the images of the two folders by name. Side-by-side images are always paired."""
     side_by_side: bool = False
     """Accept side-by-side images of any shape, for training with --data.side-by-side."""
+    reader: Annotated[str | None, Argument("FILE.py:NAME")] = None
+    """Function that reads an image, for training with --data.reader."""
+    pages: Literal["all", "first"] = "all"
+    """Check all pages and frames of files that have several, or only the first."""
+    max_pixels: Annotated[int, Argument("N")] = 1_000_000_000
+    """Images with more pixels count as bad."""
     as_json: Annotated[bool, Argument(name="json")] = False
     """Print one JSON object."""
 
     def execute(self) -> int:
         from transmute.data.audit import audit
 
-        result = audit(**self.model_dump(exclude={"as_json"}))
+        source = SourceConfig(**self.model_dump(exclude={"folder", "paired", "as_json"}))
+        result = audit(self.folder, source, paired=self.paired)
         problems = sum(finding.level == "problem" for finding in result.findings)
         if self.as_json:
             values = {

@@ -121,7 +121,7 @@ class TranslateCommand(Command):
             problem, notes = translate(source, target)
             problems += [] if problem is None else [problem]
             for note in notes:
-                console.print(printable(note))
+                console.print(printable(as_flags(note)))
         return print_failures(problems, len(targets), "translated")
 
     def _targets(self) -> dict[Path, Path]:

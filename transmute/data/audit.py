@@ -68,24 +68,22 @@ _CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
 
 def audit(
     folder: Path | None,
+    config: SourceConfig = SourceConfig(),  # noqa: B008  (frozen)
     *,
-    a: Path | None = None,
-    b: Path | None = None,
     paired: bool = False,
-    side_by_side: bool = False,
 ) -> Audit:
     """Decodes every image of a data set, training and held out, and checks the data set as a whole.
 
     Args:
-        folder: The data set, in any layout that `recognize` supports. None if `a` and `b` are set.
-        a, b: Folders of the domains.
+        folder: The data set, in any layout that `recognize` supports. None if the config has the
+            folders of the domains.
+        config: How images are read. Bad ones are findings, whatever it says.
         paired: Images with the same name form a pair. Images side by side in one file always do.
-        side_by_side: Images side by side in one file may have any shape.
 
     Raises:
         UserError: If no layout fits, a domain is empty, or no pairs match.
     """
-    source = SourceConfig(a=a, b=b, skip_bad=True, side_by_side=side_by_side)
+    source = config.replace(skip_bad=True)
     matched = recognize(folder, source, paired=paired)
     halves = matched.train[0][0].half is not None
     # Images without a partner are checked too.

@@ -153,7 +153,8 @@ def recognize(
     halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
     train, skipped, several = _sources(train_folders, halves, config, paired)
     test = [[], []]
-    others = find_others(dict.fromkeys((*train_folders, *test_folders)))
+    folders = () if config.reader else (*train_folders, *test_folders)
+    others = find_others(dict.fromkeys(folders))
     if test_folders:
         with contextlib.suppress(UserError):  # no images, or none that match
             skip_bad = config.replace(skip_bad=True)

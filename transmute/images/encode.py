@@ -58,7 +58,7 @@ def why_not(raster: Raster, ending: str, *, pages: int = 1) -> str | None:
         pages: Number of pages.
     """
     if ending not in WRITABLE:
-        return f"{ending or 'a file without extension'} cannot be written"
+        return f"{ending or 'no extension'} is not that of a format that can be written"
     kind = WRITABLE[ending]
     holds = _FORMATS[kind]
     if raster.depth not in holds.depths.split():
@@ -68,7 +68,9 @@ def why_not(raster: Raster, ending: str, *, pages: int = 1) -> str | None:
     if raster.is_transparent and not holds.alpha:
         return f"{ending} cannot hold transparency"
     if pages > 1 and (not holds.pages or (kind == "PNG" and raster.depth != "uint8")):
-        return f"{ending} cannot hold {pages} pages of {raster.depth} values"
+        return f"{ending} cannot hold {pages} pages" + (
+            f" of {raster.depth} values" if holds.pages else ""
+        )
     return None
 
 
@@ -87,9 +89,11 @@ def save_pages(pages: Sequence[Raster], path: Path) -> None:
     """
     ending, first = path.suffix.lower(), pages[0]
     if problem := why_not(first, ending, pages=len(pages)):
+        other = ", another `depth`" if "values" in problem else ""
+        other += ", `pages=first`" if len(pages) > 1 else ""
         raise ImageError(
-            f"{path} cannot be written, because {problem}. Use `format=auto`, "
-            f"`format={best_ending(first, pages=len(pages))[1:]}` or another `depth`"
+            f"{path} cannot be written, because {problem}. Use `format=auto`{other} or "
+            f"`format={best_ending(first, pages=len(pages))[1:]}`"
         )
     kind = WRITABLE[ending]
     with replacing(path) as temporary:

@@ -140,19 +140,20 @@ def opened_dicom(path: Path, max_pixels: int) -> Iterator[Pages]:
     decoder = importlib.import_module("pydicom.pixels")
     slope = float(header.get("RescaleSlope", 1))
     intercept = float(header.get("RescaleIntercept", 0))
+    bits, signed = int(header.get("BitsStored", 16)), int(header.get("PixelRepresentation", 0))
+    stored = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
+    possible = stored * slope + intercept
+    # By the header, so that all slices of a series have one type.
+    fits = slope.is_integer() and intercept.is_integer() and np.abs(possible + 0.5).max() < 2**15
 
     def read(page: int) -> Raster:
         array = decoder.pixel_array(path, index=page)
         if header.get("PhotometricInterpretation") == "PALETTE COLOR":
             array = decoder.apply_color_lut(array, header)
         if header.get("PhotometricInterpretation") == "MONOCHROME1":  # white is the lowest value
-            signed = int(header.get("PixelRepresentation", 0))
-            array = (-1 if signed else 2 ** int(header.BitsStored) - 1) - array
+            array = stored.sum() - array
         if samples == 1 and (slope, intercept) != (1, 0):
-            array = array * np.float64(slope) + intercept
-            whole = slope.is_integer() and intercept.is_integer()
-            if whole and array.min() >= -32768 and array.max() <= 32767:
-                array = array.astype(np.int16)
+            array = (array * np.float64(slope) + intercept).astype(np.int16 if fits else float)
         return from_array(array, str(path))
 
     yield Pages(int(header.get("NumberOfFrames", 1) or 1), read)
@@ -162,12 +163,36 @@ def opened_dicom(path: Path, max_pixels: int) -> Iterator[Pages]:
 def opened_jpeg_xl(path: Path, max_pixels: int) -> Iterator[Pages]:
     """Opens a JPEG XL file."""
     imagecodecs = require_package("imagecodecs", path, "a JPEG XL file")
+    data = path.read_bytes()
+    require_decodable(str(path), _jpeg_xl_size(data), 4, max_pixels)
 
     def read(page: int) -> Raster:
-        array = imagecodecs.jpegxl_decode(path.read_bytes())
+        array = imagecodecs.jpegxl_decode(data)
         alpha = None
         if array.ndim == 3 and array.shape[2] in (2, 4):
             array, alpha = array[:, :, :-1], array[:, :, -1]
         return replace(from_array(array, str(path)), alpha=alpha)
 
     yield Pages(1, read)
+
+
+def _jpeg_xl_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a JPEG XL file (ISO/IEC 18181-1, SizeHeader)."""
+    start = 2 if data[:2] == b"\xff\n" else data.index(b"\xff\n", data.index(b"jxl", 12)) + 2
+    bits = int.from_bytes(data[start : start + 10], "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        bits, value = bits >> count, bits & (2**count - 1)
+        return value
+
+    is_small = take(1)
+
+    def side() -> int:
+        return 8 * (take(5) + 1) if is_small else take((9, 13, 18, 30)[take(2)]) + 1
+
+    height, ratio = side(), take(3)
+    if ratio == 0:
+        return side(), height
+    wide, high = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
+    return height * wide // high, height

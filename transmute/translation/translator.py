@@ -20,6 +20,7 @@ from transmute.images.decode import read_image
 from transmute.images.ranges import (
     NORMALIZED,
     clipped_fraction,
+    full_range,
     normalized,
     range_for,
     require_channels,
@@ -247,9 +248,7 @@ class Translator:
         if source.alpha is not None and alpha is None and result.channels == 4:
             result, alpha = replace(result, pixels=result.pixels[:, :, :3]), result.pixels[:, :, 3]
         alpha = None if alpha is None else alpha_as(alpha, result.pixels.dtype)
-        clipped, notes = clipped_fraction(converted.pixels, values), source.notes
-        if clipped > 0.01:
-            notes += (f"{clipped:.1%} of its values are outside of {values} and were clipped",)
+        notes = source.notes + _value_notes(converted, values)
         return replace(result, alpha=alpha, tags=converted.tags, notes=notes)
 
     def normalized(self, image: Raster) -> Raster:
@@ -314,6 +313,20 @@ class Translator:
             outputs = torch.cat([self.network(batch) for batch in batches])
         top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
         return outputs[:, :, top : top + height, left : left + width]
+
+
+def _value_notes(image: Raster, values: Range) -> tuple[str, ...]:
+    """Sentences about values that were clipped, or that use little of the range."""
+    notes: tuple[str, ...] = ()
+    clipped, highest = clipped_fraction(image.pixels, values), image.pixels.max()
+    if clipped > 0.01:
+        notes += (f"{clipped:.1%} of its values are outside of {values} and were clipped",)
+    if values == full_range("uint16") and highest < 2**13:
+        notes += (
+            f"its highest value is {highest} of 65535, so it is nearly black for the model. If it "
+            f"has fewer bits, set `range=0:{2 ** int(highest).bit_length() - 1}`",
+        )
+    return notes
 
 
 def reflection_indices(length: int, stride: int, min_size: int) -> torch.Tensor:
