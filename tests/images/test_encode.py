@@ -78,7 +78,7 @@ def test_what_each_format_holds_is_written_in_the_error() -> None:
     assert why_not(raster(), ".dcm") == ".dcm is not that of a format that can be written"
     assert best_ending(raster(6)) == best_ending(raster(3, "int16")) == ".tif"
     assert best_ending(raster(3, "uint16", alpha=True)) == ".png"
-    with pytest.raises(ImageError, match="`format=tif` or another `depth`"):
+    with pytest.raises(ImageError, match="`format=auto` or `format=tif`"):
         save_pages([raster(6)], Path("x.png"))
 
 

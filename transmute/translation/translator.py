@@ -318,10 +318,9 @@ class Translator:
 def _value_notes(image: Raster, values: Range) -> tuple[str, ...]:
     """Sentences about values that were clipped, or that use little of the range."""
     notes: tuple[str, ...] = ()
-    clipped, highest = clipped_fraction(image.pixels, values), image.pixels.max()
-    if clipped > 0.01:
+    if (clipped := clipped_fraction(image.pixels, values)) > 0.01:
         notes += (f"{clipped:.1%} of its values are outside of {values} and were clipped",)
-    if values == full_range("uint16") and highest < 2**13:
+    if values == full_range("uint16") and (highest := image.pixels.max()) < 2**13:
         notes += (
             f"its highest value is {highest} of 65535, so it is nearly black for the model. If it "
             f"has fewer bits, set `range=0:{2 ** int(highest).bit_length() - 1}`",
