@@ -150,7 +150,7 @@ def test_jpeg_xl_files_are_read_exactly(tmp_path: Path, kind: str, channels: int
 
 
 @pytest.mark.parametrize("container", [False, True])
-@pytest.mark.parametrize("size", [(50, 50), (320, 240), (17, 4096), (1777, 1000)])
+@pytest.mark.parametrize("size", [(50, 50), (320, 240), (17, 4096), (1777, 100)])
 def test_a_jpeg_xl_file_is_refused_by_the_size_in_its_header(
     tmp_path: Path, size: tuple[int, int], container: bool
 ) -> None:

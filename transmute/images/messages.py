@@ -26,7 +26,7 @@ def collected() -> Iterator[list[str]]:
     """
     if not isinstance(warnings.showwarning, _Show):
         warnings.showwarning = _Show(warnings.showwarning)
-        warnings.filterwarnings("always", module=_LIBRARIES)
+        warnings.filterwarnings("always", category=UserWarning, module=_LIBRARIES)
         for name in ("tifffile", "pydicom"):
             logging.getLogger(name).addFilter(_is_for_others)  # is added only once
     found: list[str] = []
