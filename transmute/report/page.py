@@ -155,7 +155,7 @@ def _load_sheet(path: Path, modified: int, url: str | None) -> dict[str, Any]:
 
     Cached, since the page is rebuilt often. `modified` makes changed files new cache entries.
     """
-    with Image.open(path) as file:
+    with Image.open(path, formats=["PNG"]) as file:
         layout = json.loads(file.info.get("sheet", "null"))
     if url:
         return {"source": url, "sheet": layout}
