@@ -274,6 +274,7 @@ def test_two_images_of_the_same_name_cannot_be_paired(folder: Path) -> None:
         audit(folder, paired=True)
 
 
+@pytest.mark.extended
 def test_horse2zebra_has_seven_images_stored_as_gray_and_three_held_out_ones_in_training() -> None:
     folder = SHARED / "data" / "horse2zebra"
     if not folder.is_dir():
