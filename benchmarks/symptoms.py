@@ -35,7 +35,7 @@ from transmute.config.training import (
 from transmute.demo.animals import animal, write_data_set
 from transmute.demo.demo import DEMO
 from transmute.errors import UserError
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 from transmute.images.find import find_images
 from transmute.run import Run
 from transmute.training.train import train

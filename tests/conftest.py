@@ -42,6 +42,11 @@ SHARED = Path(__file__).parents[2] / "shared"
 GOLDEN = SHARED / "golden"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs slow tests first, so that no process waits for one that started last."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Folder of fixtures made by other projects' code."""

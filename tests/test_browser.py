@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.test_report import make_run
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 from transmute.report.page import render_page
 from transmute.run import Run
 from transmute.serve.dashboard import make_server

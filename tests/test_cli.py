@@ -136,6 +136,13 @@ def test_plain_flags_and_nested_ones_reach_the_settings(parsed) -> None:
     assert str(config.run).startswith("runs/")
 
 
+def test_a_range_may_begin_with_a_minus_sign(parsed) -> None:
+    config = parsed("data --data.range-a -1000:1000,0:1 --data.range-b=-1:1")
+    assert (config.data.range_a, config.data.range_b) == ("-1000:1000,0:1", "-1:1")
+    with pytest.raises(UserError, match=r"'5:1' is not a range\. Write LOW:HIGH"):
+        parsed("data --data.range-a 5:1")
+
+
 def test_flags_may_be_written_with_underscores_and_before_the_folder(parsed) -> None:
     config = parsed("--data.skip_bad", "--method.cycle_a=5", "some_data")
     assert (config.folder, config.data.skip_bad) == (Path("some_data"), True)
@@ -421,8 +428,10 @@ def test_checking_a_data_set_exits_with_1_only_for_problems_and_prints_json(
 ) -> None:
     assert run_command(["data", "check", str(animals)]) == 0
     printed = capsys.readouterr().out
-    assert "trainA      5 images  16x16  RGB 5" in printed
+    assert "trainA      5 images  16x16  RGB 5  uint8, 3 channels, " in printed
     assert "\n0 problems, " in printed
+    small = "remark: 5 of 5 images of trainA are smaller than 256 pixels"
+    assert printed.partition(small)[2].partition("\n\n")[0].endswith("... and 2 more")
     data = tmp_path / "data"
     shutil.copytree(animals, data)
     shutil.copy(data / "trainA" / "0000.png", data / "testA" / "copy.png")
@@ -436,7 +445,7 @@ def test_checking_a_data_set_exits_with_1_only_for_problems_and_prints_json(
         (data / "trainB" / f"bad{index}.png").write_text("no image", encoding="utf-8")
     assert run_command(["data", "check", str(data)]) == 1
     printed = capsys.readouterr().out
-    assert "problem: 12 images cannot be read\n  Repair or remove them" in printed
+    assert "problem: 12 images cannot be used\n  Repair or remove them" in printed
     assert printed.count("is not an image that can be read\n") == 10
     assert "  ... and 2 more\n" in printed
     assert "no images are held out" not in printed
@@ -474,6 +483,28 @@ def test_from_two_folders_of_pairs_to_a_small_split_data_set(
         "transmute: 1 of 4 images could not be written\n"
     )
     assert not list(tmp_path.rglob("*.part*"))
+
+
+def test_control_characters_do_not_reach_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("trainA/1.png", "trainA/\x1b[31m\n.png", "trainB/2.png", "trainB/\x1b]0;x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16)).save(tmp_path / name, "PNG")
+    assert run_command(["data", "check", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "\n  trainA/\\x1b[31m\\n.png (16x16)\n" in printed
+    assert "1 files are not used (1 .txt), since they are not images that can be read" in printed
+    assert "\n  trainB/\\x1b]0;x.txt\n" in printed
+    assert "\x1b" not in printed
+    (tmp_path / "trainA" / "\x1b[31m\n.png").write_bytes(b"")
+    words = f"data resize {tmp_path} --size 8 --out {tmp_path}-8"
+    assert run_command(words.split()) == 1
+    assert "/\\x1b[31m\\n.png is empty" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["transmute", "data", "check", "\x1b[31mred"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("transmute: \\x1b[31mred is not a folder")
 
 
 def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(

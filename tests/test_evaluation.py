@@ -3,17 +3,23 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.conftest import TINY_CYCLEGAN, TINY_PIX2PIX
-from tests.metrics.test_evaluator import TEXTURE, image
+from tests.metrics.test_evaluator import TEXTURE, by_name, image
+from tests.translation.models import load_translator, save_model
 from transmute.cli import run_command
+from transmute.config.data import PreprocessConfig, Range
 from transmute.config.training import TrainConfig
 from transmute.errors import UserError
 from transmute.evaluation import evaluate, warnings
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
+from transmute.images.raster import Raster
 from transmute.metrics.metric import Metric
 from transmute.training.train import train
 
@@ -163,6 +169,29 @@ def test_paired_models_are_compared_pair_by_pair(
     assert {"fid", "kid", "l1", "psnr", "ssim"} == set(metrics)
 
 
+def test_held_out_images_narrower_than_a_pair_are_not_cut_in_two_unless_said_otherwise(
+    tmp_path: Path,
+) -> None:
+    for phase, width in (("train", 32), ("test", 16)):
+        for index in range(4):
+            save_image(image(index, size=32).resize((width, 16)), tmp_path / f"{phase}/{index}.png")
+    config = TrainConfig(
+        folder=tmp_path, run=tmp_path / "run", recipe=TINY_PIX2PIX.replace(steps=1), device="cpu"
+    )
+    train(config)
+    arguments: Any = (tmp_path / "run", tmp_path)
+    with pytest.raises(UserError, match=r"test.0\.png is 16x16, which is not the shape"):
+        evaluate(*arguments, config=TEXTURE, device="cpu")
+    evaluate(*arguments, config=TEXTURE, device="cpu", side_by_side=True)
+
+
+@pytest.mark.parametrize("setting", ["swap", "side_by_side"])
+def test_settings_of_a_data_set_need_a_model(setting: str, folders: Path) -> None:
+    changes: Any = {setting: True}
+    with pytest.raises(UserError, match="need a `model`"):
+        evaluate(real=folders, fake=folders, **changes)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -181,7 +210,7 @@ def test_paired_models_are_compared_pair_by_pair(
         (["--model", "none", "--data", "plain"], "no run folder or model file"),
         (
             ["--real", "plain", "--fake", "striped", "--step", "3"],
-            "`split`, `swap` and `generator` need a `model`",
+            "`swap`, `side_by_side` and `generator` need a `model`",
         ),
         (["--real", "plain", "--fake", "striped", "--size", "9" * 20], "up to five digits"),
         (["--real", "plain", "--fake", "striped", "--out", "plain/00.png"], "the extension .json"),
@@ -351,3 +380,131 @@ def test_evaluate_returns_what_evaluate_prints(
     assert evaluation.descriptions == {"a_to_b": "plain to striped", "b_to_a": "striped to plain"}
     with pytest.raises(UserError, match="newest, best"):
         evaluate(run, animals, config=TEXTURE, step="last", device="cpu")
+
+
+SIX_CHANNELS = (
+    Range(depth="uint16", low=(100.0,), high=(3000.0,), origin="percentiles"),
+    Range(
+        depth="uint16", low=(0.0,) * 6, high=(1e3, 2e3, 3e3, 4e3, 5e3, 6e3), origin="percentiles"
+    ),
+)
+READER = "import numpy as np\ndef read(path):\n    return np.load(path, allow_pickle=False)\n"
+
+
+def sixteen_bits(channels: int, seed: int, high: int = 4000) -> np.ndarray:
+    shape = (16, 20, channels)
+    return np.random.default_rng(seed).integers(0, high, shape).astype(np.uint16)
+
+
+def save_arrays(folder: Path, arrays: list[np.ndarray]) -> None:
+    folder.mkdir(parents=True)
+    for index, array in enumerate(arrays):
+        path = folder / f"{index}.tif"
+        tifffile.imwrite(path, array, photometric="minisblack", planarconfig="contig")
+
+
+def test_a_16_bit_model_of_6_channels_is_measured_by_the_files_it_would_write(
+    tmp_path: Path,
+) -> None:
+    a, b = ([sixteen_bits(6, seed) for seed in seeds] for seeds in (range(4), range(10, 14)))
+    for folder, arrays in (("trainA", a), ("trainB", b), ("testA", a), ("testB", b)):
+        save_arrays(tmp_path / "data" / folder, arrays)
+    preprocess = PreprocessConfig(
+        channels_a=6, channels_b=6, range_a=SIX_CHANNELS[0], range_b=SIX_CHANNELS[1]
+    )
+    options = {"in_channels": 6, "out_channels": 6, "preprocess": preprocess}
+    model = save_model(tmp_path / "a_to_b.safetensors", source="a", target="b", **options)
+    evaluation = evaluate(model, tmp_path / "data", config=TEXTURE, paired=True, device="cpu")
+    metrics = by_name(evaluation.metrics["a_to_b"])
+    high, translator = np.array(SIX_CHANNELS[1].high), load_translator(model)
+    errors = []
+    for source, target in zip(a, b, strict=True):
+        written = translator.raster(Raster(source, depth="uint16"))
+        assert written.pixels.dtype == np.uint16
+        one, two = (pixels.clip(0, high) / high for pixels in (written.pixels, target))
+        errors.append(one - two)
+    expected = np.mean([-10 * np.log10(np.square(error).mean()) for error in errors])
+    assert metrics["psnr"].value == pytest.approx(expected, rel=1e-5)
+    assert metrics["l1"].value == pytest.approx(255 * np.abs(errors).mean(), rel=1e-5)
+    assert metrics["fid"].value > 0
+    assert sum("see channels 1, 2 and 3 of 6" in line for line in evaluation.warnings) == 1
+
+
+def test_a_float_model_is_evaluated_through_a_reader(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    random, data = np.random.default_rng(0), tmp_path / "data"
+    for folder in ("trainA", "trainB", "testA", "testB"):
+        (data / folder).mkdir(parents=True)
+        for index in range(3):
+            with (data / folder / f"{index}.volume").open("wb") as file:
+                np.save(file, random.normal(0, 500, (16, 16)).astype(np.float32))
+    (tmp_path / "mine.py").write_text(READER, encoding="utf-8")
+    values = Range(depth="float32", low=(-1000.0,), high=(1000.0,), origin="set")
+    preprocess = PreprocessConfig(channels_a=1, channels_b=1, range_a=values, range_b=values)
+    options = {"in_channels": 1, "out_channels": 1, "preprocess": preprocess}
+    for direction, source, target in (("a_to_b", "a", "b"), ("b_to_a", "b", "a")):
+        path = tmp_path / "model" / f"{direction}.safetensors"
+        save_model(path, direction=direction, source=source, target=target, **options)
+    words = ["--model", str(tmp_path / "model"), "--data", str(data), "--features", "texture"]
+    words += ["--lpips", "none", "--reader", f"{tmp_path}/mine.py:read", "--device", "cpu"]
+    assert run_command(["evaluate", *words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["metrics"]["b_to_a"]
+    assert {row["name"]: row["fake"] for row in rows} == {"fid": 3, "cycle": 3}
+    translate = [
+        load_translator(tmp_path / "model", direction=each) for each in ("a_to_b", "b_to_a")
+    ]
+    errors = []
+    for path in sorted((data / "testB").iterdir()):
+        pixels = np.load(path, allow_pickle=False).clip(-1000, 1000)[:, :, None]
+        there = translate[1].raster(Raster(pixels, depth="float32"))
+        errors.append(np.abs(translate[0].raster(there).pixels - pixels).mean())
+    measured = next(row["value"] for row in rows if row["name"] == "cycle")
+    assert measured == pytest.approx(127.5 * np.mean(errors) / 1000, rel=1e-4)
+    words = ["--real", str(data / "testA"), "--fake", str(data / "testB"), "--features", "texture"]
+    words += ["--reader", f"{tmp_path}/mine.py:read", "--range=-1000:1000", "--json"]
+    assert run_command(["evaluate", *words]) == 0
+    folders = json.loads(capsys.readouterr().out)
+    assert (folders["metrics"]["fake"][0]["fake"], folders["metrics"]["fake"][0]["real"]) == (3, 3)
+    assert any("-1000:1000 are compared (as set)" in line for line in folders["warnings"])
+
+
+def test_folders_of_16_bits_are_compared_in_a_range_that_is_set_or_found(tmp_path: Path) -> None:
+    real = [sixteen_bits(6, seed, 2000) for seed in range(3)]
+    save_arrays(tmp_path / "real", real)
+    save_arrays(tmp_path / "fake", [array + 40 for array in real])
+    folders = {"real": tmp_path / "real", "fake": tmp_path / "fake", "paired": True}
+    evaluation = evaluate(**folders, range="0:4000", config=TEXTURE, device="cpu")
+    metrics = by_name(evaluation.metrics["fake"])
+    assert metrics["psnr"].value == pytest.approx(20 * np.log10(4000 / 40), rel=1e-5)
+    assert metrics["l1"].value == pytest.approx(255 * 40 / 4000, rel=1e-5)
+    assert any("0:4000 are compared (as set)" in line for line in evaluation.warnings)
+    found = evaluate(**folders, config=TEXTURE, device="cpu")
+    low, high = np.percentile(np.concatenate(real).reshape(-1, 6), (0.1, 99.9), axis=0)
+    (line,) = [line for line in found.warnings if "are compared" in line]
+    assert f"values from {low[0]:.6g}:{high[0]:.6g},{low[1]:.6g}:{high[1]:.6g}" in line
+    assert f"the 0.1 and 99.9 percentiles of {tmp_path / 'real'}" in line
+    assert by_name(found.metrics["fake"])["l1"].value == pytest.approx(255 * 40 / 2000, rel=0.02)
+    shutil.rmtree(tmp_path / "fake")
+    save_arrays(tmp_path / "fake", [array[:, :, :3] for array in real])
+    with pytest.raises(UserError, match=r"0\.tif has 3 channels, but 6 are expected"):
+        evaluate(**folders, config=TEXTURE, device="cpu")
+    with pytest.raises(UserError, match="'4' is not a range"):
+        evaluate(**folders, range="4", config=TEXTURE, device="cpu")
+
+
+def test_each_page_of_a_folder_counts_as_one_image(tmp_path: Path) -> None:
+    pages = np.stack([sixteen_bits(1, seed)[:, :, 0] for seed in range(4)])
+    for name in ("real", "fake"):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "all.tif", pages, photometric="minisblack")
+    evaluation = evaluate(
+        real=tmp_path / "real", fake=tmp_path / "fake", config=TEXTURE, device="cpu"
+    )
+    fid = by_name(evaluation.metrics["fake"])["fid"]
+    assert (fid.fake, fid.real, round(fid.value, 6)) == (4, 4, 0)
+
+
+def test_a_models_range_cannot_be_set(run: Path, animals: Path) -> None:
+    with pytest.raises(UserError, match="`range` needs `real` and `fake`"):
+        evaluate(run, animals, range="0:9", config=TEXTURE, device="cpu")

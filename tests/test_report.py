@@ -12,7 +12,7 @@ from PIL import Image
 from transmute.cli import run_command
 from transmute.errors import UserError
 from transmute.files import write_json, write_text
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 from transmute.report.page import page_data, render_page
 from transmute.run import Run
 from transmute.training.previews import sheet

@@ -11,7 +11,7 @@ from PIL import Image
 
 from transmute.errors import UserError
 from transmute.files import write_text
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 from transmute.run import Run
 
 LOCK = """
@@ -54,8 +54,10 @@ def test_steps_are_sorted_as_numbers_and_other_files_are_ignored(run: Run) -> No
 def test_rewinding_removes_later_rows_and_files(run: Run) -> None:
     with run.metrics_file.open("a", encoding="utf-8") as file:
         file.write('{"step": 20, "half')
+    write_text(run.folder / "checkpoints" / ".0123abcd.part.safetensors", "x")
     run.rewind(10)
     assert run.checkpoints() == run.models() == run.samples() == [5, 10]
+    assert len(list((run.folder / "checkpoints").iterdir())) == 4
     assert run.metrics_file.read_text(encoding="utf-8") == '{"step": 5}\n{"step": 10}\n'
     assert not run.checkpoint_file(15, 1).exists()
 

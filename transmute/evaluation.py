@@ -7,16 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import Image
-
 from transmute.config.base import width_and_height
-from transmute.config.data import SourceConfig
+from transmute.config.data import Range, SourceConfig
 from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import Source, recognize
+from transmute.data.values import checked, find_channels, find_values, open_normalized
 from transmute.device import select_device
 from transmute.errors import UserError
+from transmute.images.decode import count_pages
 from transmute.images.find import images_outside
+from transmute.images.raster import Raster
 from transmute.metrics.evaluator import Evaluator, Opener, evenly_spaced
 from transmute.metrics.metric import DESCRIPTIONS, Metric
 from transmute.metrics.translated import Translated
@@ -95,9 +96,12 @@ def evaluate(
     generator: str | type[GeneratorConfig] | None = None,
     split: Literal["test", "train"] = "test",
     swap: bool = False,
+    side_by_side: bool = False,
     paired: bool | None = None,
     skip_bad: bool = False,
     size: int | str | None = None,
+    reader: str | None = None,
+    range: str | None = None,
     device: str = "auto",
 ) -> Evaluation:
     """Measures the quality of a model, or of finished translations, like `transmute evaluate`.
@@ -111,11 +115,10 @@ def evaluate(
         step: Which checkpoint of a run to use: newest, best, or a step.
         generator: Config class of a user-defined generator, or its FILE.py:NAME.
         split: Images of the data set: test (held out), or train.
-        swap: Exchange the domains of the data set.
+        swap, side_by_side, skip_bad, reader: As in training (`data.swap`, ...).
         paired: Compare images in pairs. By default, True for models of paired methods.
-        skip_bad: Skip unpaired images instead of raising an error.
-        size: Size in pixels to which images are resized first (N or WIDTHxHEIGHT), or `training`
-            for the training size. By default, each image keeps its size.
+        size: Size to which images are resized first: N or WIDTHxHEIGHT in pixels, or `training`.
+        range: LOW:HIGH, black and white of `real` and `fake`. By default, found as in training.
         device: auto, cpu, cuda, or cuda:N for GPU N.
 
     Returns:
@@ -129,15 +132,19 @@ def evaluate(
     {'a_to_b': 'horse to zebra', 'b_to_a': 'zebra to horse'}
     """
     config = config or MetricsConfig(features="inception")
+    source = SourceConfig(swap=swap, skip_bad=skip_bad, reader=reader, range_a=range)
+    source = source.replace(side_by_side=side_by_side)
     if real is not None and fake is not None and model is None and data is None:
-        if (step, split, swap, generator) != ("newest", "test", False, None):
-            raise UserError("`step`, `split`, `swap` and `generator` need a `model`")
-        measure = partial(_evaluate_folders, Path(real), Path(fake))
+        if (step, split, swap, side_by_side, generator) != ("newest", "test", False, False, None):
+            raise UserError(
+                "`step`, `split`, `swap`, `side_by_side` and `generator` need a `model`"
+            )
+        measure = partial(_evaluate_folders, Path(real), Path(fake), source)
     elif model is not None and data is not None and real is None and fake is None:
-        measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, swap)
+        measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, source)
     else:
         raise UserError("pass either `model` and `data`, or `real` and `fake`")
-    return measure(paired=paired, skip_bad=skip_bad, size=size, config=config, device=device)
+    return measure(paired=paired, size=size, config=config, device=device)
 
 
 def _evaluate_model(
@@ -146,14 +153,15 @@ def _evaluate_model(
     step: int | str,
     generator: str | type[GeneratorConfig] | None,
     split: str,
-    swap: bool,
+    source: SourceConfig,
     *,
     paired: bool | None,
-    skip_bad: bool,
     size: int | str | None,
     config: MetricsConfig,
     device: str,
 ) -> Evaluation:
+    if source.range_a is not None:
+        raise UserError("`range` needs `real` and `fake`. A model has that of its training")
     # In float32, so that metrics do not depend on the device.
     loaded = [
         Translator(file, device=device, precision="float32", generator=generator)
@@ -162,12 +170,7 @@ def _evaluate_model(
     card = loaded[0].card
     paired = card.paired if paired is None else paired
     size = card.size if size == "training" else size
-    dataset = recognize(
-        data,
-        SourceConfig(swap=swap, skip_bad=skip_bad),
-        paired=paired,
-        one_domain=card.colors == "lab",
-    )
+    dataset = recognize(data, source, paired=paired, one_domain=card.colors == "lab")
     if card.source != card.target and card.domains == dataset.names[::-1]:
         raise UserError(
             f"the model's domains are {' and '.join(card.domains)}, but those of {data} are "
@@ -178,13 +181,19 @@ def _evaluate_model(
         raise UserError(
             f"{data} has no held-out images. Set `split=train` to evaluate on training images"
         )
-    a, b = (_openers(side, size, card.preprocess.background) for side in sides)
+    order = 1 if card.direction == "a_to_b" else -1
+    channels = (3, 3) if card.colors == "lab" else (card.in_channels, card.out_channels)[::order]
+    background = card.preprocess.background
+    a, b = (
+        _openers(side, size, values, number, background)
+        for side, values, number in zip(sides, card.preprocess.ranges, channels, strict=True)
+    )
     evaluator = Evaluator(config, select_device(device))
-    translators = {translator.card.direction: translator for translator in loaded}
+    translators = {translator.card.direction: translator.normalized for translator in loaded}
     metrics = evaluator.measure_directions(translators, a, b, paired=paired)
     return Evaluation(
         {"model": str(model), "step": card.step, "data": str(data), "split": split, "size": size},
-        {name: f"{each.card.source} to {each.card.target}" for name, each in translators.items()},
+        {one.card.direction: f"{one.card.source} to {one.card.target}" for one in loaded},
         metrics,
         [*warnings(metrics), *evaluator.notes],
     )
@@ -193,9 +202,9 @@ def _evaluate_model(
 def _evaluate_folders(
     real: Path,
     fake: Path,
+    source: SourceConfig,
     *,
     paired: bool | None,
-    skip_bad: bool,
     size: int | str | None,
     config: MetricsConfig,
     device: str,
@@ -203,14 +212,14 @@ def _evaluate_folders(
     if size == "training":
         raise UserError("`size=training` needs a model. Set `size` to a number of pixels")
     if paired:
-        folders = SourceConfig(a=real, b=fake, skip_bad=skip_bad)
-        sides = recognize(None, folders, paired=True).train
+        sides = recognize(None, source.replace(a=real, b=fake), paired=True).train
     else:
-        a, b = images_outside(real, fake), images_outside(fake, real)
-        sides = list(map(Source, a)), list(map(Source, b))
+        sides = _sources(real, fake, source.reader), _sources(fake, real, source.reader)
+    values, channels, notes = _values_of(sides[0], source.range_a, real)
     evaluator = Evaluator(config, select_device(device))
     reals, fakes = (
-        evenly_spaced(_openers(side, size, "white"), config.max_images) for side in sides
+        evenly_spaced(_openers(side, size, values, channels, None), config.max_images)
+        for side in sides
     )
     translations = (
         Translated(opener(), target=reals[index]() if paired else None)
@@ -221,7 +230,7 @@ def _evaluate_folders(
         {"real": str(real), "fake": str(fake), "size": size},
         {"fake": f"{fake} compared with {real}"},
         metrics,
-        [*warnings(metrics), *evaluator.notes],
+        [*warnings(metrics), *notes, *evaluator.notes],
     )
 
 
@@ -253,12 +262,43 @@ def warnings(metrics: Mapping[str, Sequence[Metric]]) -> list[str]:
     return [note for applies, note in notes if applies]
 
 
-def _openers(sources: Sequence[Source], size: object, background: str) -> list[Opener]:
+def _sources(folder: Path, other: Path, reader: str | None) -> list[Source]:
+    """All pages of the images in a folder, without those in the other folder."""
+    return [
+        Source(path, reader=reader, page=page)
+        for path in images_outside(folder, other, any_extension=reader is not None)
+        for page in range(1 if reader else count_pages(path))
+    ]
+
+
+def _values_of(
+    sources: Sequence[Source], given: str | None, folder: Path
+) -> tuple[Range, int, list[str]]:
+    """The range and the channels (RGB for gray) of images, and a sentence if not of 8 bits."""
+    first = sources[0].open()
+    if given is None and first.depth == "uint8":
+        return Range(), 3 if first.channels == 1 else first.channels, []
+
+    images, unused = [], []
+    for one in sources:
+        image = one.open()
+        images.append(checked(image, str(one), image.size, len(sources)))
+    channels = find_channels(images, str(folder))
+    values = find_values(images, channels, str(folder), given, unused.append)
+    origin = "as set" if given else f"the 0.1 and 99.9 percentiles of {folder}"
+    note = (
+        f"values from {values} are compared ({origin}), others are clipped. Set `range` to choose"
+    )
+    return values, 3 if channels == 1 else channels, [note]
+
+
+def _openers(
+    sources: Sequence[Source], size: object, values: Range, channels: int, background: str | None
+) -> list[Opener]:
     """Functions that open images, and resize them if a size is set."""
     pixels = None if size is None else width_and_height(size)
-    return [partial(_open, source, pixels, background) for source in sources]
 
+    def resize(image: Raster) -> Raster:
+        return image.resized(pixels or image.size)
 
-def _open(source: Source, size: tuple[int, int] | None, background: str) -> Image.Image:
-    image, _ = source.open(background=background)
-    return image if size is None else image.resize(size, Image.Resampling.BICUBIC)
+    return [partial(open_normalized, one, channels, background, values, resize) for one in sources]

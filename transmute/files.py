@@ -8,7 +8,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
+from zlib import crc32
 
 
 @contextmanager
@@ -23,8 +25,11 @@ def replacing(path: Path, *, keep_partial: bool = False) -> Iterator[Path]:
         keep_partial: Whether the temporary file stays if the block raises, to be completed later.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: libraries such as Pillow choose the format by it.
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    # Two processes may write the same file, but a partial one is found again by its name.
+    digits = f"{crc32(os.fsencode(path.name)):08x}" if keep_partial else token_hex(4)
+    # Short, since names have at most 255 bytes. The suffix stays last: libraries such as Pillow
+    # choose the format by it.
+    temporary = path.with_name(f".{digits}.part{path.suffix}")
     try:
         yield temporary
         with temporary.open("r+b") as file:
@@ -36,9 +41,10 @@ def replacing(path: Path, *, keep_partial: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file atomically."""
+    """Writes a UTF-8 text file atomically. Bytes of file names that are not UTF-8 are escaped."""
     with replacing(path) as temporary:
-        temporary.write_bytes(text.encode())  # as it is, with "\n" on every system
+        # As it is, with "\n" on every system.
+        temporary.write_bytes(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -135,13 +135,18 @@ class Run:
             lines.write(json.dumps(row) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Removes rows, samples, checkpoints and models of later steps, before training resumes."""
+        """Removes rows, samples, checkpoints and models of later steps, before training resumes.
+
+        Unfinished checkpoints are removed, too.
+        """
         for file in (self.metrics_file, self.evaluations_file):
             if file.is_file():
                 rows = [row for row in _rows(file) if row["step"] <= step]
                 write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
         for later in [later for later in self.samples() if later > step]:
             self.sample_file(later).unlink()
+        for unfinished in (self.folder / "checkpoints").glob(".*.part.*"):  # of a killed process
+            unfinished.unlink()
         self._keep(range(step + 1), range(step + 1))
 
     @contextlib.contextmanager

@@ -65,6 +65,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
     except (SafetensorError, ValueError) as error:
+        if kind := _other_format(path, _SIGNATURES):
+            raise WeightsError(f"{path} is {kind}") from None
         raise WeightsError(f"{path} is not a safetensors file, or is damaged ({error})") from None
     except FileNotFoundError:
         raise WeightsError(f"there is no file {path}") from None
@@ -95,6 +97,46 @@ def require_no_placeholder(path: Path) -> None:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
+_SAVE_STATE = "Load it with the tool that wrote it, and save its state_dict() with torch.save"
+_SIGNATURES = {
+    rb"\x08[\x01-\x1f]\x12": (
+        "an ONNX file, which contains no checkpoint. Use the PyTorch checkpoint that it was "
+        "exported from"
+    ),
+    rb"\x89HDF\r\n": f"an HDF5 file, such as Keras writes, not a PyTorch checkpoint. {_SAVE_STATE}",
+    rb"\x93NUMPY": "a NumPy array, not a PyTorch checkpoint",
+    # Files that torch.save wrote before version 1.6 begin with its magic number.
+    rb"\x80[\x02-\x05](?!\x8a\x0al\xfc\x9cF\xf9)": (
+        f"a file of Python's pickle, which could execute code, so it is not loaded. {_SAVE_STATE}"
+    ),
+}
+_SAFETENSORS = {
+    rb".{8}\{\"__metadata__\":\{\"transmute": "a model file of Transmute. It needs no import",
+    rb".{8}\{\"": f"a safetensors file that Transmute did not write. {_SAVE_STATE}",
+}
+"""Regular expressions for the first bytes of other formats, and sentences about them."""
+
+
+def _other_format(path: Path, signatures: dict[bytes, str]) -> str | None:
+    """Describes a file that is neither written by torch.save nor damaged, or returns None."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    for signature, kind in signatures.items():
+        if re.match(signature, start, re.DOTALL):
+            return kind
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError):
+        return None
+    if "constants.pkl" in names:
+        return (
+            "a TorchScript file, which contains code, so it is not loaded. If you trust it, load "
+            "it with torch.jit.load, and save its state_dict() with torch.save"
+        )
+    return None if "data.pkl" in names else "a zip file, but not one that torch.save wrote"
+
+
 def load_pickled(path: Path) -> Any:
     """Loads a file written by `torch.save`, on the CPU, without executing anything in it.
 
@@ -104,12 +146,8 @@ def load_pickled(path: Path) -> Any:
         UserError: If the file is missing, or permission to read it is denied.
     """
     require_no_placeholder(path)
-    with path.open("rb") as file:
-        if file.read(10).endswith(b'{"'):
-            raise WeightsError(
-                f"{path} is a safetensors file, not one written by torch.save. If Transmute wrote "
-                "it, it is already a model file"
-            )
+    if kind := _other_format(path, _SAFETENSORS | _SIGNATURES):
+        raise WeightsError(f"{path} is {kind}")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -119,11 +157,12 @@ def load_pickled(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise many types of errors on damaged files
         has_objects = isinstance(error, pickle.UnpicklingError) and re.search(
-            "Unsupported (global|class)|GLOBAL|REDUCE", str(error)
+            "Unsupported (?:global|class)|GLOBAL|REDUCE", str(error)
         )
+        found = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
         problem = (
-            "contains pickled objects besides tensors (such as a whole module). They could execute "
-            "code, so they are not loaded. Save only its state_dict(), with the tool that wrote it"
+            f"contains pickled objects besides tensors ({found[1] if found else 'a whole module'})."
+            f" They could execute code, so they are not loaded. {_SAVE_STATE}"
             if has_objects
             else "is truncated or damaged, or is not a file of weights written by torch.save"
         )

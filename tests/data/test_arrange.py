@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -9,6 +11,10 @@ from transmute.config.data import SourceConfig
 from transmute.data.arrange import execute, plan_combine, plan_resize, plan_split
 from transmute.data.layout import recognize
 from transmute.errors import UserError
+from transmute.images import limits
+from transmute.images.decode import count_pages, read_image
+from transmute.images.encode import save_pages
+from transmute.images.raster import Depth, Raster
 
 
 def put(path: Path, color: str = "red", size: tuple[int, int] = (12, 8)) -> None:
@@ -42,13 +48,13 @@ def test_pairs_are_joined_a_left_and_b_right_and_subfolders_are_kept(tmp_path: P
     ("original", "written"),
     [
         ("1.jpg", "1.png"),
-        ("1.bmp", "1.bmp"),
+        ("1.bmp", "1.png"),
         ("1.TIF", "1.TIF"),
         ("1.webp", "1.png"),
         ("1.gif", "1.png"),
     ],
 )
-def test_lossless_formats_are_kept_and_others_become_png(
+def test_png_and_tiff_are_kept_and_other_formats_become_png(
     tmp_path: Path, original: str, written: str
 ) -> None:
     put(tmp_path / "A" / original)
@@ -92,6 +98,146 @@ def test_images_that_cannot_be_combined_are_reported_and_the_others_are_written(
         assert both.size == (24, 8)
 
 
+def random_raster(depth: Depth, channels: int, *, alpha: bool = False, seed: int = 0) -> Raster:
+    """A 12x8 image of random values."""
+    values = np.random.default_rng(seed).integers(0, 65536, (8, 12, channels + 1))
+    kind = {"uint8": np.uint8, "uint16": np.uint16}.get(depth, np.float32)
+    pixels = ((values - 32768) if depth in ("int16", "float32") else values).astype(kind)
+    pixels = pixels / 7 if depth == "float32" else pixels
+    return Raster(pixels[:, :, :-1], pixels[:, :, -1] if alpha else None, depth)
+
+
+def combine(folder: Path, **images: list[Raster]) -> tuple[list[str], list[str]]:
+    """Combines two files, by name with _ for the dot. Returns the result, and the problems."""
+    for domain, (name, pages) in zip("AB", images.items(), strict=True):
+        save_pages(pages, folder / domain / name.replace("_", "."))
+    problems = execute(plan_combine(folder / "A", folder / "B", folder / "out", resize=False))
+    return below(folder / "out") if (folder / "out").exists() else [], problems
+
+
+@pytest.mark.parametrize(
+    ("depth", "channels", "ending"),
+    [
+        ("uint8", 1, "png"),
+        ("uint16", 1, "png"),
+        ("uint16", 3, "png"),
+        ("uint16", 6, "tif"),
+        ("int16", 1, "tif"),
+        ("float32", 2, "tif"),
+    ],
+)
+def test_pairs_and_smaller_copies_keep_depth_and_channels(
+    tmp_path: Path, depth: Depth, channels: int, ending: str
+) -> None:
+    left, right = (random_raster(depth, channels, seed=seed) for seed in (0, 1))
+    save_pages([left], tmp_path / f"A/x.{ending}")
+    save_pages([right], tmp_path / f"B/x.{ending}")
+    plan = plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False)
+    assert execute(plan) == []
+    both = read_image(tmp_path / f"out/x.{ending}")
+    assert both.depth == depth
+    assert np.array_equal(both.pixels, np.hstack([left.pixels, right.pixels]))
+    assert execute(plan_resize(tmp_path / "A", tmp_path / "small", size="6x4", mode="resize")) == []
+    small = read_image(tmp_path / f"small/x.{ending}")
+    assert (small.depth, small.size) == (depth, (6, 4))
+    resized = left.resized((6, 4)).pixels
+    expected = resized.round() if depth == "int16" else resized
+    assert np.array_equal(small.pixels, expected)
+
+
+def test_a_ramp_of_16_bits_keeps_its_levels(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    for domain in "AB":
+        (tmp_path / domain).mkdir()
+        Image.fromarray(ramp).save(tmp_path / domain / "0.png")
+    execute(plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "both", resize=False))
+    execute(plan_resize(tmp_path / "A", tmp_path / "small", size="48", mode="resize"))
+    assert len(np.unique(read_image(tmp_path / "both/0.png").pixels)) == 64 * 64
+    assert len(np.unique(read_image(tmp_path / "small/0.png").pixels)) > 2000  # of 2304 pixels
+
+
+def test_the_alpha_of_either_partner_is_kept_in_a_format_that_holds_it(tmp_path: Path) -> None:
+    left, right = random_raster("uint8", 3), random_raster("uint8", 3, alpha=True, seed=1)
+    assert combine(tmp_path, x_bmp=[left], x_png=[right]) == (["x.png"], [])
+    both = read_image(tmp_path / "out/x.png")
+    assert np.array_equal(both.pixels, np.hstack([left.pixels, right.pixels]))
+    assert both.alpha is not None
+    assert right.alpha is not None
+    assert (both.alpha[:, :12] == 255).all()
+    assert np.array_equal(both.alpha[:, 12:], right.alpha)
+
+
+def test_pages_are_combined_and_resized_one_by_one(tmp_path: Path) -> None:
+    lefts = [random_raster("uint16", 1, seed=seed) for seed in range(3)]
+    rights = [random_raster("uint16", 1, seed=seed + 3) for seed in range(3)]
+    assert combine(tmp_path, x_tif=lefts, x_tiff=rights) == (["x.tif"], [])
+    for page in range(3):
+        both = read_image(tmp_path / "out/x.tif", page=page)
+        assert np.array_equal(both.pixels, np.hstack([lefts[page].pixels, rights[page].pixels]))
+    execute(plan_resize(tmp_path / "A", tmp_path / "small", size="6", mode="crop"))
+    assert count_pages(tmp_path / "small/x.tif") == 3
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "sentence"),
+    [
+        (
+            [random_raster("uint16", 1)],
+            [random_raster("float32", 1)],
+            r"x\.tif has values of type uint16, but \S+x\.tiff has values of type float32",
+        ),
+        ([random_raster("uint8", 3)], [random_raster("uint8", 6)], "has 3 channels, but .* has 6"),
+        ([random_raster("uint8", 3)] * 2, [random_raster("uint8", 3)], "has 2 pages and .* has 1"),
+    ],
+)
+def test_what_one_file_cannot_hold_is_a_problem(
+    tmp_path: Path, left: list[Raster], right: list[Raster], sentence: str
+) -> None:
+    written, [problem] = combine(tmp_path, x_tif=left, x_tiff=right)
+    assert written == []
+    assert re.search(sentence, problem)
+
+
+def test_metadata_is_kept_when_images_are_resized(tmp_path: Path) -> None:
+    (tmp_path / "A").mkdir()
+    exif = Image.Exif()
+    exif[271] = "a camera"
+    Image.new("RGB", (12, 8)).save(tmp_path / "A/x.jpg", exif=exif, dpi=(300, 300))
+    execute(plan_resize(tmp_path / "A", tmp_path / "out", size="4", mode="resize"))
+    with Image.open(tmp_path / "out/x.jpg") as small:
+        assert (small.size, small.getexif()[271], small.info["dpi"]) == (
+            (4, 4),
+            "a camera",
+            (300, 300),
+        )
+
+
+def test_pages_that_do_not_fit_in_memory_together_are_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [Raster(np.zeros((8, 8, 1), np.uint8))] * 4
+    (tmp_path / "in").mkdir()
+    save_pages(pages, tmp_path / "in/x.tif")
+    monkeypatch.setattr(limits, "_SMALL", 64)
+    monkeypatch.setattr(limits, "_free_memory", lambda: 200)
+    plan = plan_resize(tmp_path / "in", tmp_path / "out", size="4", mode="resize")
+    (problem,) = execute(plan)
+    assert problem.startswith(f"{tmp_path / 'in/x.tif'} has 4 pages, which need ")
+
+
+def test_files_of_several_pages_are_held_out_as_a_whole(tmp_path: Path) -> None:
+    for index in range(4):
+        for domain in "AB":
+            pages = [random_raster("uint8", 3, seed=page) for page in range(3)]
+            save_pages(pages, tmp_path / "data" / domain / f"{index}.tif")
+    plan = plan_split(
+        tmp_path / "data", tmp_path / "out", test=0.25, seed=0, paired=False, link=False
+    )
+    assert sorted(target.parent.name for target in plan) == (
+        ["testA", "testB"] + 3 * ["trainA"] + 3 * ["trainB"]
+    )
+
+
 def unpaired(folder: Path) -> Path:
     """20 horses of different widths, and 5 zebras in a subfolder."""
     for index in range(20):
@@ -121,6 +267,28 @@ def test_a_split_holds_out_a_fraction_and_loses_nothing(tmp_path: Path, link: bo
         source = original / ("horses" if folder.endswith("A") else "zebras") / rest
         assert (tmp_path / "out" / name).read_bytes() == source.read_bytes()
         assert (tmp_path / "out" / name).samefile(source) == link
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_split_reports_what_is_not_a_file_and_copies_the_others(
+    tmp_path: Path, link: bool
+) -> None:
+    for letter in "AB":
+        for name in range(3):
+            put(tmp_path / f"data/{letter}/{name}.png")
+    try:
+        (tmp_path / "data/A/loop.png").symlink_to("loop.png")
+        (tmp_path / "data/B/broken.png").symlink_to("missing.png")
+    except OSError:
+        pytest.skip("links cannot be made here")
+    plan = plan_split(
+        tmp_path / "data", tmp_path / "out", test=0.5, seed=0, paired=False, link=link
+    )
+    assert execute(plan) == [
+        f"{tmp_path / 'data/A/loop.png'} is not a regular file",
+        f"{tmp_path / 'data/B/broken.png'} is not a regular file",
+    ]
+    assert len(below(tmp_path / "out")) == 6
 
 
 def test_a_split_is_a_function_of_its_seed(tmp_path: Path) -> None:
@@ -178,6 +346,15 @@ def test_pairs_side_by_side_are_split_into_train_and_test(tmp_path: Path, folder
     )
     data = recognize(tmp_path / "out", SourceConfig(), paired=True)
     assert (len(data.train[0]), len(data.test[0])) == (7, 3)
+
+
+def test_pairs_of_any_shape_are_held_out_whole(tmp_path: Path) -> None:
+    for index in range(3):
+        put(tmp_path / f"pairs/train/{index}.png", size=(8, 8))
+    out = tmp_path / "out"
+    plan = plan_split(tmp_path / "pairs", out, test=0.3, seed=0, paired=True, link=False)
+    assert execute(plan) == []
+    assert [len(below(out / phase)) for phase in ("train", "test")] == [2, 1]
 
 
 def test_a_split_has_at_least_one_image_on_either_side(tmp_path: Path) -> None:

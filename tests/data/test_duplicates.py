@@ -7,6 +7,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from transmute.data.duplicates import ImageHash, find_near_duplicates, image_hash
+from transmute.images.decode import read_image
+from transmute.images.raster import Depth, Raster
 
 
 def scene(seed: int, side: int = 96) -> Image.Image:
@@ -21,12 +23,16 @@ def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-OTHERS = [image_hash(scene(seed)) for seed in range(1, 60)]
+def hashed(image: Image.Image) -> ImageHash:
+    return image_hash(read_image(image))
+
+
+OTHERS = [hashed(scene(seed)) for seed in range(1, 60)]
 
 
 def kind_of_duplicate(changed: Image.Image) -> str | None:
     """How a changed scene is found among the original and 59 other scenes."""
-    found = find_near_duplicates([image_hash(changed)], [*OTHERS, image_hash(scene(0))])
+    found = find_near_duplicates([hashed(changed)], [*OTHERS, hashed(scene(0))])
     assert all(duplicate.other == len(OTHERS) for duplicate in found)
     return found[0].kind if found else None
 
@@ -63,13 +69,12 @@ def test_copies_are_found_and_different_images_are_not(change, expected: str | N
 
 
 def test_two_hundred_different_scenes_have_no_duplicates() -> None:
-    assert find_near_duplicates([image_hash(scene(seed, 32)) for seed in range(200)]) == []
+    assert find_near_duplicates([hashed(scene(seed, 32)) for seed in range(200)]) == []
 
 
 def test_within_one_folder_each_copy_is_found_once_with_an_earlier_image() -> None:
     images = [
-        image_hash(image)
-        for image in (scene(1), scene(2), scene(1), as_jpeg(scene(2), 60), scene(1))
+        hashed(image) for image in (scene(1), scene(2), scene(1), as_jpeg(scene(2), 60), scene(1))
     ]
     assert [tuple(duplicate) for duplicate in find_near_duplicates(images)] == [
         (2, 0, "same"),
@@ -80,14 +85,24 @@ def test_within_one_folder_each_copy_is_found_once_with_an_earlier_image() -> No
 
 def test_images_of_one_color_are_duplicates_only_if_all_pixels_are_equal() -> None:
     red, darker = (Image.new("RGB", (32, 32), (level, 0, 0)) for level in (255, 254))
-    assert find_near_duplicates([image_hash(red), image_hash(darker)]) == []
-    [duplicate] = find_near_duplicates([image_hash(red), image_hash(red)])
+    assert find_near_duplicates([hashed(red), hashed(darker)]) == []
+    [duplicate] = find_near_duplicates([hashed(red), hashed(red)])
     assert duplicate.kind == "same"
+
+
+@pytest.mark.parametrize("depth", ["uint16", "int16", "float32"])
+def test_copies_of_other_depths_are_found_although_they_use_a_small_part_of_the_range(
+    depth: Depth,
+) -> None:
+    kind = np.uint16 if depth == "uint16" else np.float32
+    scenes = [np.asarray(scene(seed)).astype(kind) * 4 for seed in range(3)]
+    images = [image_hash(Raster(pixels, depth=depth)) for pixels in (*scenes, scenes[0] // 2)]
+    assert [tuple(one) for one in find_near_duplicates(images)] == [(3, 0, "nearly")]
 
 
 def test_equal_bytes_of_different_shapes_have_different_digests() -> None:
     wide, high = (Image.new("RGB", size) for size in ((8, 4), (4, 8)))
-    assert image_hash(wide).digest != image_hash(high).digest
+    assert hashed(wide).digest != hashed(high).digest
 
 
 def test_copies_are_found_across_chunks() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,64 @@ def test_pairs_in_two_folders_are_matched_by_name_without_extension(tmp_path: Pa
     assert len(recognize(tmp_path, SourceConfig(skip_bad=True), paired=True).train[0]) == 2
 
 
+def test_pairs_match_however_an_accent_is_written(tmp_path: Path) -> None:
+    image(tmp_path / "trainA" / "caf\u00e9.png")
+    image(tmp_path / "trainB" / "cafe\u0301.png")
+    data = recognize(tmp_path, SourceConfig(), paired=True)
+    assert [len(side) for side in data.train] == [1, 1]
+
+
+def test_files_that_are_not_images_are_known_by_folder(tmp_path: Path) -> None:
+    for name in ("trainA/1.png", "trainB/1.png"):
+        image(tmp_path / name)
+    others = [tmp_path / name for name in ("trainA/1.heic", "testA/2.heic", "testB/3.heic")]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    data = recognize(tmp_path, SourceConfig(), paired=False)
+    assert [file for files in data.others.values() for file in files] == others
+    assert not data.test[0]
+    custom = tmp_path / "reader.py"
+    custom.write_text("def read(path): pass", encoding="utf-8")
+    data = recognize(tmp_path, SourceConfig(reader=f"{custom}:read"), paired=False)
+    assert not data.others
+
+
+def test_a_held_out_folder_that_cannot_be_entered_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("trainA/1.png", "trainB/1.png", "testA/locked/1.png", "testB/1.png"):
+        image(tmp_path / name)
+    list_folder = Path.iterdir
+
+    def listed(path: Path):
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return list_folder(path)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    with pytest.raises(UserError, match=r"locked cannot be entered"):
+        recognize(tmp_path, SourceConfig(), paired=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes only there")
+def test_names_that_are_not_utf_8_have_a_fingerprint_and_printable_domains(tmp_path: Path) -> None:
+    odd = b"f\xfcr".decode("utf-8", "surrogateescape")
+    image(tmp_path / odd / "1.png")
+    image(tmp_path / "zebra" / f"{odd}.png")
+    data = recognize(tmp_path, SourceConfig(), paired=False)
+    assert data.names == (r"f\xfcr", "zebra")
+    before = data.fingerprint()
+    (tmp_path / odd / "2.png").symlink_to("nowhere.png")
+    assert recognize(tmp_path, SourceConfig(), paired=False).fingerprint() != before
+
+
+def test_hidden_folders_are_not_domains(tmp_path: Path) -> None:
+    for name in ("horses/1.png", "zebras/1.png", ".thumbnails/1.png"):
+        image(tmp_path / name)
+    assert recognize(tmp_path, SourceConfig(), paired=False).names == ("horses", "zebras")
+
+
 def test_two_folders_inside_train_are_the_domains(tmp_path: Path) -> None:
     for name in (
         "train/horse/1.png",
@@ -151,10 +210,25 @@ def test_two_folders_inside_train_are_the_domains(tmp_path: Path) -> None:
     assert data.train[0][0].half is None
 
 
-def test_square_images_in_train_are_not_side_by_side_images(tmp_path: Path) -> None:
-    image(tmp_path / "train" / "1.png")
-    with pytest.raises(UserError, match=r"images of one domain only \(1\.png is 8x8"):
-        recognize(tmp_path, SourceConfig(), paired=False)
+@pytest.mark.parametrize("paired", [True, False])
+def test_an_image_narrower_than_a_pair_is_not_cut_in_two_unless_said_otherwise(
+    tmp_path: Path, paired: bool
+) -> None:
+    image(tmp_path / "train" / "1.png", 8, 8)
+    with pytest.raises(UserError, match=r"1\.png is 8x8, .* set `data\.side_by_side`\. Expected"):
+        recognize(tmp_path, SourceConfig(), paired=paired)
+    source = recognize(tmp_path, SourceConfig(side_by_side=True), paired=paired).train[0][0]
+    assert source.open().size == (4, 8)
+    image(tmp_path / "train" / "1.png", 12, 8)
+    assert recognize(tmp_path, SourceConfig(), paired=paired).train[0][0].open().size == (6, 8)
+
+
+def test_images_on_top_of_each_other_get_their_own_hint(tmp_path: Path) -> None:
+    for height, hint in ((12, True), (11, False)):
+        image(tmp_path / "train" / "1.png", 8, height)
+        with pytest.raises(UserError, match=f"1.png is 8x{height}") as error:
+            recognize(tmp_path, SourceConfig(), paired=True)
+        assert ("on top of each other" in str(error.value)) == hint
 
 
 def test_max_images_uses_the_first(tmp_path: Path) -> None:
@@ -226,6 +300,57 @@ def test_one_folder_can_be_both_domains(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="contains no images"):
         recognize(tmp_path / "empty", SourceConfig(), paired=True, one_domain=True)
+
+
+def stack(path: Path, num_pages: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *others = (Image.new("RGB", (8, 8), (60 * page, 0, 0)) for page in range(num_pages))
+    first.save(path, save_all=True, append_images=others)
+
+
+def test_each_page_is_an_image_or_only_the_first_and_both_are_said(tmp_path: Path) -> None:
+    stack(tmp_path / "trainA" / "x.tif", 3)
+    stack(tmp_path / "trainB" / "y.gif", 2)
+    stack(tmp_path / "trainB" / "z.png", 2)
+    image(tmp_path / "trainA" / "one.jpg")
+    data = recognize(tmp_path, SourceConfig(), paired=False)
+    assert [(one.path.name, one.page) for one in data.train[0]] == [
+        ("one.jpg", 0),
+        ("x.tif", 0),
+        ("x.tif", 1),
+        ("x.tif", 2),
+    ]
+    assert [one.open().pixels[0, 0, 0] for one in data.train[0][1:]] == [0, 60, 120]
+    assert data.description.endswith(
+        "4 and 4 training images, 0 and 0 held out; "
+        "3 files have several pages, each of which is an image"
+    )
+    first = recognize(tmp_path, SourceConfig(pages="first"), paired=False)
+    assert [len(side) for side in first.train] == [2, 2]
+    assert first.description.endswith("0 held out; only the first page of 3 files is used")
+
+
+def test_partners_with_different_numbers_of_pages_are_an_error_that_names_both(
+    tmp_path: Path,
+) -> None:
+    stack(tmp_path / "trainA" / "x.tif", 3)
+    stack(tmp_path / "trainB" / "x.tif", 2)
+    image(tmp_path / "trainA" / "y.png")
+    image(tmp_path / "trainB" / "y.png")
+    with pytest.raises(UserError, match=r"trainA/x\.tif has 3 pages .* \S+trainB/x\.tif has 2\."):
+        recognize(tmp_path, SourceConfig(), paired=True)
+    skipped = recognize(tmp_path, SourceConfig(skip_bad=True), paired=True)
+    assert [len(side) for side in skipped.train] == [1, 1]
+    assert skipped.description.endswith("0 held out, 2 without a partner skipped")
+    assert len(recognize(tmp_path, SourceConfig(pages="first"), paired=True).train[0]) == 2
+    stack(tmp_path / "trainB" / "x.tif", 3)
+    equal = recognize(tmp_path, SourceConfig(), paired=True)
+    assert [(a.page, b.page) for a, b in zip(*equal.train, strict=True)] == [
+        (0, 0),
+        (1, 1),
+        (2, 2),
+        (0, 0),
+    ]
 
 
 def test_domains_can_be_swapped(tmp_path: Path) -> None:

@@ -8,21 +8,22 @@ from PIL import Image
 
 from transmute.config.data import PreprocessConfig
 from transmute.data.preprocess import Geometry
+from transmute.images.raster import Raster
 from transmute.recipes import RECIPES
 
 
-def image(width: int, height: int) -> Image.Image:
+def image(width: int, height: int) -> Raster:
     """Red increases to the right, green downwards, so that a pixel gives its position."""
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-    return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8))
+    return Raster(np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8))
 
 
 def geometry(mode: Any, size: str, load: str | None = None, stride: int = 4) -> Geometry:
     return Geometry.of(PreprocessConfig(mode=mode, load_size=load), size, stride)
 
 
-def corner(image: Image.Image) -> tuple[int, int]:
-    red, green, _ = image.getpixel((0, 0))  # pyright: ignore
+def corner(image: Raster) -> tuple[int, int]:
+    red, green, _ = image.pixels[0, 0].tolist()
     return red, green
 
 
@@ -61,17 +62,16 @@ def test_the_position_of_the_crop_is_relative_and_a_flip_mirrors_it() -> None:
 
 
 def test_resizing_is_pillow_s_bicubic() -> None:
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
-    expected = np.asarray(noise.resize((72, 72), Image.Resampling.BICUBIC))
-    assert np.array_equal(
-        np.asarray(geometry("resize-and-crop", "64x64", "72x72").resize(noise)), expected
-    )
+    noise = Raster(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
+    expected = Image.fromarray(noise.pixels).resize((72, 72), Image.Resampling.BICUBIC)
+    resized = geometry("resize-and-crop", "64x64", "72x72").resize(noise)
+    assert np.array_equal(resized.pixels, np.asarray(expected))
 
 
 def test_the_whole_image_is_resized_or_its_middle_is_cropped() -> None:
     assert np.array_equal(
-        np.asarray(geometry("resize-and-crop", "16x16").whole(image(32, 32))),
-        np.asarray(image(32, 32).resize((16, 16), 3)),
+        geometry("resize-and-crop", "16x16").whole(image(32, 32)).pixels,
+        np.asarray(Image.fromarray(image(32, 32).pixels).resize((16, 16), 3)),
     )
     assert corner(geometry("crop", "10x10").whole(image(30, 20))) == (10, 5)
 

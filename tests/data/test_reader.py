@@ -10,11 +10,12 @@ import torch
 from tests.conftest import TINY_CYCLEGAN
 from transmute.config.data import PreprocessConfig, SourceConfig
 from transmute.config.training import TrainConfig
+from transmute.data.audit import audit
 from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream
 from transmute.errors import UserError
-from transmute.images.files import ImageError
+from transmute.images.raster import ImageError
 from transmute.training.train import train
 
 READER = """
@@ -26,8 +27,8 @@ def read(path):
 def failing(path):
     raise KeyError("no such channel")
 
-def floats(path):
-    return np.load(path) / 255
+def transposed(path):
+    return np.zeros((3, 24, 24))
 """
 
 
@@ -71,6 +72,18 @@ def test_a_data_set_of_other_files_is_trained_on_with_a_reader(folder: Path, wor
     assert "2 and 2 training images" in session["data"]
 
 
+def test_data_check_reads_with_a_reader_and_uses_every_file(folder: Path) -> None:
+    result = audit(folder / "data", source(folder))
+    assert [len(subset.records) for subset in result.subsets] == [2, 2]
+    assert not any("not used" in finding.message for finding in result.findings)
+    (limited,) = (
+        finding
+        for finding in audit(folder / "data", source(folder, "failing")).findings
+        if finding.level == "problem"
+    )
+    assert "4 images cannot be used" in limited.message
+
+
 def test_arrays_become_images_of_the_domain_s_channels(folder: Path) -> None:
     a, b = stream(folder, source(folder))[0]
     gray = torch.from_numpy(np.load(folder / "data/trainA/216.npy"))
@@ -84,9 +97,9 @@ def test_arrays_become_images_of_the_domain_s_channels(folder: Path) -> None:
     [
         ("failing", r"\S+reader.py:failing failed: KeyError: 'no such channel'"),
         (
-            "floats",
-            r"the result of \S+reader.py:floats should be uint8 \(height, width\).* but is "
-            r"\(16, 16\) of float64",
+            "transposed",
+            r"the result of \S+reader.py:transposed should be \(height, width, channels\), but "
+            r"\(3, 24, 24\) looks like .* Move the first axis to the end",
         ),
     ],
 )
@@ -108,7 +121,7 @@ def test_side_by_side_images_of_other_files_are_recognized(folder: Path) -> None
         np.save(path / "x.npy", np.zeros((16, width), dtype=np.uint8))
     data = recognize(wide.parent, source(folder), paired=False)
     assert [side[0].half for side in data.train] == ["left", "right"]
-    with pytest.raises(UserError, match=r"images of one domain only \(x\.npy is 16x16"):
+    with pytest.raises(UserError, match=r"x\.npy is 16x16, which is not the shape"):
         recognize(square.parent, source(folder), paired=False)
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from transmute.config.data import PreprocessConfig, SourceConfig
+from transmute.config.data import PreprocessConfig, Range, SourceConfig
 from transmute.data.layout import recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.stream import Stream, pass_order
-from transmute.images.files import to_bytes_tensor, to_tensor
+from transmute.images.decode import read_image
+from transmute.images.ranges import pack, to_tensor
 
 
 def pairs(
@@ -97,7 +98,7 @@ def test_images_are_not_cropped_from_the_given_position_on(animals: Path) -> Non
     assert torch.equal(early, stream(animals)[3][0])
     index, _ = pairs(5, 5)[4]
     flipped = np.random.default_rng([0, 0, 4, 1]).random(3)[2] < 0.5
-    whole = to_bytes_tensor(Image.open(data_of(animals)[index]).convert("RGB"))  # 16 px already
+    whole = pack(read_image(data_of(animals)[index]), Range())  # 16 px already
     assert torch.equal(late.flip(2) if flipped else late, whole)
 
 
@@ -189,7 +190,7 @@ def test_fixed_batches_are_held_out_images_and_evenly_spaced_training_images(
     held_out, trained_on = source.fixed_batches(4)
     assert [len(held_out), len(trained_on)] == [2, 4]
     for index, batch in enumerate(trained_on):
-        image = Image.open(data_of(animals)[index * 5 // 4]).convert("RGB")
+        image = read_image(data_of(animals)[index * 5 // 4])
         assert torch.equal(batch.a, to_tensor(image))
     without = replace(source, data=replace(data, test=([], [])))
     assert [len(batches) for batches in without.fixed_batches(4)] == [4, 0]

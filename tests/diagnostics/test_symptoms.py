@@ -8,13 +8,14 @@ import torch
 
 from transmute.demo.animals import animal
 from transmute.diagnostics import symptoms
-from transmute.images.files import to_tensor
+from transmute.images.decode import read_image
+from transmute.images.ranges import to_tensor
 
 
 def images(count: int = 4, *, striped: bool = False, first: int = 0) -> torch.Tensor:
     return torch.cat(
         [
-            to_tensor(animal(np.random.default_rng(seed), striped=striped)[0])
+            to_tensor(read_image(animal(np.random.default_rng(seed), striped=striped)[0]))
             for seed in range(first, first + count)
         ]
     )
@@ -28,13 +29,15 @@ def noisy(images: torch.Tensor, spread: float) -> torch.Tensor:
     return images + spread * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_good_translation_has_no_symptom() -> None:
-    assert symptoms.constant(STRIPED, "") is None
-    assert symptoms.unchanged(PLAIN, STRIPED, "") is None
-    assert symptoms.inverted(PLAIN, STRIPED, "") is None
-    assert symptoms.collapsed(STRIPED, OTHERS, "") is None
-    assert symptoms.checkerboard(STRIPED, OTHERS, "") is None
-    assert symptoms.cycle_ignored(PLAIN, noisy(PLAIN, 0.05), "") is None
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_good_translation_of_3_or_6_channels_has_no_symptom(times: int) -> None:
+    plain, striped, others = (one.repeat(1, times, 1, 1) for one in (PLAIN, STRIPED, OTHERS))
+    assert symptoms.constant(striped, "") is None
+    assert symptoms.unchanged(plain, striped, "") is None
+    assert symptoms.inverted(plain, striped, "") is None
+    assert symptoms.collapsed(striped, others, "") is None
+    assert symptoms.checkerboard(striped, others, "") is None
+    assert symptoms.cycle_ignored(plain, noisy(plain, 0.05), "") is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
+import pickle
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,14 @@ def test_a_run_from_b_to_a_is_imported_as_b_to_a(tmp_path: Path) -> None:
     assert set(read_checkpoint(tmp_path).networks) == {"b_to_a"}
 
 
+def torchscript() -> bytes:
+    """A file of torch.jit.save."""
+    file = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):  # deprecated, but there are such files
+        torch.jit.save(torch.jit.script(nn.Conv2d(1, 1, 1)), file)
+    return file.getvalue()
+
+
 class Evil:
     def __reduce__(self) -> tuple:
         return (Path.touch, (Path("executed"),))
@@ -115,7 +126,7 @@ def tiny_weight_bytes(path: Path) -> bytes:
         (b"nothing of the kind", "truncated or damaged"),
         ("truncated", "truncated or damaged"),
         (Evil(), "pickled objects"),
-        (nn.Conv2d(1, 1, 1), "pickled objects"),
+        (nn.Conv2d(1, 1, 1), r"pickled objects .*\(torch.nn.modules.conv.Conv2d\).*state_dict"),
         (
             {"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(1000, 512)},
             "contains no network that Transmute knows .*conv1.weight",
@@ -152,7 +163,11 @@ def tiny_weight_bytes(path: Path) -> bytes:
             "where|missing|left over",
         ),
         ("flipped", "truncated or damaged"),
-        (b"\x00" * 8 + b'{"__metadata__": {}}', "is a safetensors file"),
+        (b"\x00" * 8 + b'{"__metadata__": {}}', "is a safetensors file that Transmute did not"),
+        (b"\x08\x07\x12\x07pytorch", r"is an ONNX file, .*Use the PyTorch checkpoint"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
+        (pickle.dumps({"model.1.weight": 0}), "is a file of Python's pickle"),
+        (torchscript(), "is a TorchScript file, .*load it with torch.jit"),
     ],
     ids=[
         "lfs",
@@ -175,6 +190,10 @@ def tiny_weight_bytes(path: Path) -> bytes:
         "huge",
         "flipped",
         "safetensors",
+        "onnx",
+        "hdf5",
+        "pickle",
+        "torchscript",
     ],
 )
 def test_a_file_that_is_not_a_checkpoint_is_refused_in_one_sentence(
@@ -204,6 +223,7 @@ def test_a_file_that_is_not_a_checkpoint_is_refused_in_one_sentence(
     assert error.startswith("transmute: ")
     assert error.count("\n") == 1, error
     assert re.search(says, error), error
+    assert says.startswith("truncated") or "damaged" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["latest_net_G.pth"]
 
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from tests.conftest import TINY_CYCLEGAN
+from tests.translation.models import save_model
 from transmute.api import train
 from transmute.cli import run_command
+from transmute.config.data import PreprocessConfig, Range
 from transmute.config.losses import LeastSquaresConfig
 from transmute.config.methods import (
     AdversarialConfig,
@@ -282,3 +284,22 @@ def test_a_training_starts_from_imported_networks(
             ]
         )
     assert not (tmp_path / "two" / "recipe.json").exists()
+
+
+def test_an_export_keeps_the_ranges_of_the_domains(tmp_path: Path) -> None:
+    scan = Range(depth="int16", low=(-1000.0,), high=(1000.0,), origin="set")
+    bands = Range(depth="uint16", low=(12.5, 3.0), high=(1234567.25, 90.25), origin="percentiles")
+    preprocess = PreprocessConfig(channels_a=1, channels_b=2, range_a=scan, range_b=bands)
+    file = save_model(
+        tmp_path / "a_to_b.safetensors",
+        generator=ResNetConfig(width=2, blocks=6),
+        in_channels=1,
+        out_channels=2,
+        preprocess=preprocess,
+    )
+    export(file, tmp_path / "theirs")
+    import_weights(tmp_path / "theirs", tmp_path / "back")
+    card = Translator(tmp_path / "back.safetensors").card
+    assert (card.source_range.depth, str(card.source_range)) == ("int16", "-1000:1000")
+    assert card.target_range.replace(origin="percentiles") == bands
+    assert card.preprocess.channels == (1, 2)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from transmute.cli.junyanz import run_test_py, run_train_py
 from transmute.config.networks import PixelGANConfig, ResNetConfig
 from transmute.errors import UserError
-from transmute.images.files import to_tensor
+from transmute.images.decode import read_image
+from transmute.images.ranges import to_tensor
 from transmute.interop.checkpoint import read_checkpoint
 from transmute.interop.layouts import JUNYANZ, Layout
 from transmute.interop.mirror import Mirror
@@ -79,10 +79,10 @@ def test_training_writes_the_files_of_the_reference_and_testing_reads_them(
     network = card.generator.build(card.in_channels, card.out_channels).eval()
     network.load_state_dict(ours["a_to_b"].state)
     with torch.no_grad():
-        expected = network(to_tensor(Image.open(images / f"{stems[0]}_real_A.png")))
+        expected = network(to_tensor(read_image(images / f"{stems[0]}_real_A.png")))
     # Half a level of rounding in the file.
     assert (
-        to_tensor(Image.open(images / f"{stems[0]}_fake_B.png")) - expected
+        to_tensor(read_image(images / f"{stems[0]}_fake_B.png")) - expected
     ).abs().max() <= 0.5 / 127.5 + 1e-5
 
     capsys.readouterr()

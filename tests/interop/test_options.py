@@ -46,7 +46,6 @@ def test_earlier_names_mean_the_same_as_new_ones() -> None:
         ),
         ("--model pix2pix", "--dataroot is missing"),
         ("--dataroot d --model test", "--model test only translates. Use transmute-test"),
-        ("--dataroot d --input_nc 4", "Images have 1 or 3 channels"),
         ("--dataroot d --n_epochs 1 --n_epochs_decay 1 --epoch_count 9", "after the last epoch"),
         ("--dataroot d --batch_size two", "invalid int value: 'two'"),
         (

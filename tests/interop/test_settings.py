@@ -70,7 +70,7 @@ def test_the_default_flags_of_a_model_are_its_recipe() -> None:
         (
             "--model pix2pix --direction BtoA --input_nc 1",
             "preprocess",
-            {"channels_a": 3, "channels_b": 1},
+            {"channels_a": None, "channels_b": 1},
         ),
         (
             "--model pix2pix --no_dropout",

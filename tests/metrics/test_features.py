@@ -15,7 +15,8 @@ from tests.conftest import SHARED
 from transmute.config.metrics import MetricsConfig
 from transmute.demo.animals import animal
 from transmute.errors import UserError
-from transmute.images.files import to_tensor
+from transmute.images.decode import read_image
+from transmute.images.ranges import to_tensor
 from transmute.metrics.features import Features, resize_antialiased
 from transmute.metrics.inception import Inception, InceptionBlock
 from transmute.metrics.perceptual import LPIPS, alexnet, squeezenet, structure_distance, vgg16
@@ -273,13 +274,15 @@ def test_torchvision_and_caffe_normalize_differently() -> None:
 
 def test_lpips_orders_changes_as_people_do(perceptual: LPIPS) -> None:
     """Less noise, less blur, a shift or other light changes an image less than another animal."""
-    original = to_tensor(image())
+    original = to_tensor(read_image(image()))
     blurred = [
         torch.nn.functional.avg_pool2d(original, size, 1, size // 2, count_include_pad=False)
         for size in (3, 7)
     ]
     noisy = [original + spread * noise(64) for spread in (0.05, 0.3)]
-    another, striped = to_tensor(image(7)), to_tensor(image(7, striped=True))
+    another, striped = (
+        to_tensor(read_image(image(7, striped=striped))) for striped in (False, True)
+    )
 
     def distance(other: torch.Tensor, one: torch.Tensor = original) -> float:
         value = perceptual(one, other)
@@ -379,7 +382,7 @@ def test_the_resize_is_that_of_clean_fid() -> None:
     levels = (large + 1) * 127.5
     assert (levels - levels.round()).abs().max() > 0.1
     # Resizing to the same size changes nothing.
-    assert torch.equal(resize_antialiased(image(), 64), to_tensor(image()))
+    assert torch.equal(resize_antialiased(image(), 64), to_tensor(read_image(image())))
 
 
 def test_the_users_own_module_can_compute_features(tmp_path: Path) -> None:

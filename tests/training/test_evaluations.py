@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import TINY_CYCLEGAN
 from tests.metrics.test_evaluator import TEXTURE
 from transmute.cli import run_command
+from transmute.config.data import SourceConfig
 from transmute.config.metrics import MetricsConfig
 from transmute.config.training import AdamConfig, TrainConfig
 from transmute.errors import UserError
-from transmute.evaluation import Evaluator
+from transmute.evaluation import Evaluator, evaluate
+from transmute.images.ranges import displayed_part
 from transmute.metrics.metric import Metric
+from transmute.report.page import page_data
 from transmute.run import Run
 from transmute.training.train import train
 from transmute.weights import load_tensors
@@ -108,6 +112,43 @@ def test_evaluate_measures_the_same_as_an_evaluation_in_training(
         for one, two in zip(after[direction], during[direction], strict=True):
             assert one["name"] == two["name"]
             assert one["value"] == pytest.approx(two["value"], rel=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(np.uint16, 6), (np.float32, 1), (np.float32, 2)])
+def test_runs_on_other_depths_and_channels_are_evaluated_and_say_what_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture, kind: type, channels: int
+) -> None:
+    random = np.random.default_rng(0)
+    for folder in ("trainA", "trainB", "testA", "testB"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for index in range(2):
+            array = random.integers(0, 3000, (16, 16, channels)).astype(kind)
+            np.save(tmp_path / "data" / folder / f"{index}.npy", array)
+    reader = tmp_path / "mine.py"
+    reader.write_text("import numpy\nread = numpy.load\n", encoding="utf-8")
+    run = evaluated(
+        tmp_path / "data",
+        tmp_path / "run",
+        recipe=TINY_CYCLEGAN.replace(steps=2),
+        data=SourceConfig(reader=f"{reader}:read"),
+    )
+    part = displayed_part(channels)
+    assert (f"b: samples, FID, KID and LPIPS use {part}" in capsys.readouterr().out) is bool(part)
+    assert (f"samples of a show {part}" in page_data([run])["runs"][0]["summary"]) is bool(part)
+    during = {metric["name"]: metric for metric in run.evaluations()[-1]["metrics"]["a_to_b"]}
+    assert set(during) == {"fid", "cycle"}
+    after = evaluate(
+        run.folder,
+        tmp_path / "data",
+        reader=f"{reader}:read",
+        config=TEXTURE,
+        size="training",
+        device="cpu",
+    )
+    for metric in after.metrics["a_to_b"]:
+        assert metric.value == pytest.approx(during[metric.name]["value"], rel=1e-5)
+    with Image.open(run.sample_file(2)) as sheet:
+        assert sheet.mode == "RGB"
 
 
 def test_evaluations_do_not_change_the_training(animals: Path, tmp_path: Path) -> None:

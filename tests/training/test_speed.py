@@ -289,7 +289,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_compiled_training_equals_an_eager_one_up_to_rounding(
     animals: Path, tmp_path: Path
 ) -> None:

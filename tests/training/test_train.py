@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 import transmute
 from tests.conftest import TINY_CYCLEGAN, TINY_CYCLEGAN_METHOD, TINY_PIX2PIX, TINY_PIX2PIX_METHOD
 from tests.training.runs import RECIPE, assert_same, config
-from transmute.config.data import PreprocessConfig, SourceConfig
+from transmute.config.data import PreprocessConfig, Range, SourceConfig
 from transmute.config.networks import PatchGANConfig
 from transmute.config.training import AdamConfig, StepConfig
 from transmute.errors import UserError
@@ -38,7 +39,9 @@ def test_a_run_folder_has_the_documented_files(finished: Path) -> None:
     assert run.samples() == [0, 4, 8]
     assert [row["step"] for row in run.metrics()] == [3, 6, 8]
     assert [row["images"] for row in run.metrics()] == [6, 12, 16]
-    assert run.read_json(run.recipe_file) == RECIPE.model_dump(mode="json")
+    found = {"channels_a": 3, "channels_b": 3, "range_a": Range(), "range_b": Range()}
+    recipe = RECIPE.replace(preprocess=RECIPE.preprocess.replace(**found))
+    assert run.read_json(run.recipe_file) == recipe.model_dump(mode="json")
     facts = run.read_json(run.environment_file)["sessions"][0]
     assert facts["torch"] == torch.__version__
     assert facts["precision"] == "float32"
@@ -52,6 +55,28 @@ def test_a_bad_held_out_image_does_not_stop_training(animals: Path, tmp_path: Pa
     (tmp_path / "data" / "testA" / "0000.png").write_bytes(b"")
     train(config(tmp_path / "data", tmp_path / "run", RECIPE.replace(steps=1)))
     assert Run(tmp_path / "run").samples() == [0, 1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes only there")
+def test_training_uses_names_that_are_not_utf_8_and_says_what_it_does_not_use(
+    animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data, odd = tmp_path / b"f\xfcr".decode("utf-8", "surrogateescape"), b"\x1b\xfc.png"
+    shutil.copytree(animals, data)
+    first = data / "trainA" / "0000.png"
+    first.rename(first.with_name(odd.decode("utf-8", "surrogateescape")))
+    (data / "trainA" / "1.heic").touch()
+    train(config(data, tmp_path / "run", RECIPE.replace(steps=1)))
+    printed = capsys.readouterr().out
+    assert r"f\xfcr/trainA: 1 file is not used: 1 .heic (not images that can be read)" in printed
+    session = Run(tmp_path / "run").sessions()[0]
+    assert "5 and 5 training images" in session["data"]
+    (data / "trainB" / odd.decode("utf-8", "surrogateescape")).write_bytes(b"")
+    with pytest.raises(UserError, match="1 images cannot be used"):
+        train(config(data, tmp_path / "other", RECIPE))
+    skipping = config(data, tmp_path / "other", RECIPE.replace(steps=1))
+    train(skipping.replace(data=SourceConfig(skip_bad=True)))
+    assert r"trainB/\x1b\xfc.png" in capsys.readouterr().out
 
 
 def test_keep_bounds_checkpoints_and_models(animals: Path, tmp_path: Path) -> None:
@@ -98,7 +123,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
 ) -> None:
     recipe = TINY_CYCLEGAN.replace(steps=200, optimizer=AdamConfig(lr=1e18))
     train(config(animals, tmp_path, recipe.replace(steps=1), save_every=1))
-    (tmp_path / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
+    found = Run(tmp_path).read_json(tmp_path / "recipe.json")["preprocess"]
+    changed = recipe.updated({"preprocess": found})
+    (tmp_path / "recipe.json").write_text(changed.model_dump_json(), encoding="utf-8")
     values = r"(loss|weight) [\w.]+ is (nan|inf|-inf|not finite) (at|by) step \d+"
     with pytest.raises(
         UserError, match=rf"{values}.*([Tt]ry a lower|To fix it, lower) `optimizer\.lr`"

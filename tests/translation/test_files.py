@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.translation.models import load_translator, random_image
 from transmute.cli import run_command
+from transmute.config.data import Range
 from transmute.errors import UserError
-from transmute.images.files import open_image
+from transmute.images import limits
+from transmute.images.decode import read_image
+from transmute.images.ranges import shown
+from transmute.images.raster import Depth
 from transmute.translation.files import find_inputs, translate_file
 
 
 def translate_folder(model: Path, folder: Path, out: Path) -> list[str | None]:
     translator = load_translator(model)
     targets = find_inputs([str(folder)], out)
-    return [translate_file(translator, source, target) for source, target in targets.items()]
+    return [translate_file(translator, source, target)[0] for source, target in targets.items()]
 
 
 def test_translations_keep_subfolder_name_format_and_size(model: Path, tmp_path: Path) -> None:
@@ -49,18 +55,34 @@ def test_existing_translations_can_be_skipped(model: Path, tmp_path: Path) -> No
     target.parent.mkdir()
     target.write_text("unchanged", encoding="utf-8")
     translator = load_translator(model)
-    assert translate_file(translator, source, target, skip_existing=True) is None
+    assert translate_file(translator, source, target, skip_existing=True) == (None, [])
     assert target.read_text(encoding="utf-8") == "unchanged"
-    assert translate_file(translator, source, target) is None
+    assert translate_file(translator, source, target) == (None, [])
     assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pages_that_do_not_fit_in_memory_together_are_refused_after_the_first(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "x.tif"
+    frames = [Image.new("RGB", (16, 16), (level, 0, 0)) for level in range(4)]
+    frames[0].save(source, save_all=True, append_images=frames[1:])
+    page_bytes = 16 * 16 * 3
+    monkeypatch.setattr(limits, "_SMALL", page_bytes)
+    monkeypatch.setattr(limits, "_free_memory", lambda: 3.5 * page_bytes)
+    translator, target = load_translator(model), tmp_path / "out" / "x.tif"
+    error, _ = translate_file(translator, source, target)
+    assert error is not None
+    assert error.startswith(f"{source} has 4 pages, which need ")
+    assert not target.exists()
+    assert translate_file(translator, source, target, pages="first") == (None, [])
 
 
 def test_a_target_that_cannot_be_written_is_reported(model: Path, tmp_path: Path) -> None:
     random_image(16, 16).save(tmp_path / "x.png")
     (tmp_path / "file").touch()
-    problem = translate_file(
-        load_translator(model), tmp_path / "x.png", tmp_path / "file" / "x.png"
-    )
+    target = tmp_path / "file" / "x.png"
+    problem, _ = translate_file(load_translator(model), tmp_path / "x.png", target)
     assert problem is not None
     assert "x.png cannot be written" in problem
 
@@ -84,16 +106,111 @@ def test_inputs_are_files_folders_and_patterns(folders: Path) -> None:
     assert len(find_inputs([str(folders / "in" / "**" / "*")], out)) == 2
 
 
+def test_a_path_that_exists_is_not_a_pattern(folders: Path) -> None:
+    for name in ("set [1]/x.png", "set [1]/y[1].png", "set [1]/y1.png", "set 1/z.png"):
+        (folders / name).parent.mkdir(exist_ok=True)
+        random_image(4, 4).save(folders / name)
+    found = [
+        [path.relative_to(folders).as_posix() for path in find_inputs([str(folders / name)], out)]
+        for name in ("set [1]/*.png", "set [1]/y[1].png", "set [1]/**/[xy].png", "set [12]/*.png")
+        for out in [folders / "out"]
+    ]
+    assert found == [
+        ["set [1]/x.png", "set [1]/y1.png", "set [1]/y[1].png"],
+        ["set [1]/y[1].png"],
+        ["set [1]/x.png"],
+        ["set 1/z.png"],
+    ]
+
+
+def test_a_pattern_ends_at_a_folder_that_contains_itself(folders: Path) -> None:
+    for name in ("one", "two"):
+        (folders / "in" / name).symlink_to(".")
+    pattern = str(folders / "in" / "**" / "*.png")
+    assert [path.name for path in find_inputs([pattern], folders / "out")] == ["a.png", "b.png"]
+
+
+def test_a_link_that_leads_nowhere_is_one_bad_image(model: Path, folders: Path) -> None:
+    loop = folders / "in" / "loop[1].png"
+    loop.symlink_to(loop.name)
+    (folders / "in" / "missing.png").symlink_to("nothing.png")
+    out, translator = folders / "out", load_translator(model)
+    targets = find_inputs([str(folders / "in")], out)
+    problems = {
+        source.name: translate_file(translator, source, target)[0]
+        for source, target in targets.items()
+    }
+    assert {name for name, problem in problems.items() if problem} == {loop.name, "missing.png"}
+    assert find_inputs([str(loop)], out) == {loop: out / loop.name}
+
+
+def test_translate_says_what_it_does_not_use_and_escapes_names(
+    model: Path, folders: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folders / "in" / "\x1b[31mbad\n.png").write_text("no image", encoding="utf-8")
+    words = ["translate", str(folders / "in"), "--model", str(model), "--device", "cpu"]
+    assert run_command([*words, "--out", str(folders / "out")]) == 1
+    printed = capsys.readouterr().err
+    assert "in: 1 file is not used: 1 .txt (not images that can be read)\n" in printed
+    assert r"\x1b[31mbad\n.png is not an image" in printed
+    assert "\x1b" not in printed
+
+
+def test_a_path_that_begins_with_a_dash_follows_two_dashes(
+    model: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders / "in")
+    for name in ("-x.png", "--a_b.png"):
+        random_image(4, 4).save(name)
+    words = ["translate", "--model", str(model), "--device", "cpu", "--out", "out"]
+    assert run_command([*words, "--", "-x.png", "--a_b.png"]) == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["--a_b.png", "-x.png"]
+    with pytest.raises(UserError, match=r"unknown flag -x\.png\. Put paths that begin with a dash"):
+        run_command([*words, "-x.png"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes only there")
+def test_long_names_and_names_that_are_not_utf_8_are_translated(model: Path, folders: Path) -> None:
+    names = [b"f\xfcr.png".decode("utf-8", "surrogateescape"), f"{'n' * 251}.png"]
+    for name in names:
+        random_image(4, 4).save(folders / "other" / name)
+    out = folders / "out"
+    assert translate_folder(model, folders / "other", out) == [None] * 3
+    assert {path.name for path in out.iterdir()} == {"a.png", *names}
+
+
 def test_inputs_without_images_are_refused(folders: Path) -> None:
     out = folders / "out"
     (folders / "image").write_bytes((folders / "in" / "a.png").read_bytes())
-    with pytest.raises(UserError, match="image does not have the file extension of an image"):
+    with pytest.raises(
+        UserError, match=r"image does not have the extension of an image .* rename it"
+    ):
         find_inputs([str(folders / "image")], out)
     with pytest.raises(UserError, match=r"there is no image or folder .*nothing"):
         find_inputs([str(folders / "nothing*.png")], out)
     (folders / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty contains no images. Known extensions: .*png"):
         find_inputs([str(folders / "empty")], out)
+
+
+def test_with_a_reader_every_file_is_an_image(model: Path, tmp_path: Path) -> None:
+    folder, reader = tmp_path / "in", tmp_path / "reader.py"
+    folder.mkdir()
+    for name in ("a.raw", "b"):
+        np.full((16, 16, 3), 100, np.uint8).tofile(folder / name)
+    reader.write_text(
+        "import numpy as np\n\n\n"
+        "def read(path):\n    return np.fromfile(path, np.uint8).reshape(16, 16, 3)\n",
+        encoding="utf-8",
+    )
+    words = ["--model", str(model), "--reader", f"{reader}:read", "--device", "cpu"]
+    for inputs, names in ((folder, {"a.raw.png", "b.png"}), (folder / "*.raw", {"a.raw.png"})):
+        out = tmp_path / f"out{len(names)}"
+        command = ["translate", str(inputs), *words, "--out", str(out), "--format", "auto"]
+        assert run_command(command) == 0
+        assert {path.name for path in out.iterdir()} == names
+    with pytest.raises(UserError, match=r"\.raw cannot be written, only read .*`format=npy`"):
+        run_command(["translate", str(folder), *words, "--out", str(tmp_path / "out")])
 
 
 def test_no_image_is_overwritten(folders: Path) -> None:
@@ -157,24 +274,29 @@ def test_a_comparison_shows_the_input_to_the_left_of_the_translation(
     source, target, both = (tmp_path / name for name in ("x.png", "y.png", "y.compare.png"))
     random_image(20, 12, "RGBA").save(source)
     translator = load_translator(model)
-    assert translate_file(translator, source, target, compare=True) is None
+    assert translate_file(translator, source, target, compare=True) == (None, [])
     with Image.open(both) as image:
         assert (image.mode, image.size) == ("RGB", (40, 12))
         left, right = image.crop((0, 0, 20, 12)), image.crop((20, 0, 40, 12))
-    assert left.tobytes() == open_image(source)[0].tobytes()
-    assert right.tobytes() == open_image(target)[0].tobytes()
-    assert (
-        translate_file(translator, source, target, size="16x16", half="left", compare=True) is None
+    assert left.tobytes() == shown(read_image(source).flattened("white")).tobytes()
+    assert right.tobytes() == shown(read_image(target).flattened("white")).tobytes()
+    assert translate_file(translator, source, target, size="16x16", half="left", compare=True) == (
+        None,
+        [],
     )
     with Image.open(both) as image:
         assert image.size == (32, 16)
-        half = open_image(source, half="left")[0].resize((16, 16), Image.Resampling.BICUBIC)
+        half = shown(read_image(source).half("left").flattened("white"))
+        half = half.resize((16, 16), Image.Resampling.BICUBIC)
         assert image.crop((0, 0, 16, 16)).tobytes() == half.tobytes()
     # Only the comparison is missing: it shows the translation that exists.
     both.unlink()
     random_image(6, 6).save(target)
     before = target.read_bytes()
-    assert translate_file(translator, source, target, skip_existing=True, compare=True) is None
+    assert translate_file(translator, source, target, skip_existing=True, compare=True) == (
+        None,
+        [],
+    )
     assert target.read_bytes() == before
     with Image.open(both) as image:
         assert image.size == (12, 6)
@@ -186,3 +308,27 @@ def test_a_comparison_does_not_replace_a_translation(folders: Path) -> None:
     assert len(find_inputs(inputs, folders / "out")) == 3
     with pytest.raises(UserError, match=r"would both be written to .*a\.compare\.png"):
         find_inputs(inputs, folders / "out", compare=True)
+
+
+@pytest.mark.parametrize("depth", [None, "float32"])
+def test_a_comparison_of_16_bits_is_not_clipped(
+    depth: Depth | None, model: Path, tmp_path: Path
+) -> None:
+    source, target, both = (tmp_path / name for name in ("x.png", "y.tif", "y.compare.png"))
+    Image.fromarray(np.full((12, 20), 30000, np.uint16)).save(source)
+    translator = load_translator(model)
+    error, _ = translate_file(translator, source, target, depth=depth, compare=True)
+    assert error is None
+    with Image.open(both) as image:
+        pixels = np.asarray(image)
+    assert (pixels[:, :20] == round(30000 / 257)).all()
+    assert pixels[:, 20:].std() > 0
+
+
+def test_a_range_of_another_number_of_channels_is_an_error(model: Path, tmp_path: Path) -> None:
+    random_image(20, 12).save(tmp_path / "x.png")
+    translator, values = load_translator(model), Range.parsed("0:1,0:2")
+    error, _ = translate_file(translator, tmp_path / "x.png", tmp_path / "y.png", values=values)
+    assert error is not None
+    assert "the range 0:1,0:2 is for 2 channels, but" in error
+    assert "x.png has 3" in error

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import transmute
+from tests.interop.test_checkpoint import torchscript
 from tests.translation.models import load_translator, model_card, random_image, save_model
 from transmute import plugins
 from transmute.config.networks import PatchGANConfig, ResNetConfig, UNetConfig
@@ -156,10 +157,19 @@ def test_other_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         Translator(path)
 
 
+def test_a_file_that_cannot_be_imported_is_not_refused_with_a_command_that_fails(
+    tmp_path: Path,
+) -> None:
+    for name in ("it.pt", "it.onnx"):
+        (tmp_path / name).write_bytes(torchscript())
+        with pytest.raises(UserError, match=r"is a TorchScript file, which contains code"):
+            Translator(tmp_path / name)
+
+
 def test_files_of_another_tool_are_refused_with_the_command_that_converts_them(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "latest_net_G.pth").touch()
+    torch.save({}, tmp_path / "latest_net_G.pth")
     with pytest.raises(
         UserError, match=f"contains files of another tool.*transmute import {tmp_path}$"
     ):

@@ -12,9 +12,10 @@ from torch import nn
 
 from tests.translation.models import load_translator, random_image, save_model
 from transmute import Translator
+from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import ResNetConfig, UNetConfig
 from transmute.errors import UserError
-from transmute.images.files import to_pil
+from transmute.images.ranges import to_pil
 from transmute.translation.translator import reflection_indices
 
 
@@ -81,12 +82,12 @@ def test_inputs_that_are_not_images_are_refused(model: Path) -> None:
     for array in (
         np.zeros((0, 3), dtype=np.uint8),
         np.zeros(3, dtype=np.uint8),
-        np.zeros((4, 4, 2), dtype=np.uint8),
         np.zeros((2, 3, 4, 4), dtype=np.uint8),
-        np.zeros((4, 4, 3)),
     ):
-        with pytest.raises(UserError, match=r"an array should be uint8 \(height, width\)"):
+        with pytest.raises(UserError, match=r"the array should be \(height, width\)"):
             translator(array)
+    with pytest.raises(UserError, match=r"values of type float32, but uint8 .* `range=LOW:HIGH`"):
+        translator(np.zeros((4, 4, 3)))
     with pytest.raises(UserError, match="has no pixels"):
         translator(Image.new("RGB", (0, 0)))
     for shape in ((1, 4, 4), (2, 3, 4, 4), (4,), (3, 0, 4)):
@@ -144,9 +145,9 @@ def test_images_in_a_batch_do_not_share_batch_norm_statistics(tmp_path: Path) ->
     assert torch.equal(translator.translate(images), torch.cat(separate))
 
 
-def test_other_numbers_of_channels_are_translated_only_as_tensors(tmp_path: Path) -> None:
+def test_images_of_another_number_of_channels_are_refused(tmp_path: Path) -> None:
     translator = Translator(save_model(tmp_path / "four.safetensors", in_channels=4))
-    with pytest.raises(UserError, match=r"this model expects 4 channels.* Translator\.translate"):
+    with pytest.raises(UserError, match=r"the image has 3 channels, but 4 are expected"):
         translator(random_image(16, 16))
     assert translator.translate(torch.zeros(1, 4, 16, 16)).shape == (1, 3, 16, 16)
 
@@ -168,3 +169,33 @@ def test_bfloat16_changes_pixels_by_a_few_levels_and_float32_does_not(model: Pat
 def test_a_missing_gpu_is_an_error(model: Path) -> None:
     with pytest.raises(UserError, match="needs a GPU that torch can use"):
         Translator(model, device="cuda")
+
+
+def test_images_of_16_bits_are_not_translated_in_bfloat16_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "transmute.translation.translator.select_precision",
+        lambda precision, device: ("bfloat16", "fast") if precision == "auto" else (precision, ""),
+    )
+    deep = np.random.default_rng(0).integers(0, 65536, (16, 16, 3)).astype(np.uint16)
+    model = save_model(tmp_path / "x.safetensors")
+    exact = load_translator(model).raster(deep).pixels
+    auto = Translator(model, device="cpu")
+    assert auto.precision == "bfloat16"
+    assert np.array_equal(auto.raster(deep).pixels, exact)
+    rough = Translator(model, device="cpu", precision="bfloat16").raster(deep).pixels
+    assert not np.array_equal(rough, exact)
+    bands = PreprocessConfig(range_b=Range(depth="uint16", high=(4000.0,), origin="set"))
+    file = save_model(tmp_path / "y.safetensors", preprocess=bands)
+    assert Translator(file, device="cpu").precision == "float32"
+
+
+def test_a_dark_image_of_16_bits_is_noted(model: Path) -> None:
+    twelve = np.full((16, 16, 3), 4000, np.uint16)
+    (note,) = load_translator(model).raster(twelve).notes
+    assert note.startswith("its highest value is 4000 of 65535")
+    assert note.endswith("set `range=0:4095`")
+    assert load_translator(model).raster(twelve * 16).notes == ()
+    given = Range(depth="uint16", high=(4095.0,), origin="set")
+    assert load_translator(model).raster(twelve, values=given).notes == ()

@@ -1,6 +1,7 @@
 """The command line: one class per command."""
 
 import difflib
+import os
 import pkgutil
 import sys
 
@@ -88,4 +89,9 @@ def run_command(argv: list[str]) -> int:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Choose one of: {', '.join(COMMANDS)}"
         raise UserError(f"unknown command {name!r}. {hint}")
-    return pkgutil.resolve_name(COMMANDS[name]).parsed(argv[words:], name).execute() or 0
+    arguments = argv[words:]
+    if "--" in arguments:  # argparse would take a path that begins with a dash as a flag
+        end = arguments.index("--")
+        paths = [os.path.join(".", word) if word[:1] == "-" else word for word in arguments[end:]]
+        arguments = [*arguments[:end], *paths[1:]]
+    return pkgutil.resolve_name(COMMANDS[name]).parsed(arguments, name).execute() or 0

@@ -1,7 +1,6 @@
 """`transmute data`: checks and writes data sets."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +9,8 @@ from pydantic import Field
 
 from transmute.cli.parsing import Command, as_flags, print_failures
 from transmute.config.base import Argument, Size
-from transmute.errors import shortened
+from transmute.config.data import SourceConfig
+from transmute.errors import printable, shortened
 
 _OTHER_COMMANDS = {
     "split": "transmute data split",
@@ -32,13 +32,22 @@ class CheckCommand(Command):
     """Folder of domain b."""
     paired: bool = False
     """Match the images of the two folders by name. Side-by-side images are always paired."""
+    side_by_side: bool = False
+    """Accept side-by-side images of any shape, for training with --data.side-by-side."""
+    reader: Annotated[str | None, Argument("FILE.py:NAME")] = None
+    """Function that reads an image, for training with --data.reader."""
+    pages: Literal["all", "first"] = "all"
+    """Check all pages and frames of files that have several, or only the first."""
+    max_pixels: Annotated[int, Argument("N")] = 1_000_000_000
+    """Images with more pixels count as bad."""
     as_json: Annotated[bool, Argument(name="json")] = False
     """Print one JSON object."""
 
     def execute(self) -> int:
         from transmute.data.audit import audit
 
-        result = audit(self.folder, a=self.a, b=self.b, paired=self.paired)
+        source = SourceConfig(**self.model_dump(exclude={"folder", "paired", "as_json"}))
+        result = audit(self.folder, source, paired=self.paired)
         problems = sum(finding.level == "problem" for finding in result.findings)
         if self.as_json:
             values = {
@@ -51,12 +60,15 @@ class CheckCommand(Command):
             }
             print(json.dumps(values, indent=2))
             return min(problems, 1)
-        print(result.description)
-        width = max(len(subset.name) for subset in result.subsets)
-        sys.stdout.writelines(f"  {subset.name:{width}} {subset}\n" for subset in result.subsets)
+        print(printable(result.description))
+        names = [printable(subset.name) for subset in result.subsets]
+        for name, subset in zip(names, result.subsets, strict=True):
+            print(f"  {name:{max(map(len, names))}} {subset}")
         for finding in result.findings:
-            lines = [as_flags(finding.advice, _OTHER_COMMANDS), *shortened(finding.files, 10)]
-            print(f"\n{finding.level}: {finding.message}", *lines, sep="\n  ")
+            advice = as_flags(finding.advice, _OTHER_COMMANDS)
+            files = shortened(finding.files, 10 if finding.level == "problem" else 3)
+            lines = map(printable, (finding.message, advice, *map(as_flags, files)))
+            print(f"\n{finding.level}: ", "\n  ".join(lines), sep="")
         print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
         return min(problems, 1)
 
@@ -83,7 +95,8 @@ class CombineCommand(WriteCommand):
     """Joins images with matching names in two folders side by side (a left, b right), as for
     pix2pix. Subfolders such as train are kept.
 
-    The format is that of a if it is lossless (png, bmp, tif, ppm), else png.
+    Depth, channels, alpha and pages are kept. The format is that of a if it is png, tif or npy.
+    dcm, npz and jxl become tif, and all others png.
     """
 
     a: Annotated[Path, Argument("A", positional=True)]
@@ -112,8 +125,8 @@ class SplitCommand(WriteCommand):
 
 
 class ResizeCommand(WriteCommand):
-    """Resizes all images of a folder, which makes training faster. The written images have 8 bits
-    per channel and a white background instead of transparent pixels, as in training."""
+    """Resizes all images of a folder, which makes training faster. Format, depth, channels, alpha,
+    pages and metadata are kept. Formats that cannot be written (dcm, npz) become tif."""
 
     folder: Annotated[Path, Argument("DIR", positional=True)]
     """Folder of images. Subfolders and names are kept."""

@@ -7,11 +7,17 @@ from pathlib import Path
 
 from transmute.cli.junyanz_help import help_text
 from transmute.cli.models import pull_command, require_data
-from transmute.cli.parsing import as_flags, flags_of, known_flags, run_and_exit
+from transmute.cli.parsing import (
+    as_flags,
+    flags_of,
+    known_flags,
+    print_failures,
+    run_and_exit,
+)
 from transmute.cli.runs import TrainCommand
 from transmute.config.base import Kind
 from transmute.config.training import Recipe, TrainConfig
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.interop.options import Options, parse
 from transmute.interop.settings import (
     data_source,
@@ -22,6 +28,9 @@ from transmute.interop.settings import (
 )
 from transmute.recipes import RECIPES, with_kinds
 from transmute.run import Run
+
+_FLAGS = {"data.side_by_side": "--side_by_side"}
+"""Flags of both commands that are not that tool's, by setting."""
 
 
 def train_main() -> None:
@@ -60,7 +69,7 @@ def run_train_py(arguments: list[str]) -> int:
     first_epoch, start = _starting_point(options)
     method = RECIPES[recipe_name(options)].method
     known_flags.set(
-        {flag.setting: f"transmute train {flag.name}" for flag in flags_of(TrainConfig())}
+        {flag.setting: f"transmute train {flag.name}" for flag in flags_of(TrainConfig())} | _FLAGS
     )
     data = recognize(*data_source(options), paired=method.paired, one_domain=method.one_domain)
     num_images = max(map(len, data.train))
@@ -76,11 +85,13 @@ def run_test_py(arguments: list[str]) -> int:
     """Translates a test set like test.py, and writes the same results page."""
     options = _options(arguments, "test")
     _require_pretrained(options)
+    known_flags.set(_FLAGS)
 
     from transmute.interop.results import write_results
 
-    print(f"results: {write_results(options, print)}")
-    return 0
+    page, problems, total = write_results(options, lambda line: print(printable(line)))
+    print(f"results: {printable(str(page))}")
+    return print_failures(problems, total, "translated")
 
 
 def _options(arguments: list[str], command: str) -> Options:
@@ -181,7 +192,7 @@ def _train_arguments(
     """The equivalent arguments of `transmute train`."""
     name, run = recipe_name(options), Run(options.folder)
     recipe = RECIPES[name].updated(recipe_changes(options, from_epoch=first_epoch))
-    changed = run.was_started() and run.read_json(run.recipe_file) != recipe.model_dump(mode="json")
+    changed = run.was_started() and bool(recipe.changes_from(run.read_json(run.recipe_file)))
     settings = train_settings(options, num_images=num_images)
     config = TrainConfig(recipe=recipe, start=start, extend=changed, **settings)
     kinds = dict(sorted(_kinds(recipe).items() - _kinds(RECIPES[name]).items()))

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args, get_origin
 
 from transmute.config.base import Argument, Kind, Settings, nested
-from transmute.errors import RankError, UserError
+from transmute.errors import RankError, UserError, printable
 
 known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags")
 """The flags of the running command, by setting."""
@@ -64,6 +64,8 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
         if field_name == "name" and isinstance(settings, Kind):
             continue  # chosen by the flag of the kind itself
         argument = next((one for one in field.metadata if isinstance(one, Argument)), Argument())
+        if not argument.flag:
+            continue
         part = field_name if argument.name is None else argument.name
         value = dict(settings).get(field_name, ...)
         if isinstance(value, Kind) or not isinstance(value, Settings):
@@ -96,6 +98,8 @@ def split_flags(argv: Iterable[str], flags: Iterable[Flag]) -> tuple[dict[str, A
     Raises:
         UserError: If the value of a flag is missing, or a boolean flag has a value.
     """
+    # To argparse, a range such as -1000:1000 is a flag, unless it begins with a space.
+    argv = [re.sub(r"^(?=-[\d.]+:)", " ", word) for word in argv]
     argv = [re.sub("^--[^=]+", lambda flag: flag[0].replace("_", "-"), word) for word in argv]
     try:
         values, rest = _parser({"": flags}).parse_known_intermixed_args(argv)
@@ -226,6 +230,8 @@ class Command(Settings, ABC):
             similar = difflib.get_close_matches(name_given, by_name, n=1)
             close = longer or shorter or [by_name[one] for one in similar]
             hint = f"Did you mean {' or '.join(close)}? " if close else ""
+            if os.path.lexists(rest[0]):
+                hint = "Put paths that begin with a dash last, after --. "
             fact = f"unknown flag {word}" if word[:1] == "-" else f"unexpected argument {word!r}"
             raise UserError(f"{fact}. {hint}See transmute {name} --help")
         return self.updated(nested(values))
@@ -268,11 +274,11 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
     except UserError as error:
         # Under torchrun, the same error occurs on all ranks.
         if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
-            print(f"transmute: {as_flags(error)}", file=sys.stderr)
+            lines = as_flags(error).split("\n")
+            print("transmute:", "\n".join(map(printable, lines)), file=sys.stderr)
     except OSError as error:  # no permission, no space left, ...
-        print(
-            f"transmute: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr
-        )
+        fact = f"{error.filename or 'a file'}: {error.strerror or error}"
+        print("transmute:", printable(fact), file=sys.stderr)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(2)
@@ -289,5 +295,5 @@ def print_failures(problems: Sequence[str], total: int, action: str) -> int:
     if not problems:
         return 0
     lines = [*problems, f"{len(problems)} of {total} images could not be {action}"]
-    print(*(f"transmute: {line}" for line in lines), sep="\n", file=sys.stderr)
+    print(*(f"transmute: {printable(as_flags(line))}" for line in lines), sep="\n", file=sys.stderr)
     return 1

@@ -24,6 +24,8 @@ class Argument:
     have no prefix."""
     positional: bool = False
     """An argument instead of a flag."""
+    flag: bool = True
+    """Whether the command line can set it."""
 
 
 class Settings(BaseModel):

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from transmute.config.base import Argument, Kind, Settings, Size, choice
-from transmute.config.data import PreprocessConfig, SourceConfig
+from transmute.config.base import Argument, Kind, Settings, Size, choice, differences
+from transmute.config.data import FOUND_IN_IMAGES, PreprocessConfig, SourceConfig
 from transmute.config.methods import AnyMethod, CycleGANConfig
 from transmute.config.metrics import MetricsConfig
 from transmute.errors import UserError
@@ -134,6 +134,18 @@ class Recipe(Settings):
                 raise UserError("`steps` and `epochs` both set the length. Use only one of them")
             changes = {**changes, "steps": None}
         return super().updated(changes)
+
+    def changes_from(self, stored: Mapping[str, Any]) -> list[str]:
+        """The settings that differ from those in a recipe.json, as `method.cycle_a: 10.0 -> 5.0`.
+
+        Channels and ranges that are not known yet do not differ.
+        """
+        old, new = dict(stored), self.model_dump(mode="json")
+        before, after = dict(old.get("preprocess", {})), new["preprocess"]
+        for name in FOUND_IN_IMAGES:
+            if before.get(name) is None or after[name] is None:
+                before[name] = after[name]
+        return differences({**old, "preprocess": before}, new)
 
     @model_validator(mode="after")
     def _batch_is_divisible(self) -> Self:

@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from transmute.config.base import width_and_height
 from transmute.config.data import SourceConfig
@@ -14,13 +14,19 @@ from transmute.data.layout import match_pairs, recognize
 from transmute.data.scan import in_threads
 from transmute.errors import UserError
 from transmute.files import replacing
-from transmute.images.files import open_image, save_image
+from transmute.images.color import is_srgb, profile_name
+from transmute.images.decode import open_pages
+from transmute.images.encode import WRITABLE, save_pages, why_not
 from transmute.images.find import find_images, require_images
+from transmute.images.limits import require_room
+from transmute.images.raster import Raster, opaque
 
 Plan = dict[Path, Callable[[Path], None]]
 """For each file to write, the function that writes it, and may raise a UserError."""
 
-_LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff", ".ppm"})
+_KEPT = (".png", ".tif", ".tiff", ".npy")
+_ARRAYS = (".dcm", ".npz", ".jxl")
+"""Formats of pairs that stay as they are, and those that become TIFF. All others become PNG."""
 
 
 def execute(plan: Plan, *, overwrite: bool = False) -> list[str]:
@@ -50,10 +56,11 @@ def execute(plan: Plan, *, overwrite: bool = False) -> list[str]:
 
 
 def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Plan:
-    """Plans pairs of two folders side by side, a left and b right, as RGB.
+    """Plans pairs of two folders side by side, a left and b right.
 
-    Images are matched by their path relative to the folders, without extension. The format is that
-    of a if it is lossless, else PNG.
+    Images are matched by their path relative to the folders, without extension. Depth, channels,
+    alpha and pages are kept. PNG, TIFF and .npy keep the format of a, DICOM, .npz and JPEG XL
+    become TIFF, and all others PNG.
 
     Args:
         a, b: Folders of the domains.
@@ -65,25 +72,79 @@ def plan_combine(a: Path, b: Path, out: Path, *, resize: bool) -> Plan:
     """
     _refuse_inside(out, a, b)
     images_a, images_b = match_pairs((a, b), (find_images(a), find_images(b)))
-    return {
-        out / (stem + (path.suffix if path.suffix.lower() in _LOSSLESS else ".png")): partial(
-            _combine, images_a.get(stem), images_b.get(stem), resize
-        )
-        for stem, path in sorted((images_b | images_a).items())
-    }
+    stems = sorted(images_a.keys() | images_b.keys())
+    plan: Plan = {}
+    for stem in stems:
+        pair = images_a.get(stem), images_b.get(stem)
+        ending = pair[0].suffix if pair[0] else ".png"
+        if ending.lower() not in _KEPT:
+            ending = ".tif" if ending.lower() in _ARRAYS else ".png"
+        plan[out / (stem + ending)] = partial(_combine, *pair, resize)
+    return plan
 
 
 def _combine(a: Path | None, b: Path | None, resize: bool, target: Path) -> None:
+    """Writes the pages of a pair side by side.
+
+    Raises:
+        UserError: If they cannot be combined.
+    """
     if a is None or b is None:
         raise UserError(f"{a or b} has no partner of the same name in the other folder")
-    left, right = open_image(a)[0], open_image(b)[0]
+    lefts, rights = _read_pages(a), _read_pages(b)
+    if len(lefts) != len(rights):
+        raise UserError(
+            f"{a} has {len(lefts)} pages and {b} has {len(rights)}. Remove the pages without a "
+            "partner"
+        )
+    pages = [
+        _side_by_side(a, left, b, right, resize) for left, right in zip(lefts, rights, strict=True)
+    ]
+    save_pages(pages, target)
+
+
+def _side_by_side(a: Path, left: Raster, b: Path, right: Raster, resize: bool) -> Raster:
     if left.size != right.size and not resize:
         raise UserError(
             f"{a} is {left.width}x{left.height} and {b} is {right.width}x{right.height}. Resize b "
             "to the size of a with `resize`"
         )
-    right = right.resize(left.size, Image.Resampling.BICUBIC)
-    save_image(Image.fromarray(np.hstack([np.asarray(left), np.asarray(right)])), target)
+    for what, of_a, of_b in (
+        ("values of type {}", left.depth, right.depth),
+        ("{} channels", left.channels, right.channels),
+        ("the color profile {}", _profile(left), _profile(right)),
+    ):
+        if of_a != of_b and {of_a, of_b} != {1, 3}:
+            raise UserError(
+                f"{a} has {what.format(of_a)}, but {b} has {what.format(of_b)}, and one file "
+                "cannot hold both. Convert one of them"
+            )
+    channels, right = max(left.channels, right.channels), right.resized(left.size)
+    left, right = left.with_channels(channels, str(a)), right.with_channels(channels, str(b))
+    alpha = None
+    if left.alpha is not None or right.alpha is not None:
+        alpha = np.hstack([_alpha(left), _alpha(right)])
+    return replace(left, pixels=np.hstack([left.pixels, right.pixels]), alpha=alpha)
+
+
+def _profile(image: Raster) -> str:
+    """Name of the color profile of an image."""
+    profile = image.tags.profile
+    return "sRGB" if profile is None or is_srgb(profile) else profile_name(profile)
+
+
+def _alpha(image: Raster) -> np.ndarray:
+    """The alpha channel of an image, opaque if it has none."""
+    if image.alpha is not None:
+        return image.alpha
+    return np.full(image.pixels.shape[:2], opaque(image.pixels.dtype), image.pixels.dtype)
+
+
+def _read_pages(path: Path) -> list[Raster]:
+    with open_pages(path) as pages:
+        read = [pages.read(0)]
+        require_room(str(path), pages.number, read[0].pixels.nbytes)
+        return read + [pages.read(page) for page in range(1, pages.number)]
 
 
 def plan_split(
@@ -105,7 +166,10 @@ def plan_split(
             no layout fits, or `out` is inside the folder.
     """
     _refuse_inside(out, folder)
-    data = recognize(folder, SourceConfig(), paired=paired)
+    # Pairs side by side are copied as they are, so their shape does not matter, and files are held
+    # out with all their pages.
+    source = SourceConfig(side_by_side=paired, pages="first")
+    data = recognize(folder, source, paired=paired)
     if data.test[0]:
         raise UserError(
             f"{folder} already has held-out images, in {data.folders[-1]}. Choose a folder without "
@@ -126,6 +190,8 @@ def plan_split(
 
 
 def _copy(source: Path, link: bool, target: Path) -> None:
+    if not source.is_file():  # a pipe, or a link that leads nowhere
+        raise UserError(f"{source} is not a regular file")
     if link:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
@@ -138,7 +204,8 @@ def _copy(source: Path, link: bool, target: Path) -> None:
 def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Plan:
     """Plans a copy of all images in a folder at another size (Pillow's bicubic).
 
-    Subfolders and names are kept.
+    Subfolders, names, depth, channels, alpha, pages and metadata are kept. Formats that cannot be
+    written become TIFF.
 
     Args:
         folder: Folder of images.
@@ -148,21 +215,41 @@ def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Plan:
             middle to the size, after resizing so that the size is just covered.
 
     Raises:
-        UserError: If the folder contains no images, or `out` is inside it.
+        UserError: If the folder contains no images, two would get the same name, or `out` is
+            inside it.
     """
     _refuse_inside(out, folder)
-    return {
-        out / path.relative_to(folder): partial(_resize, path, width_and_height(size), mode)
-        for path in require_images(folder)
-    }
+    plan: Plan = {}
+    sources: dict[Path, Path] = {}
+    for path in require_images(folder):
+        target = out / path.relative_to(folder)
+        if target.suffix.lower() not in WRITABLE:
+            target = target.with_suffix(".tif")
+        if (other := sources.setdefault(target, path)) is not path:
+            raise UserError(f"{other} and {path} would both become {target}. Rename one of them")
+        plan[target] = partial(_resize, path, width_and_height(size), mode)
+    return plan
 
 
 def _resize(source: Path, size: tuple[int, int], mode: str, target: Path) -> None:
-    image = open_image(source)[0]
-    if mode == "scale-width":
-        size = size[0], max(1, round(size[0] * image.height / image.width))
-    fit = ImageOps.fit if mode == "crop" else Image.Image.resize
-    save_image(fit(image, size, Image.Resampling.BICUBIC), target)
+    def resized(image: Raster) -> Raster:
+        if mode == "scale-width":
+            return image.resized((size[0], max(1, round(size[0] * image.height / image.width))))
+        return (_with_proportions(image, size) if mode == "crop" else image).resized(size)
+
+    pages = [resized(page) for page in _read_pages(source)]
+    if problem := why_not(pages[0], target.suffix.lower(), pages=len(pages)):
+        raise UserError(f"{source} cannot be resized, because {problem}. Convert it to TIFF first")
+    save_pages(pages, target)
+
+
+def _with_proportions(image: Raster, size: tuple[int, int]) -> Raster:
+    """Crops the middle with the proportions of a size."""
+    scale = min(image.width / size[0], image.height / size[1])
+    width, height = (
+        min(max(1, round(scale * side)), most) for side, most in zip(size, image.size, strict=True)
+    )
+    return image.cropped((image.width - width) // 2, (image.height - height) // 2, width, height)
 
 
 def _refuse_inside(out: Path, *folders: Path) -> None:

@@ -1,5 +1,6 @@
 """Checks a whole data set: what is wrong, what is unusual, and what to do about it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Literal
 from transmute.config.data import SourceConfig
 from transmute.data.duplicates import find_near_duplicates
 from transmute.data.layout import by_stem, recognize
-from transmute.data.scan import Record, Subset, read_subsets, relative_name
-from transmute.images.find import EXTENSIONS, find_images
+from transmute.data.records import Record, Subset, read_subsets, relative_name
+from transmute.data.values import common_channels
+from transmute.images.find import count_by_extension
 
 _DEFAULT_SIZE = 256  # pixels, of the recipes
 
@@ -39,16 +41,12 @@ class Audit:
     findings: list[Finding]
 
 
-def _stored_gray(image: Record) -> bool:
-    return image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-
-
 _NO_COLOR = "Remove them, or the translator learns that some images have no color"
 _GRAY_CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
-    ("are stored as grayscale", _stored_gray, _NO_COLOR),
+    ("are stored as grayscale", lambda image: image.channels == 1, _NO_COLOR),
     (
         "look gray, although they are stored in color",
-        lambda image: image.is_gray and not _stored_gray(image),
+        lambda image: image.is_gray and image.channels == 3,
         _NO_COLOR,
     ),
 ]
@@ -57,62 +55,59 @@ _CHECKS: list[tuple[str, Callable[[Record], bool], str]] = [
     (
         "are partly transparent",
         lambda image: image.is_transparent,
-        "Training puts white under them. Choose another color with `preprocess.background`",
+        "Training uses the colors under them. `preprocess.background` puts them on a color",
     ),
     (
         "are stored in CMYK, for printing",
         lambda image: image.mode == "CMYK",
         "Training converts them to sRGB. Check whether their colors are right",
     ),
-    (
-        "are stored with 16 bits",
-        lambda image: image.mode.startswith("I"),
-        "Training uses 8 of them. Rescale images that do not use the full range",
-    ),
 ]
 """Properties that are always unusual, and what to do about them."""
 
 
 def audit(
-    folder: Path | None, *, a: Path | None = None, b: Path | None = None, paired: bool = False
+    folder: Path | None,
+    config: SourceConfig = SourceConfig(),  # noqa: B008  (frozen)
+    *,
+    paired: bool = False,
 ) -> Audit:
     """Decodes every image of a data set, training and held out, and checks the data set as a whole.
 
     Args:
-        folder: The data set, in any layout that `recognize` supports. None if `a` and `b` are set.
-        a, b: Folders of the domains.
+        folder: The data set, in any layout that `recognize` supports. None if the config has the
+            folders of the domains.
+        config: How images are read. Bad ones are findings, whatever it says.
         paired: Images with the same name form a pair. Images side by side in one file always do.
 
     Raises:
         UserError: If no layout fits, a domain is empty, or no pairs match.
     """
-    source = SourceConfig(a=a, b=b, skip_bad=True)
+    source = config.replace(skip_bad=True)
     matched = recognize(folder, source, paired=paired)
     halves = matched.train[0][0].half is not None
     # Images without a partner are checked too.
     data = recognize(folder, source, paired=False) if paired and not halves else matched
     subsets = read_subsets(data, folder)
     domains = zip(subsets[::2], subsets[1::2], strict=True) if paired and not halves else ()
-    files = [path for place in data.folders for path in find_images(place, any_extension=True)]
+    others = [path for files in data.others.values() for path in files]
     findings = [
         *_listed(
             "problem",
-            "images cannot be read",
+            "images cannot be used",
             "Repair or remove them, or set `data.skip_bad` to skip them in training",
             [str(error) for subset in subsets for error in subset.errors.values()],
         ),
         *_listed(
             "remark",
-            "files do not have a known image extension, and training does not use them",
+            f"files are not used ({count_by_extension(others)}), since they are not images that "
+            "can be read",
             "Convert or rename those that are images",
-            [
-                relative_name(folder, path)
-                for path in files
-                if path.suffix.lower() not in EXTENSIONS
-            ],
+            [relative_name(folder, path) for path in others],
         ),
         *_duplicates(subsets, paired=paired or halves),
         *_numbers(subsets),
+        *(finding for side in (0, 1) for finding in _mixtures(subsets[side::2])),
         *(finding for subset in subsets for finding in _unusual_images(subset)),
         *(finding for both in domains for finding in _unmatched(*both)),
     ]
@@ -186,6 +181,39 @@ def _numbers(subsets: list[Subset]) -> list[Finding]:
     ]
 
 
+def _mixtures(domain: list[Subset]) -> Iterator[Finding]:
+    """Different types of values or numbers of channels in a domain, which training refuses."""
+    images, name = [image for subset in domain for image in subset.records], domain[0].name
+    kinds = {(one.depth, one.channels) for one in images}
+    for word, values, is_mixed, advice in (
+        (
+            "values",
+            [one.depth for one in images],
+            len({depth for depth, _ in kinds}) > 1,
+            "Convert the images of a domain to one type of values",
+        ),
+        (
+            "channels",
+            [one.channels for one in images],
+            common_channels(kinds) is None,
+            "Remove those that do not belong to the domain",
+        ),
+    ):
+        if is_mixed:
+            usual, *others = map(str, dict(Counter(values).most_common()))
+            yield from _listed(
+                "problem",
+                f"of {len(images)} images of {name} have {' or '.join(others)} {word}, unlike the "
+                f"others ({usual})",
+                advice,
+                [
+                    f"{one.name} ({value})"
+                    for one, value in zip(images, values, strict=True)
+                    if str(value) != usual
+                ],
+            )
+
+
 def _unusual_images(subset: Subset) -> Iterator[Finding]:
     images, of = subset.records, f"of {len(subset.records)} images of {subset.name}"
     checks = _CHECKS if all(image.is_gray for image in images) else _GRAY_CHECKS + _CHECKS
@@ -197,6 +225,15 @@ def _unusual_images(subset: Subset) -> Iterator[Finding]:
             advice,
             [image.name for image in unusual],
         )
+    for note in dict.fromkeys(note for image in images for note in image.notes):
+        noted = [image.name for image in images if note in image.notes]
+        yield from _listed("remark", f"{of}: {note}", "Check whether their colors are right", noted)
+    yield from _listed(
+        "remark",
+        f"files of {subset.name} have several pages or frames",
+        "Training uses each page as an image. Use only the first ones with `data.pages=first`",
+        [image.file for image in images if image.page == 1],
+    )
     yield from _listed(
         "remark",
         f"{of} are smaller than {_DEFAULT_SIZE} pixels, the default size",
@@ -216,11 +253,12 @@ def _unusual_images(subset: Subset) -> Iterator[Finding]:
 
 
 def _unmatched(a: Subset, b: Subset) -> Iterator[Finding]:
-    """Images without a partner of the same name, and partners of different sizes."""
-    records = {image.name: image for image in (*a.records, *b.records)}
+    """Images without a partner of the same name, and partners of different sizes or pages."""
+    records = {image.file: image for image in (*a.records, *b.records) if not image.page}
+    num_pages = Counter(image.file for image in (*a.records, *b.records))
+    names = [dict.fromkeys([*(image.file for image in one.records), *one.errors]) for one in (a, b)]
     files_a, files_b = (
-        by_stem(Path(one.name), map(Path, [*(image.name for image in one.records), *one.errors]))
-        for one in (a, b)
+        by_stem(Path(one.name), map(Path, files)) for one, files in zip((a, b), names, strict=True)
     )
     yield from _listed(
         "problem",
@@ -237,4 +275,14 @@ def _unmatched(a: Subset, b: Subset) -> Iterator[Finding]:
         f"pairs of {a.name} and {b.name} differ in size",
         "If they show the same scene, `combine.resize` makes them equal",
         [f"{one} and {two}" for one, two in pairs if one and two and one.size != two.size],
+    )
+    yield from _listed(
+        "problem",
+        f"pairs of {a.name} and {b.name} differ in their number of pages",
+        "Remove the pages without a partner, or set `data.pages=first`",
+        [
+            f"{one.file} ({num_pages[one.file]}) and {two.file} ({num_pages[two.file]})"
+            for one, two in pairs
+            if one and two and num_pages[one.file] != num_pages[two.file]
+        ],
     )

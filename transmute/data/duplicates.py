@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from transmute.images.ranges import find_range, sample_values, shown
+from transmute.images.raster import Raster
+
 # Both thresholds were chosen by looking at images (docs/log.md). In horse2zebra the most similar
 # pair of different photos has a similarity of 0.49. Label maps, all made of a few rectangles,
 # reach a similarity of 0.60 with a correlation of 0.60.
@@ -40,11 +43,14 @@ class NearDuplicate(NamedTuple):
     kind: str
 
 
-def image_hash(image: Image.Image) -> ImageHash:
-    """Hashes an image of mode RGB or L."""
-    thumbnail = np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX))
-    digest = hashlib.blake2b(image.tobytes(), salt=f"{image.width}x{image.height}"[:16].encode())
-    return ImageHash(digest.digest(), thumbnail)
+def image_hash(image: Raster) -> ImageHash:
+    """Hashes an image. Values other than 8 bits are scaled by those of the image."""
+    values = None if image.depth == "uint8" else find_range(sample_values(image, 4096), image.depth)
+    thumbnail = shown(image, values).convert("L").resize((16, 16), Image.Resampling.BOX)
+    digest = hashlib.blake2b(
+        image.pixels.tobytes(), salt=f"{image.width}x{image.height}"[:16].encode()
+    )
+    return ImageHash(digest.digest(), np.asarray(thumbnail))
 
 
 def find_near_duplicates(

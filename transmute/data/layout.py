@@ -2,18 +2,21 @@
 
 import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-
-from PIL import Image
 
 from transmute import plugins
 from transmute.config.data import SourceConfig
-from transmute.errors import UserError, shortened
-from transmute.images.files import ImageError, open_image
-from transmute.images.find import find_images, require_images
+from transmute.errors import UserError, printable, shortened
+from transmute.images.decode import count_pages, read_image
+from transmute.images.find import find_images, find_others, require_images
+from transmute.images.limits import MAX_PIXELS
+from transmute.images.raster import ImageError, Raster
 
 _EXPECTED = (
     "Expected: trainA and trainB, train/A and train/B, side by side images in train, or two "
@@ -25,31 +28,71 @@ _Layout = tuple[tuple[str, str], str, tuple[Path, ...], tuple[Path, ...]]
 images, which may be missing or empty."""
 
 
+class PairError(ImageError):
+    """An image whose shape is not that of two images side by side."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """One image of a data set: a file, or the left or right half of one.
+    """One image of a data set: a file, one of its pages, or the left or right half of one.
 
     Attributes:
         path: The file.
         half: "left" or "right" of two images side by side; None for the whole.
-        reader: `FILE.py:NAME` of a function that reads the file instead of Pillow.
+        reader: `FILE.py:NAME` of a function that reads the file.
+        page: Page or frame, from 0.
+        max_pixels: Larger images are refused.
+        any_shape: Whether the file of a half may have any shape.
     """
 
     path: Path
     half: str | None = None
     reader: str | None = None
+    page: int = 0
+    max_pixels: int = MAX_PIXELS
+    any_shape: bool = False
 
-    def open(
-        self, *, channels: int = 3, background: str = "white"
-    ) -> tuple[Image.Image, Image.Image | None]:
-        """Opens the image and its alpha channel (see `open_image`).
+    def open(self, channels: int | None = None, background: str | None = None) -> Raster:
+        """Reads the image (see `read_image`).
+
+        Args:
+            channels: Converts to this number of channels. By default, those of the file.
+            background: Color on which transparent images are put.
 
         Raises:
-            ImageError: If the file cannot be read.
+            ImageError: If the file cannot be read, has another number of channels, or is not two
+                images side by side.
         """
-        return open_image(
-            self.path, channels=channels, background=background, half=self.half, reader=self.reader
+        raster = self.open_file()
+        self.require_pair(*raster.size)
+        raster = raster.half(self.half)
+        raster = raster if background is None else raster.flattened(background)
+        return raster if channels is None else raster.with_channels(channels, str(self))
+
+    def open_file(self) -> Raster:
+        """Reads the whole image, also if this is a half of it."""
+        return read_image(self.path, page=self.page, reader=self.reader, max_pixels=self.max_pixels)
+
+    def require_pair(self, width: int, height: int) -> None:
+        """Checks that a file of this size can contain two images side by side, if this is a half.
+
+        Raises:
+            PairError: If its width is under 1.5 times its height.
+        """
+        if self.half is None or self.any_shape or width >= 1.5 * height:
+            return
+        stacked = (
+            "If it contains two images on top of each other, save them side by side (a left, b "
+            "right) or in two folders. "
         )
+        raise PairError(
+            f"{self.path} is {width}x{height}, which is not the shape of two images side by side: "
+            f"its width is under 1.5 times its height. {stacked if height >= 1.5 * width else ''}"
+            "If it is a pair side by side, set `data.side_by_side`"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.path}, page {self.page + 1}" if self.page else str(self.path)
 
 
 @dataclass(frozen=True)
@@ -61,6 +104,7 @@ class DataSet:
         names: Names of the domains.
         train, test: Images of a and of b for training, and held-out ones.
         folders: Training folders of a and of b, then the held-out ones if there are any.
+        others: Files that are not used because they are not images, by folder (`find_others`).
     """
 
     description: str
@@ -68,6 +112,7 @@ class DataSet:
     train: tuple[list[Source], list[Source]]
     test: tuple[list[Source], list[Source]]
     folders: tuple[Path, ...]
+    others: Mapping[Path, Sequence[Path]] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Hash that changes if training images are added or removed, or their file size changes.
@@ -75,10 +120,11 @@ class DataSet:
         It does not change if the whole data set is moved.
         """
         lines = "".join(
-            f"{one.path.parent.name}/{one.path.name}:{one.path.stat().st_size}:{one.half}\n"
+            f"{one.path.parent.name}/{one.path.name}:{_num_bytes(one.path)}:{one.half}"
+            f"{f':{one.page}' if one.page else ''}\n"
             for one in (*self.train[0], *self.train[1])
         )
-        return hashlib.sha256(lines.encode()).hexdigest()[:16]
+        return hashlib.sha256(os.fsencode(lines)).hexdigest()[:16]
 
 
 def recognize(
@@ -105,10 +151,15 @@ def recognize(
         plugins.load(config.reader)
     names, kind, train_folders, test_folders = _folders(folder, config, one_domain, paired)
     halves = ("left", "right") if kind == _SIDE_BY_SIDE else (None, None)
-    train, test = _sources(train_folders, halves, config, paired), [[], []]
+    train, skipped, several = _sources(train_folders, halves, config, paired)
+    test = [[], []]
+    folders = () if config.reader else (*train_folders, *test_folders)
+    others = find_others(dict.fromkeys(folders))
     if test_folders:
         with contextlib.suppress(UserError):  # no images, or none that match
-            test = _sources(test_folders, halves, config.replace(skip_bad=True), paired)
+            skip_bad = config.replace(skip_bad=True)
+            test, more, others_with_pages = _sources(test_folders, halves, skip_bad, paired)
+            skipped, several = skipped + more, several | others_with_pages
     listed = list(dict.fromkeys(map(str, train_folders)))
     num_train, num_test = (
         " and ".join(str(len(side)) for side in split[: len(listed)]) for split in (train, test)
@@ -116,12 +167,18 @@ def recognize(
     first, second = (1, 0) if config.swap else (0, 1)
     held_out = (test_folders[first], test_folders[second]) if test[0] else ()
     kind += ", a and b exchanged" if config.swap else ""
+    notes = f", {skipped} without a partner skipped" if skipped else ""
+    if several and config.pages == "all":
+        notes += f"; {len(several)} files have several pages, each of which is an image"
+    elif several:
+        notes += f"; only the first page of {len(several)} files is used"
     return DataSet(
-        f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out",
-        (names[first], names[second]),
+        f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out{notes}",
+        (printable(names[first]), printable(names[second])),
         (train[first], train[second]),
         (test[first], test[second]),
         (train_folders[first], train_folders[second], *held_out),
+        {} if config.reader else others,
     )
 
 
@@ -134,12 +191,15 @@ def domain_names(name: str) -> tuple[str, str]:
 def by_stem(folder: Path, images: Iterable[Path]) -> dict[str, Path]:
     """Images keyed by relative path without extension, the key used to match pairs.
 
+    An é is the same whether it is written as one code point or, as some file systems do, as two.
+
     Raises:
         UserError: If two images differ only in their extension.
     """
     stems: dict[str, Path] = {}
     for path in images:
-        other = stems.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        other = stems.setdefault(unicodedata.normalize("NFC", stem), path)
         if other is not path:
             raise UserError(
                 f"{other} and {path} have the same name, and pairs are matched by name without "
@@ -163,11 +223,15 @@ def match_pairs(folders: Sequence[Path], images: Iterable[list[Path]]) -> list[d
     return [a, b]
 
 
+def _num_bytes(path: Path) -> int | None:
+    """Size of a file, or None for a broken link."""
+    return path.stat().st_size if path.exists() else None
+
+
 def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired: bool) -> _Layout:
     """Tries all layouts that `recognize` supports.
 
-    Rejects a `train` folder of unpaired data whose first image is too narrow for two images side
-    by side.
+    Rejects a folder of side by side images if the first is too narrow, unless it may be skipped.
     """
     kind = "pairs matched by name" if paired else "unpaired"
     if (config.a or config.b) and not one_domain:
@@ -199,19 +263,19 @@ def _folders(folder: Path | None, config: SourceConfig, one_domain: bool, paired
     below = [
         path.name
         for path in sorted(top.iterdir())
-        if path.is_dir() and find_images(path, any_extension=any_extension)
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and find_images(path, any_extension=any_extension)
     ]
     if len(below) == 2 and not any(path.parent == inside for path in images):
         train, test = ((place / below[0], place / below[1]) for place in (top, held_out))
         return (below[0], below[1]), kind, train, test
     if images and (top == inside or (paired and not below)):
-        with contextlib.suppress(ImageError):
-            width, height = Source(images[0], reader=config.reader).open()[0].size
-            if not paired and width < 1.5 * height:
-                raise UserError(
-                    f"{top} contains images of one domain only ({images[0].name} is "
-                    f"{width}x{height}, too narrow for two images side by side). {_EXPECTED}"
-                )
+        try:
+            Source(images[0], "left", config.reader, any_shape=config.side_by_side).open()
+        except ImageError as error:  # those of other images are found when all are checked
+            if isinstance(error, PairError) and not config.skip_bad:
+                raise UserError(f"{error}. {_EXPECTED}") from None
         return names, _SIDE_BY_SIDE, (top, top), (held_out, held_out)
     raise UserError(
         f"{top} must contain exactly 2 folders with images, but contains "
@@ -239,12 +303,18 @@ def _domain_folders(folder: Path, *prefixes: str) -> tuple[Path, ...]:
 
 def _sources(
     folders: tuple[Path, ...], halves: Sequence[str | None], config: SourceConfig, paired: bool
-) -> list[list[Source]]:
-    """The images of both domains, which may be in one folder."""
+) -> tuple[list[list[Source]], int, set[Path]]:
+    """Lists the images of both domains, which may be in one folder.
+
+    Returns:
+        The images, the number of skipped files, and the used files of several pages.
+    """
     images = [
         require_images(folder, any_extension=config.reader is not None)
         for folder in dict.fromkeys(folders)
     ]
+    num_pages = cache(lambda path: 1 if config.reader else count_pages(path))
+    skipped = 0
     if paired and len(images) == 2:
         a, b = match_pairs(folders, images)
         alone = sorted(a.keys() ^ b.keys())
@@ -254,8 +324,27 @@ def _sources(
                 f"({', '.join(shortened(alone, 5))}). Add the missing partners, remove these "
                 "images, or set `data.skip_bad` to skip them"
             )
-        images = [[side[stem] for stem in sorted(a.keys() & b.keys())] for side in (a, b)]
-    return [
-        [Source(path, half, config.reader) for path in paths[: config.max_images]]
+        stems = sorted(a.keys() & b.keys())
+        if config.pages == "all":
+            unequal = [stem for stem in stems if num_pages(a[stem]) != num_pages(b[stem])]
+            if unequal and not config.skip_bad:
+                one, two = a[unequal[0]], b[unequal[0]]
+                raise UserError(
+                    f"{one} has {num_pages(one)} pages and its partner {two} has {num_pages(two)}. "
+                    "Remove the pages without a partner, use only first pages with "
+                    "`data.pages=first`, or set `data.skip_bad` to skip both files"
+                )
+            stems = [stem for stem in stems if stem not in unequal]
+        skipped = len(a) + len(b) - 2 * len(stems)
+        images = [[side[stem] for stem in stems] for side in (a, b)]
+    images = [paths[: config.max_images] for paths in images]
+    sides = [
+        [
+            Source(path, half, config.reader, page, config.max_pixels, config.side_by_side)
+            for path in paths
+            for page in range(num_pages(path) if config.pages == "all" else 1)
+        ][: config.max_images]
         for paths, half in zip((images[0], images[-1]), halves, strict=True)
     ]
+    several = {path for paths in images for path in paths if num_pages(path) > 1}
+    return sides, skipped, several

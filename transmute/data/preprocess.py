@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from PIL import Image
-
 from transmute.config.base import width_and_height
 from transmute.config.data import PreprocessConfig
+from transmute.images.raster import Raster
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,11 @@ class Geometry:
         )
         return width, height
 
-    def resize(self, image: Image.Image) -> Image.Image:
+    def resize(self, image: Raster) -> Raster:
         """Resizes an image for training, before the crop, with Pillow's bicubic filter."""
-        return image.resize(self.resized(*image.size), Image.Resampling.BICUBIC)
+        return image.resized(self.resized(*image.size))
 
-    def crop(
-        self, image: Image.Image, x: float = 0.5, y: float = 0.5, flip: bool = False
-    ) -> Image.Image:
+    def crop(self, image: Raster, x: float = 0.5, y: float = 0.5, flip: bool = False) -> Raster:
         """Crops and mirrors an image returned by `resize`.
 
         Args:
@@ -80,10 +77,10 @@ class Geometry:
         if self.crops:
             width, height = self.size
             left, top = int(x * (image.width - width + 1)), int(y * (image.height - height + 1))
-            image = image.crop((left, top, left + width, top + height))
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+            image = image.cropped(left, top, width, height)
+        return image.mirrored() if flip else image
 
-    def whole(self, image: Image.Image) -> Image.Image:
+    def whole(self, image: Raster) -> Raster:
         """Preprocesses an image without randomness.
 
         It is resized to the final size, or cropped in the middle if the mode is "crop".

@@ -1,23 +1,23 @@
-"""Decodes all images of a data set in threads: to find unusable ones, and to record properties."""
+"""Decodes images of a data set in threads, and finds those that cannot be used."""
 
-import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import replace
+from itertools import groupby
+from typing import TypeVar
 
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from transmute.data.duplicates import ImageHash, image_hash
+from transmute.config.data import PreprocessConfig
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
-from transmute.errors import UserError, shortened
-from transmute.images.files import ImageError, crop_half
+from transmute.data.values import Checked, Say, checked
+from transmute.errors import UserError, printable, shortened
+from transmute.images.decode import open_pages
+from transmute.images.raster import ImageError, Raster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,134 +37,43 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str
         )
 
 
-@dataclass(frozen=True)
-class Record:
-    """Properties of a decoded image. `mode` is how the file stores colors (RGB, L, CMYK, ...)."""
-
-    name: str
-    mode: str
-    size: tuple[int, int]
-    is_gray: bool
-    is_transparent: bool
-    hash: ImageHash
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.size[0]}x{self.size[1]})"
-
-
-@dataclass(frozen=True)
-class Subset:
-    """The images of one domain that are trained on, or that are held out.
-
-    Attributes:
-        name: Folder, with the half of side by side images.
-        records: The readable images.
-        errors: For each unreadable file, by name, why it cannot be read.
-    """
-
-    name: str
-    records: list[Record]
-    errors: dict[str, ImageError]
-
-    def summary(self) -> dict[str, Any]:
-        """Image counts: all, unreadable, by "WIDTHxHEIGHT" and by mode, most common first."""
-        return {
-            "name": self.name,
-            "images": len(self.records) + len(self.errors),
-            "unreadable": len(self.errors),
-            "sizes": dict(
-                Counter("{}x{}".format(*image.size) for image in self.records).most_common()
-            ),
-            "modes": dict(Counter(image.mode for image in self.records).most_common()),
-        }
-
-    def __str__(self) -> str:
-        summary = self.summary()
-        modes = ", ".join(f"{mode} {count}" for mode, count in summary["modes"].items())
-        sizes = next(iter(summary["sizes"]), "")
-        by_area = sorted(summary["sizes"], key=lambda size: math.prod(map(int, size.split("x"))))
-        if len(by_area) > 1:
-            sizes = (
-                f"{len(by_area)} sizes, {by_area[0]} to {by_area[-1]}, mostly {sizes} "
-                f"({summary['sizes'][sizes]})"
-            )
-        return f"{summary['images']:6} images  {sizes}  {modes}"
-
-
-def read_subsets(data: DataSet, folder: Path | None) -> list[Subset]:
-    """Decodes all images of a data set.
-
-    Args:
-        data: The data set.
-        folder: Its folder, to which names are relative. None keeps the paths as they are.
-
-    Returns:
-        Training images of a and of b, then the held-out ones, if there are any.
-    """
-
-    def record(source: Source, image: Image.Image, alpha: Image.Image | None) -> Record:
-        red, green, blue = (band.tobytes() for band in image.split())
-        return Record(
-            relative_name(folder, source.path),
-            image.info["mode"],
-            image.size,
-            red == green == blue,
-            alpha is not None and min(alpha.tobytes()) < 255,
-            image_hash(image),
-        )
-
-    sides = [*data.train, *data.test]
-    records, errors = decode_all([source for side in sides for source in side], record)
-    return [
-        Subset(
-            relative_name(folder, top) + (f" ({side[0].half})" if side[0].half else ""),
-            [records[source] for source in side if source in records],
-            {
-                relative_name(folder, source.path): errors[source]
-                for source in side
-                if source in errors
-            },
-        )
-        for side, top in zip(sides, data.folders, strict=False)
-    ]
-
-
-def relative_name(folder: Path | None, path: Path) -> str:
-    """A path relative to a folder, with forward slashes."""
-    return (path.relative_to(folder) if folder else path).as_posix()
-
-
 def decode_all(
     sources: Iterable[Source],
-    inspect: Callable[[Source, Image.Image, Image.Image | None], Result],
+    inspect: Callable[[Source, Raster], Result],
 ) -> tuple[dict[Source, Result], dict[Source, ImageError]]:
     """Decodes every file once, in threads, and applies a function to each of its images.
 
     Args:
         sources: Images. Two halves of one file, and repeated images, are decoded once.
-        inspect: Called with the source, its image in RGB, and its alpha channel if it has one. May
-            raise an ImageError.
+        inspect: Called with the source and its image. May raise an ImageError.
 
     Returns:
         The values returned by `inspect`, and the errors of all other images.
     """
     files: dict[Source, list[Source]] = defaultdict(list)
     for source in dict.fromkeys(sources):
-        files[replace(source, half=None)].append(source)
+        files[replace(source, half=None, page=0)].append(source)
+
+    def inspect_page(image: Raster, halves: list[Source]) -> dict[Source, Result | ImageError]:
+        for source in halves:
+            source.require_pair(*image.size)
+        return {source: inspect(source, image.half(source.half)) for source in halves}
 
     def inspect_file(file: Source) -> dict[Source, Result | ImageError]:
+        found: dict[Source, Result | ImageError] = {}
+        by_page = groupby(sorted(files[file], key=lambda source: source.page), lambda one: one.page)
         try:
-            image, alpha = file.open()
-            return {
-                source: inspect(
-                    source,
-                    crop_half(image, source.half),
-                    crop_half(alpha, source.half) if alpha else None,
-                )
-                for source in files[file]
-            }
+            # Opened once, since most readers go through all earlier pages to find one.
+            with open_pages(file.path, reader=file.reader, max_pixels=file.max_pixels) as pages:
+                for page, group in by_page:
+                    halves = list(group)
+                    try:
+                        found |= inspect_page(pages.read(page), halves)
+                    except ImageError as error:
+                        found |= dict.fromkeys(halves, error)
         except ImageError as error:
             return dict.fromkeys(files[file], error)
+        return found
 
     decoded = [
         item
@@ -180,44 +89,47 @@ def decode_all(
 def require_usable(
     data: DataSet,
     geometry: Geometry,
+    preprocess: PreprocessConfig,
     *,
     paired: bool,
     skip_bad: bool,
-    say: Callable[[str], None],
-) -> tuple[DataSet, set[tuple[int, int]]]:
-    """Checks that every training image can be decoded and cropped.
+    say: Say,
+) -> tuple[DataSet, dict[Source, Checked]]:
+    """Checks that every training image can be decoded, cropped and has the channels of its domain.
 
     Args:
         data: The data set.
         geometry: Sizes of images in training.
+        preprocess: The channels of the domains, if they are set.
         paired: Check also that partners have equal sizes. A bad image is skipped with its partner.
         skip_bad: Skip bad images instead of raising an error.
         say: Prints a line.
 
     Returns:
-        The data set without bad images, and the sizes (width, height) of its images in training.
+        The data set without bad images, and what is known of its images.
 
     Raises:
         UserError: If there are bad images (all are listed with the reasons), or if none is left.
     """
-    sources = [*data.train[0], *data.train[1]]
-    say(f"checking all {len({one.path for one in sources})} training images before the first step")
-    sizes, problems = decode_all(
-        sources, lambda source, image, alpha: _final_size(geometry, source, *image.size)
-    )
+    wanted = dict.fromkeys(data.train[0], preprocess.channels_a)
+    wanted |= dict.fromkeys(data.train[1], preprocess.channels_b)
+
+    def check(source: Source, image: Raster) -> Checked:
+        if preprocess.background is not None:
+            image = image.flattened(preprocess.background)
+        image = image.with_channels(wanted[source] or image.channels, str(source))
+        size = _final_size(geometry, source, *image.size)
+        return checked(image, str(source), size, len(wanted))
+
+    say(f"checking all {len({one.path for one in wanted})} training images before the first step")
+    usable, problems = decode_all(wanted, check)
     if paired:
-        for a, b in zip(*data.train, strict=True):
-            if a in sizes and b in sizes and sizes[a] != sizes[b]:
-                problems[a] = ImageError(
-                    "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
-                        a.path, b.path, *sizes[a], *sizes[b]
-                    )
-                )
+        problems |= _unequal_partners(data, usable)
     listed = list(dict.fromkeys(map(str, problems.values())))
     if listed and not skip_bad:
         raise UserError(
             f"{len(listed)} images cannot be used. Repair or remove them, or set `data.skip_bad` "
-            "to skip them:\n  " + "\n  ".join(shortened(listed, 50))
+            "to skip them:\n  " + "\n  ".join(map(printable, shortened(listed, 50)))
         )
     train = _without_bad(data.train, problems.keys(), paired=paired)
     if not all(train):
@@ -227,7 +139,23 @@ def require_usable(
         )
     if listed:
         say(f"skipped {len(listed)} bad images: {'; '.join(shortened(listed, 5))}")
-    return replace(data, train=train), {sizes[source] for side in train for source in side}
+    for note, number in Counter(note for one in usable.values() for note in one.notes).items():
+        example = next(one.name for one in usable.values() if note in one.notes)
+        say(f"{number} images, such as {example}: {note}")
+    return replace(data, train=train), usable
+
+
+def _unequal_partners(data: DataSet, usable: Mapping[Source, Checked]) -> dict[Source, ImageError]:
+    """For each pair of images of different sizes, the error."""
+    return {
+        a: ImageError(
+            "{} and {} differ in size: {}x{} and {}x{} after preprocessing".format(
+                a, b, *usable[a].size, *usable[b].size
+            )
+        )
+        for a, b in zip(*data.train, strict=True)
+        if a in usable and b in usable and usable[a].size != usable[b].size
+    }
 
 
 def _final_size(geometry: Geometry, source: Source, width: int, height: int) -> tuple[int, int]:
@@ -246,7 +174,7 @@ def readable(
     sides: tuple[list[Source], list[Source]], *, paired: bool
 ) -> tuple[list[Source], list[Source]]:
     """Returns the readable images. If paired, only pairs in which both images are readable."""
-    _, errors = decode_all([*sides[0], *sides[1]], lambda source, image, alpha: None)
+    _, errors = decode_all([*sides[0], *sides[1]], lambda source, image: None)
     return _without_bad(sides, errors.keys(), paired=paired)
 
 

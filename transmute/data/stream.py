@@ -4,20 +4,20 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from transmute.batch import Batch
 from transmute.config.data import PreprocessConfig
 from transmute.data.layout import DataSet, Source
 from transmute.data.preprocess import Geometry
-from transmute.images.files import ImageError, to_bytes_tensor, to_tensor
+from transmute.images.ranges import normalize, pack, range_for
+from transmute.images.raster import ImageError, Raster
 
 
 @lru_cache(maxsize=4)
@@ -64,7 +64,7 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     seed: int
     paired: bool
     uncropped_from: float = float("inf")
-    cache: dict[tuple[int, Source, Geometry], Image.Image] | None = None
+    cache: dict[tuple[int, Source, Geometry], Raster] | None = None
 
     @property
     def pass_length(self) -> int:
@@ -72,7 +72,10 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return max(map(len, self.data.train))
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The uint8 images (channels, height, width) of both domains at a position."""
+        """The images (channels, height, width) of both domains at a position.
+
+        They are uint8 for 8 bits, else float32 in [-1, 1].
+        """
         pass_number, index = divmod(position, self.pass_length)
         config, (a, b) = self.preprocess, self.data.train
         order = pass_order(
@@ -85,15 +88,19 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         for domain, source in enumerate((a[order[index, 0]], b[order[index, 1]])):
             x, y, coin = draws[0 if self.paired else domain]
             image = self._resized(domain, source, geometry)
-            images.append(geometry.crop(image, x, y, flip=config.flip and coin < 0.5))
-        return to_bytes_tensor(images[0]), to_bytes_tensor(images[1])
+            cropped = geometry.crop(image, x, y, flip=config.flip and coin < 0.5)
+            images.append(self._packed(domain, source, cropped))
+        return images[0], images[1]
 
-    def _open(self, domain: int, source: Source) -> Image.Image:
+    def _open(self, domain: int, source: Source) -> Raster:
         """An image in its size on disk, in the channels of its domain (0 is a, 1 is b)."""
-        channels = (self.preprocess.channels_a, self.preprocess.channels_b)[domain]
-        return source.open(channels=channels, background=self.preprocess.background)[0]
+        image = source.open(self.preprocess.channels[domain], self.preprocess.background)
+        return replace(image, alpha=None)
 
-    def _resized(self, domain: int, source: Source, geometry: Geometry) -> Image.Image:
+    def _packed(self, domain: int, source: Source, image: Raster) -> torch.Tensor:
+        return pack(image, range_for(image, self.preprocess.ranges[domain], str(source)))
+
+    def _resized(self, domain: int, source: Source, geometry: Geometry) -> Raster:
         """An image resized for training, before the crop."""
         cache = {} if self.cache is None else self.cache
         if (domain, source, geometry) not in cache:
@@ -136,7 +143,8 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             pin: Load into pinned memory.
 
         Yields:
-            A batch of uint8 tensors, and the mean seconds that loading an image took.
+            A batch of tensors (uint8, or float32 in [-1, 1]), and the mean seconds that loading an
+            image took.
 
         Raises:
             ImageError: If an image cannot be read.
@@ -154,9 +162,8 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             prefetch_factor=4 if workers else None,
             worker_init_fn=_ignore_ctrl_c,
         )
-        return map(
-            _raise_error, loader
-        )  # workers start here, before a training run handles signals
+        # Workers start here, before a training run handles signals.
+        return map(_raise_error, loader)
 
     def fixed_batches(self, count: int) -> tuple[list[Batch], list[Batch]]:
         """The fixed images of sample sheets, one per batch, in [-1, 1].
@@ -178,11 +185,12 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         batches = []
         for index in range(count):
             with contextlib.suppress(ImageError):
+                sources = [side[index * len(side) // count] for side in sides]
                 images = (
-                    self._open(domain, side[index * len(side) // count])
-                    for domain, side in enumerate(sides)
+                    self._packed(domain, one, self.geometry.whole(self._open(domain, one)))
+                    for domain, one in enumerate(sources)
                 )
-                batches.append(Batch(*(to_tensor(self.geometry.whole(one)) for one in images)))
+                batches.append(Batch(*(normalize(image)[None] for image in images)))
         return batches
 
 

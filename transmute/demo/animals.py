@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 
 _OVERSAMPLING = 4  # images are drawn this many times larger and reduced, for smooth edges
 _GROUNDS = [

@@ -10,7 +10,7 @@ from transmute.config.metrics import MetricsConfig
 from transmute.config.networks import PatchGANConfig, ResNetConfig
 from transmute.config.training import AdamConfig, Recipe, TrainConfig
 from transmute.demo.animals import TransferScore, score_transfer, write_data_set
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
 from transmute.images.find import find_images
 from transmute.training.previews import sheet
 from transmute.training.train import train

@@ -17,7 +17,8 @@ from transmute.interop.layouts import (
     convert,
     swap_color_order,
 )
-from transmute.interop.recognition import recognize_network, split_networks
+from transmute.interop.recognition import recognize_network
+from transmute.interop.unwrap import split_networks
 from transmute.weights import WeightsError, load_pickled
 
 CYCLEGAN_ROLES = {
@@ -64,11 +65,13 @@ class Checkpoint(NamedTuple):
         networks: By role (a_to_b, b_to_a, score_a, score_b or heads), generators first.
         domains: Names of a and b.
         options: The options in train_opt.txt next to it.
+        notes: For each file, what was removed around its networks, and what was ignored, if any.
     """
 
     networks: dict[str, Network]
     domains: tuple[str, str]
     options: dict[str, str]
+    notes: list[str]
 
     @property
     def method(self) -> str:
@@ -111,11 +114,13 @@ def read_checkpoint(
     """
     options = read_options(path if path.is_dir() else path.parent)
     contents = {file: load_pickled(file) for file in _checkpoint_files(path, epoch)}
-    states = [
-        (name or _tag_and_network(file)[1], file, state)
-        for file, content in contents.items()
-        for name, state in split_networks(content, file).items()
-    ]
+    states: list[tuple[str, Path, State]] = []
+    notes: list[str] = []
+    for file, content in contents.items():
+        found, removed = split_networks(content, file)
+        states += ((name or _tag_and_network(file)[1], file, found[name]) for name in found)
+        notes += removed
+    lettered = not {"G_AB", "G_BA"}.isdisjoint(name for name, _, _ in states)
     targets = list(dict.fromkeys(name.partition(".")[2] for name, _, _ in states if "." in name))
     if targets:
         content = next(iter(contents.values()))
@@ -127,7 +132,7 @@ def read_checkpoint(
     networks: dict[str, Network] = {}
     for name, file, state in states:
         layout = recognize_network(state, file)
-        role = _role(name, layout, domains[0])
+        role = _role(name, layout, domains[0], lettered=lettered)
         role = _EXCHANGED.get(role, role) if swap else role
         if role in networks:
             raise WeightsError(
@@ -141,6 +146,7 @@ def read_checkpoint(
         dict(sorted(networks.items(), key=lambda item: ("to" not in item[0], item[0]))),
         (source or domains[0], target or domains[1]),
         options,
+        notes,
     )
 
 
@@ -193,15 +199,21 @@ def _weights(state: State, layout: Layout, file: Path, order: str | None) -> Sta
     return weights
 
 
-def _role(name: str, layout: Layout, domain_a: str) -> str:
-    """The role of the network that a tool calls `name`, before a and b are exchanged."""
+def _role(name: str, layout: Layout, domain_a: str, *, lettered: bool) -> str:
+    """The role of the network that a tool calls `name`, before a and b are exchanged.
+
+    Args:
+        name, layout: The network.
+        domain_a: Name of domain a.
+        lettered: The generators are called G_AB and G_BA. Then, D_A scores a.
+    """
     kind, _, domain = name.partition(".")
     if domain:
         end, other = "ab" if domain == domain_a else "ba"
         return f"score_{end}" if kind == "discriminators" else f"{other}_to_{end}"
     roles = (
         CYCLEGAN_ROLES | _PYTORCH_GAN_ROLES
-        if layout.tool == PYTORCH_GAN
+        if lettered or layout.tool == PYTORCH_GAN
         else _PYTORCH_GAN_ROLES | CYCLEGAN_ROLES
     )
     if name in roles or isinstance(layout.config, HeadsConfig):

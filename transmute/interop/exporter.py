@@ -182,6 +182,16 @@ def _options(card: ModelCard, name: str) -> str:
             "norm": config.norm,
             "output_nc": card.out_channels,
             "preprocess": card.preprocess.mode.replace("-", "_"),
+            # Not that tool's: the values that are -1 and 1, for the importer and for the reader.
+            **{
+                # Exact, unlike str(values), which is rounded for people to read.
+                f"range_{letter}": f"{values.depth} "
+                + ",".join(
+                    f"{low}:{high}" for low, high in zip(values.low, values.high, strict=True)
+                )
+                for letter, values in zip("ab", card.preprocess.ranges, strict=True)
+                if not values.is_8_bit
+            },
         }
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import transmute
-from transmute.config.data import PreprocessConfig
+from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import GeneratorConfig, UNetConfig
 from transmute.errors import UserError
 from transmute.interop.checkpoint import Checkpoint, read_checkpoint
@@ -64,7 +64,7 @@ def import_weights(
         for file in files.values():
             file.unlink(missing_ok=True)
         raise
-    return [
+    return checkpoint.notes + [
         line
         for role, card in cards.items()
         for line in _description(checkpoint, role, card, files[role])
@@ -117,8 +117,12 @@ def card_of(
     preprocess: dict[str, Any] = {
         f"channels_{domain}": channels
         for domain, channels in ((a, layout.in_channels), (b, layout.out_channels))
-        if channels in (1, 3) and not is_lab
+        if not is_lab
     }
+    for name in ("range_a", "range_b"):
+        depth, _, text = options.get(name, "").partition(" ")
+        if text:
+            preprocess[name] = Range.parsed(text).replace(depth=depth)
     mode = options.get("preprocess", "").replace("_", "-")
     if mode in get_args(PreprocessConfig.model_fields["mode"].annotation):
         preprocess["mode"] = mode

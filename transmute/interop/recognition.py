@@ -2,12 +2,8 @@
 
 import contextlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from transmute.config.networks import (
     FourStrideConfig,
@@ -23,53 +19,6 @@ from transmute.interop.layouts import CUT, JUNYANZ, MMGENERATION, PYTORCH_GAN, L
 from transmute.weights import WeightsError
 
 
-def split_networks(content: Any, file: Path) -> dict[str, State]:
-    """The weights of each network in a file, by its name in the file ("" for the only one).
-
-    Args:
-        content: The unpickled content of the file.
-        file: The file, for error messages.
-
-    Raises:
-        WeightsError: If the content is not a dictionary of plain, finite tensors.
-    """
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    values = list(content.values()) if isinstance(content, Mapping) else []
-    if not values or not all(isinstance(value, Tensor) for value in values):
-        keys = ", ".join(repr(str(key)[:60]) for key in list(content)[:4]) if values else ""
-        raise WeightsError(
-            f"{file} contains no weights by name, as a checkpoint of a network does"
-            + (f". It contains {keys}" if keys else "")
-        )
-    networks: dict[str, State] = {}
-    for key, value in content.items():
-        _require_plain(str(key)[:60], value, file)
-        name = re.sub(r"^(module\.|_orig_mod\.)+", "", str(key))
-        match = re.match(r"((?:generators|discriminators)\.\w+)\.(?:module\.)?(.*)", name)
-        network, weight = match.groups() if match else ("", name)
-        networks.setdefault(network, {})[weight] = value
-    return networks
-
-
-def _require_plain(key: str, value: Tensor, file: Path) -> None:
-    if (
-        value.layout != torch.strided
-        or value.device.type != "cpu"
-        or value.is_quantized
-        or value.is_complex()
-    ):
-        raise WeightsError(
-            f"{file} is not a plain checkpoint: {key!r} is sparse, quantized, complex or "
-            "without data"
-        )
-    if value.is_floating_point() and not torch.isfinite(value.float()).all():
-        raise WeightsError(
-            f"{file} contains weights that are not finite, the first in {key!r}. Use an earlier "
-            "checkpoint"
-        )
-
-
 def recognize_network(state: State, file: Path) -> Layout:
     """Recognizes a network by the names and shapes of its weights.
 
@@ -80,15 +29,21 @@ def recognize_network(state: State, file: Path) -> Layout:
     Raises:
         WeightsError: If it is unknown.
     """
-    # Weights that determine the architecture may be missing.
-    with contextlib.suppress(LookupError, UserError):
-        return _heads(state) if "mlp_0.0.weight" in state else _convolutional(state)
+    if layout := find_layout(state):
+        return layout
     keys = ", ".join(repr(key[:60])[1:-1] for key in list(state)[:3])
     raise WeightsError(
         f"{file} contains no network that Transmute knows (its first weights are {keys}). "
         f"Expected a checkpoint of CycleGAN, pix2pix or CUT by {JUNYANZ}, {CUT}, {PYTORCH_GAN} or "
         f"{MMGENERATION}"
     )
+
+
+def find_layout(state: State) -> Layout | None:
+    """The network with these names and shapes of weights, or None if it is unknown."""
+    # Weights that determine the architecture may be missing.
+    with contextlib.suppress(LookupError, UserError):
+        return _heads(state) if "mlp_0.0.weight" in state else _convolutional(state)
 
 
 def _heads(state: State) -> Layout:
@@ -113,10 +68,12 @@ def _convolutional(state: State) -> Layout:
     tool = next(
         (tool for marker, tool in markers.items() if any(marker in name for name in state)), JUNYANZ
     )
+    # Otherwise, this is a PatchGAN behind the prefix "model.".
+    nested = any(name.startswith("model.model.1.model.") for name in state)
     match size, kernels[0]:
         case 7, "model.1.weight" | "model.0.conv.weight":
             return Layout(tool, _resnet(state, kernels[0], tool), channels, last[0])
-        case 4, "model.model.0.weight" | "model.model.0.conv.weight":
+        case 4, "model.model.0.weight" | "model.model.0.conv.weight" if nested:
             norm, depth = _norm(state, kernels[1]), len(kernels) // 2
             return Layout(tool, UNetConfig(width=width, depth=depth, norm=norm), channels, last[1])
         case 4, "down1.model.0.weight":

@@ -97,17 +97,13 @@ def _image_settings(options: Options) -> dict[str, Any]:
     is_reversed = options["model"] != "cycle_gan" and options["direction"] == "BtoA"
     a, b = ("output_nc", "input_nc") if is_reversed else ("input_nc", "output_nc")
     is_color = options["model"] == "colorization"
-    if not is_color and not {options[a], options[b]} <= {1, 3}:
-        raise UserError(
-            f"--input_nc {options['input_nc']} and --output_nc {options['output_nc']} are not "
-            "supported. Images have 1 or 3 channels here"
-        )
     return {
         "preprocess.mode": options["preprocess"].replace("_", "-"),
         "preprocess.load_size": None if load_size == default else load_size,
         "preprocess.flip": not options["no_flip"],
-        "preprocess.channels_a": 3 if is_color else options[a],
-        "preprocess.channels_b": 3 if is_color else options[b],
+        # The default, 3, is what images of 8 bits become here; others keep their channels.
+        "preprocess.channels_a": None if is_color or options[a] == 3 else options[a],
+        "preprocess.channels_b": None if is_color or options[b] == 3 else options[b],
     }
 
 
@@ -176,6 +172,7 @@ def data_source(options: Options) -> tuple[Path | None, SourceConfig]:
         a=root / f"{phase}A" if has_domain_folders else None,
         b=root / f"{phase}B" if has_domain_folders else None,
         swap=options["direction"] == "BtoA" and options["model"] == "cycle_gan",
+        side_by_side=options["side_by_side"],
         max_images=int(limit) if math.isfinite(limit) else None,
         workers=options["num_threads"] if "num_threads" in options.given else None,
     )

@@ -15,6 +15,8 @@ from torch import Tensor
 from transmute import plugins
 from transmute.config.metrics import METRICS, Better, MetricsConfig
 from transmute.errors import UserError
+from transmute.images.ranges import displayed, displayed_part
+from transmute.images.raster import Raster
 from transmute.metrics.features import call
 from transmute.metrics.labels import LabelComparison, label_metrics
 from transmute.metrics.metric import (
@@ -26,13 +28,13 @@ from transmute.metrics.metric import (
 )
 from transmute.metrics.perceptual import MIN_SIZE
 from transmute.metrics.pretrained import load_features
-from transmute.metrics.translated import SSIM_WINDOW, Translated, image_metrics
+from transmute.metrics.translated import SSIM_WINDOW, Translated, image_metrics, to_image
 
 T = TypeVar("T")
-Opener = Callable[[], Image.Image]
-"""Opens an image, as RGB."""
-Translate = Callable[[Image.Image], Image.Image]
-"""Translates an image, such as `transmute.Translator`."""
+Opener = Callable[[], Raster]
+"""Opens an image, as `transmute.images.ranges.normalized` returns it."""
+Translate = Callable[[Raster], Raster]
+"""Translates such an image, as `transmute.Translator.normalized`."""
 PIXEL_METRICS = ("cycle", "l1", "psnr", "ssim")
 """Means over images that need no network."""
 CustomMetric = Callable[[list[Image.Image], list[Image.Image]], float]
@@ -47,7 +49,7 @@ class Evaluator:
         device: Device of the networks.
 
     Attributes:
-        notes: Sentences about metrics that were omitted, as keys.
+        notes: Sentences about metrics that were omitted or saw some channels only, as keys.
 
     Raises:
         UserError: If a network, the palette or a custom metric cannot be loaded.
@@ -139,18 +141,19 @@ class Evaluator:
         features, confusions, kept = [], [], []
         previous, smallest = None, math.inf
         for items in _chunks(translations):
-            features.append(self.features.of([item.fake for item in items]))
+            features.append(self.features.of([to_image(item.fake) for item in items]))
             for item in items:
                 metrics = image_metrics(item, previous, self.lpips, self.device)
                 for name, value in metrics.items():
                     values[name].append(value)
                 confusions += self.labels.confusions(item) if self.labels else []
-                kept += [item.fake] if self.custom else []
+                kept += [to_image(item.fake)] if self.custom else []
+                self._note_channels(item.fake, item.source)
                 previous, smallest = item.fake, min(smallest, *item.fake.size)
-        fake, mode = torch.cat(features), previous.mode if previous else "RGB"
-        real = self.features_of(tuple(reals), mode)
+        fake, is_gray = torch.cat(features), previous is not None and previous.channels < 3
+        real = self.features_of(tuple(reals), is_gray)
         if self.lpips:
-            for one, two in pairwise(opener().convert(mode) for opener in reals[: len(fake)]):
+            for one, two in pairwise(self._real(one, is_gray) for one in reals[: len(fake)]):
                 diversity = image_metrics(Translated(two), one, self.lpips, self.device)
                 values["diversity_real"] += diversity.values()
         counts = {"diversity": (len(fake), 0), "diversity_real": (len(fake), len(real))}
@@ -175,7 +178,7 @@ class Evaluator:
         metrics.sort(key=lambda metric: list(DESCRIPTIONS).index(metric.name))
         paired, labels = "l1" in values, bool(confusions)
         self._note_missing(len(fake), len(real), smallest, labels=labels, paired=paired)
-        images = [opener().convert(mode) for opener in reals] if self.custom else []
+        images = [to_image(self._real(one, is_gray)) for one in reals] if self.custom else []
         return metrics + [
             measure_custom(name, function, kept, images)
             for name, (function, _) in self.custom.items()
@@ -206,10 +209,26 @@ class Evaluator:
         )
         self.notes |= {note: None for applies, note in notes if applies}
 
-    def _features_of(self, openers: tuple[Opener, ...], mode: str) -> Tensor:
+    def _features_of(self, openers: tuple[Opener, ...], is_gray: bool) -> Tensor:
         """Features of real images. `features_of` computes them once."""
-        images = (opener().convert(mode) for opener in openers)
+        images = (to_image(self._real(opener, is_gray)) for opener in openers)
         return torch.cat([self.features.of(chunk) for chunk in _chunks(images)])
+
+    def _real(self, opener: Opener, is_gray: bool) -> Raster:
+        """The displayed channels of a real image, in gray or RGB like the translations."""
+        image = opener()
+        self._note_channels(image)
+        return displayed(image).with_channels(1 if is_gray else 3)
+
+    def _note_channels(self, *images: Raster | None) -> None:
+        """Notes which channels the networks see, if not all."""
+        for image in images:
+            if image is not None and (part := displayed_part(image.channels)):
+                note = (
+                    f"FID, KID, LPIPS, label maps and custom metrics see {part}. cycle, l1, psnr "
+                    "and ssim use all"
+                )
+                self.notes[note] = None
 
 
 def evenly_spaced(images: Sequence[T], count: int | None) -> Sequence[T]:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from transmute import plugins
 from transmute.errors import UserError, first_line
-from transmute.images.files import normalize
 from transmute.tensors import Images
 
 LIGHT_AND_OPPONENTS = [[1 / 3, 1 / 3, 1 / 3], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]]
@@ -126,7 +125,7 @@ def resize_antialiased(image: Image.Image, size: int) -> Images:
         np.asarray(Image.fromarray(channel).resize((size, size), Image.Resampling.BICUBIC))
         for channel in np.moveaxis(np.asarray(image.convert("RGB"), dtype=np.float32), 2, 0)
     ]
-    return normalize(torch.from_numpy(np.stack(channels)).clamp(0, 255))[None]
+    return torch.from_numpy(np.stack(channels)).clamp(0, 255)[None] / 127.5 - 1
 
 
 def build_network(reference: str) -> nn.Module:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from transmute.errors import UserError, first_line
-from transmute.images.files import normalize
+from transmute.images.decode import read_image
+from transmute.images.ranges import displayed, normalize
+from transmute.images.raster import Raster
 from transmute.metrics.features import build_network, call_network
 from transmute.metrics.metric import Metric, bootstrap
-from transmute.metrics.translated import Translated, as_tensor
+from transmute.metrics.translated import Translated, as_tensor, to_image
 from transmute.tensors import Images
 
 
@@ -60,7 +62,8 @@ def nearest_class(images: Images, palette: Tensor) -> Tensor:
     """
     # The default mode of cdist multiplies matrices, which rounds small distances.
     exact = "donot_use_mm_for_euclid_dist"
-    return torch.cdist(images.movedim(1, -1), normalize(palette), compute_mode=exact).argmin(-1)
+    colors = normalize(palette.byte())
+    return torch.cdist(images.movedim(1, -1), colors, compute_mode=exact).argmin(-1)
 
 
 def scores(confusion: Tensor) -> tuple[float, float, float]:
@@ -122,7 +125,8 @@ class LabelComparison:
         Raises:
             UserError: If the segmenter fails, or its output has another shape.
         """
-        fake, classes = as_tensor(item.fake, self.device), len(self.palette)
+        seen, classes = displayed(item.fake), len(self.palette)
+        fake = as_tensor(seen, self.device)
         if item.target is not None and self._is_label_map(item.target):
             truth, predicted = item.target, nearest_class(fake, self.palette)
         elif self.segmenter and item.source is not None and self._is_label_map(item.source):
@@ -133,18 +137,18 @@ class LabelComparison:
                 (1, classes, None, None),
                 f"Return (images, {classes}, height, width): a score for each class of the palette",
             )
-            resized = nn.functional.interpolate(output.float(), fake.shape[2:], mode="bilinear")
-            truth, predicted = item.source, resized.argmax(1)
+            likely = nn.functional.interpolate(output.float(), fake.shape[2:], mode="bilinear")
+            truth, predicted = item.source, likely.argmax(1)
         else:
             return []
-        labels = nearest_class(
-            as_tensor(truth, self.device, like=item.fake, resample=Image.Resampling.NEAREST),
-            self.palette,
+        resized = to_image(displayed(truth).with_channels(seen.channels)).resize(
+            seen.size, Image.Resampling.NEAREST
         )
+        labels = nearest_class(as_tensor(read_image(resized), self.device), self.palette)
         return [multiclass_confusion_matrix(predicted.cpu(), labels.cpu(), num_classes=classes)]
 
-    def _is_label_map(self, image: Image.Image) -> bool:
+    def _is_label_map(self, image: Raster) -> bool:
         """Whether most pixels have a color of the palette, up to the errors of JPEG compression."""
-        images = as_tensor(image, self.device)
-        nearest = normalize(self.palette)[nearest_class(images, self.palette)].movedim(-1, 1)
+        images = as_tensor(displayed(image), self.device)
+        nearest = normalize(self.palette.byte())[nearest_class(images, self.palette)].movedim(-1, 1)
         return (127.5 * (images - nearest)).abs().amax(1).median().item() < 24

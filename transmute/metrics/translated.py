@@ -9,7 +9,10 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from transmute.images.files import to_tensor
+from transmute.config.data import Range
+from transmute.errors import UserError
+from transmute.images.ranges import NORMALIZED, displayed, shown, to_tensor
+from transmute.images.raster import Raster
 from transmute.metrics.features import resize_antialiased
 from transmute.metrics.perceptual import LPIPS, structure_distance
 from transmute.tensors import Images
@@ -22,6 +25,8 @@ SSIM_WINDOW = 11
 class Translated:
     """A translation, and the images it is compared with.
 
+    All are of 8 bits, or float32 in [-1, 1].
+
     Attributes:
         fake: The translation.
         source: The image that was translated.
@@ -29,17 +34,17 @@ class Translated:
         back: The translation translated back.
     """
 
-    fake: Image.Image
-    source: Image.Image | None = None
-    target: Image.Image | None = None
-    back: Image.Image | None = None
+    fake: Raster
+    source: Raster | None = None
+    target: Raster | None = None
+    back: Raster | None = None
 
 
 @torch.inference_mode()
 def image_metrics(
-    item: Translated, previous: Image.Image | None, lpips: LPIPS | None, device: torch.device
+    item: Translated, previous: Raster | None, lpips: LPIPS | None, device: torch.device
 ) -> dict[str, float]:
-    """The metrics of one translation.
+    """The metrics of one translation: of pixels in all channels, LPIPS in the displayed ones.
 
     Args:
         item: The translation.
@@ -50,20 +55,36 @@ def image_metrics(
     Returns:
         The values by name, without those for which the images are too small. `cycle` and `l1` are
         in levels of 255.
+
+    Raises:
+        UserError: If the numbers of channels differ.
     """
     values: dict[str, float | None] = {}
     for image, other, metrics in (
-        (previous, item.fake, {"diversity": lpips}),
-        (item.fake, item.source, {"change": lpips}),
         (item.back, item.source, {"cycle": l1}),
-        (item.fake, item.target, {"l1": l1, "psnr": psnr, "ssim": ssim, "lpips": lpips}),
+        (item.fake, item.target, {"l1": l1, "psnr": psnr, "ssim": ssim}),
     ):
         if image is not None and other is not None:
             pair = as_tensor(image, device), as_tensor(other, device, like=image)
-            values |= {name: metric(*pair) for name, metric in metrics.items() if metric}
-    if item.source is not None and lpips is not None:
-        pair = [resize_antialiased(image, 224).to(device) for image in (item.source, item.fake)]
-        values["structure"] = structure_distance(lpips.backbone, *pair).item()
+            values |= {name: metric(*pair) for name, metric in metrics.items()}
+    if lpips is not None:
+        fake, source, target, before = (
+            None if image is None else displayed(image)
+            for image in (item.fake, item.source, item.target, previous)
+        )
+        for image, other, name in (
+            (before, fake, "diversity"),
+            (fake, source, "change"),
+            (fake, target, "lpips"),
+        ):
+            if image is not None and other is not None:
+                values[name] = lpips(as_tensor(image, device), as_tensor(other, device, like=image))
+        if item.source is not None:
+            pair = [
+                resize_antialiased(to_image(image), 224).to(device)
+                for image in (item.source, item.fake)
+            ]
+            values["structure"] = structure_distance(lpips.backbone, *pair).item()
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -88,21 +109,28 @@ def ssim(one: Images, two: Images) -> float | None:
     return torch.as_tensor(similarity).item()
 
 
-def as_tensor(
-    image: Image.Image,
-    device: torch.device,
-    *,
-    like: Image.Image | None = None,
-    resample: Image.Resampling = Image.Resampling.BICUBIC,
-) -> Images:
-    """An image as (1, 3, height, width) in [-1, 1].
+def to_image(image: Raster) -> Image.Image:
+    """The image that feature networks and custom metrics see, of mode L or RGB."""
+    return shown(image, NORMALIZED)
+
+
+def as_tensor(image: Raster, device: torch.device, *, like: Raster | None = None) -> Images:
+    """An image as (1, channels, height, width) in [-1, 1]. Gray becomes three equal channels.
 
     Args:
         image: The image.
         device: Device of the result.
         like: Image whose size is used, and without whose colors, if it is gray, none are compared.
-        resample: Filter if the sizes differ.
+
+    Raises:
+        UserError: If the other image has another number of channels.
     """
     if like is not None:
-        image = image.convert(like.mode).resize(like.size, resample)
-    return to_tensor(image.convert("RGB")).to(device)
+        if image.channels != like.channels and not {image.channels, like.channels} <= {1, 3}:
+            raise UserError(
+                f"images of {image.channels} and of {like.channels} channels cannot be compared. "
+                "Convert one of them"
+            )
+        image = image.with_channels(like.channels).resized(like.size)
+    image = image.with_channels(3) if image.channels == 1 else image
+    return to_tensor(image, Range() if image.depth == "uint8" else NORMALIZED).to(device)

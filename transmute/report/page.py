@@ -16,7 +16,8 @@ from PIL import Image
 
 from transmute.config.base import flattened
 from transmute.errors import UserError
-from transmute.images.files import open_image
+from transmute.images.decode import read_image
+from transmute.images.ranges import displayed_part, shown
 from transmute.run import Run
 
 _TEMPLATES = Environment(
@@ -90,7 +91,7 @@ def _run_data(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
     return {
         "name": name,
         "running": running,
-        "summary": _summary(run, rows, sessions),
+        "summary": _summary(run, rows, sessions) + _displayed_parts(recipe),
         "curves": _curves(rows),
         "best": (run.best() or {}).get("step"),
         "samples": _samples(run, live),
@@ -113,6 +114,13 @@ def _summary(run: Run, rows: Sequence[dict[str, Any]], sessions: Sequence[dict[s
             f"{newest.get('images_per_second', 0):.3g} images/s"
         )
     return text
+
+
+def _displayed_parts(recipe: dict[str, Any]) -> str:
+    """Says which channels the samples show, if not all."""
+    channels = {name: recipe.get("preprocess", {}).get(f"channels_{name}") or 3 for name in "ab"}
+    parts = {name: displayed_part(number) for name, number in channels.items()}
+    return "".join(f", samples of {name} show {part}" for name, part in parts.items() if part)
 
 
 def _curves(rows: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
@@ -147,11 +155,11 @@ def _load_sheet(path: Path, modified: int, url: str | None) -> dict[str, Any]:
 
     Cached, since the page is rebuilt often. `modified` makes changed files new cache entries.
     """
-    with Image.open(path) as file:
+    with Image.open(path, formats=["PNG"]) as file:
         layout = json.loads(file.info.get("sheet", "null"))
     if url:
         return {"source": url, "sheet": layout}
-    image, _ = open_image(path)
+    image = shown(read_image(path))
     scale = min(1, _MAX_WIDTH / image.width)
     image.thumbnail((_MAX_WIDTH, image.height), Image.Resampling.LANCZOS)
     if layout:

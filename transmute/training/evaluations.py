@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from PIL import Image
-
 from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import Source
-from transmute.data.preprocess import Geometry
 from transmute.data.scan import readable
 from transmute.data.stream import Stream
+from transmute.data.values import open_normalized
 from transmute.errors import UserError
-from transmute.metrics.evaluator import Evaluator
+from transmute.metrics.evaluator import Evaluator, Opener
 from transmute.run import best_evaluation, comparable_evaluations
 from transmute.training.checkpoint import ModelWriter
 from transmute.training.processes import Processes
@@ -138,8 +136,7 @@ def prepare_measuring(
         f"evaluation: every {config.evaluate_every} steps on {len(a)} images of a and {len(b)} of "
         f"b ({kind})"
     )
-    background, geometry = config.recipe.preprocess.background, stream.geometry
-    openers = [[partial(_open, one, geometry, background) for one in side] for side in (a, b)]
+    openers = [_openers(side, stream, domain) for domain, side in enumerate((a, b))]
 
     def measure(step: int) -> dict[str, Any]:
         translators = {
@@ -147,7 +144,7 @@ def prepare_measuring(
                 models.card(direction, trainer.method.networks[direction], step, {}),
                 network,
                 trainer.device,
-            )
+            ).normalized
             for direction, network in models.for_inference(trainer).items()
         }
         measured = evaluator.measure_directions(translators, *openers, paired=paired)
@@ -174,5 +171,11 @@ def _deciding_metric(
     return {"name": name, "features": deciding[0]["features"], "value": value, "better": better}
 
 
-def _open(source: Source, geometry: Geometry, background: str) -> Image.Image:
-    return geometry.whole(source.open(background=background)[0])
+def _openers(sources: list[Source], stream: Stream, domain: int) -> list[Opener]:
+    """Functions that open images as training sees them, without randomness."""
+    preprocess, resize = stream.preprocess, stream.geometry.whole
+    channels, values = preprocess.channels[domain], preprocess.ranges[domain]
+    return [
+        partial(open_normalized, one, channels, preprocess.background, values, resize)
+        for one in sources
+    ]

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import nn
 
 from transmute.batch import Batch
-from transmute.images.files import to_pil
+from transmute.images.ranges import to_pil
 from transmute.methods.base import Method, Preview
 
 

@@ -17,7 +17,8 @@ from transmute.device import synchronize
 from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
 from transmute.files import write_text
-from transmute.images.files import save_image
+from transmute.images.encode import save_image
+from transmute.images.ranges import displayed_part
 from transmute.report.page import render_page
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter
@@ -89,6 +90,9 @@ class Reporter:
         if self.enabled:
             self.shown, self.trained_on = stream.fixed_batches(PREVIEWS)
             log = config.log
+        for domain, channels in zip("ab", self.recipe.preprocess.channels, strict=True):
+            if part := displayed_part(channels):
+                say(f"{domain}: samples, FID, KID and LPIPS use {part}")
         self.loggers = Loggers(log, self.run, self.recipe.model_dump(mode="json"), start_step, say)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -197,7 +201,9 @@ class Reporter:
         shown, trained_on = (
             make_previews(method, generators, batches) for batches in (self.shown, self.trained_on)
         )
-        table = sheet([sample_row(previews) for previews in shown])
+        rows = [sample_row(previews) for previews in shown]
+        width = max(image.width for image in rows[0].values())
+        table = sheet(rows, scale=max(1, 96 // width))  # so that titles fit above small images
         save_image(table, self.run.sample_file(step))
         self.loggers.log(step, {}, table)
         if step:

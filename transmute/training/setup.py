@@ -17,16 +17,18 @@ from rich.console import Console
 from torch import nn
 
 import transmute
-from transmute.config.base import differences
+from transmute.config.data import FOUND_IN_IMAGES, PreprocessConfig
 from transmute.config.training import Recipe, TrainConfig
 from transmute.data.layout import DataSet, recognize
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import require_usable
 from transmute.data.stream import Stream
+from transmute.data.values import with_values
 from transmute.device import device_name, require_working, select_precision
-from transmute.errors import UserError
+from transmute.errors import UserError, printable
 from transmute.files import write_json
 from transmute.gpu import Build, find_gpu, unused_gpu
+from transmute.images.find import unused_sentences
 from transmute.methods.base import Method
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter, TrainingState, resume
@@ -86,22 +88,22 @@ def prepare(
             metric is not that of earlier evaluations.
     """
     assert config.run is not None
-    recipe, run, is_main = config.recipe, Run(config.run), processes.is_main
+    run, is_main = Run(config.run), processes.is_main
     console = Console(quiet=not is_main, highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
-        console.print(show(line), markup=False)
+        console.print(printable(show(line)), markup=False)
 
     _require_possible(config, processes, say)
-    extended = _require_same_recipe(run, recipe, extend=config.extend)
+    config = config.replace(recipe=_with_values_of_run(run, config.recipe))
+    extended = _require_same_recipe(run, config.recipe, extend=config.extend)
     previous = next(reversed(run.sessions()), None)
     stream, last_step, sizes, fingerprint = _open_data(config, previous, say)
-    if extended and last_step <= (step := max(run.checkpoints(), default=0)):
-        raise UserError(
-            f"{run.folder} is already at step {step}, but the requested length is {last_step} "
-            f"steps. Set `steps` above {step}, or increase `epochs`"
-        )
-
+    recipe = config.recipe.replace(preprocess=stream.preprocess)
+    config = config.replace(recipe=recipe)
+    _require_same_recipe(run, recipe, extend=config.extend)  # `data.range_a` may have changed it
+    if extended:
+        _require_steps_left(run, last_step)
     one_size, size = len(sizes) == 1, require_sizes(recipe, sizes)
     stack.enter_context(cudnn_settings(one_size=one_size, deterministic=config.deterministic))
     speed, explanation = select_speed(
@@ -195,6 +197,25 @@ def _require_possible(
         )
 
 
+def _require_steps_left(run: Run, last_step: int) -> None:
+    step = max(run.checkpoints(), default=0)
+    if last_step <= step:
+        raise UserError(
+            f"{run.folder} is already at step {step}, but the requested length is {last_step} "
+            f"steps. Set `steps` above {step}, or increase `epochs`"
+        )
+
+
+def _with_values_of_run(run: Run, recipe: Recipe) -> Recipe:
+    """A recipe with the channels and ranges that were found when its run started."""
+    if not (run.was_started() and run.checkpoints()):
+        return recipe
+    stored = run.read_json(run.recipe_file).get("preprocess", {})
+    known = {name: value for name, value in recipe.preprocess if value is not None}
+    found = {name: stored.get(name) for name in FOUND_IN_IMAGES}
+    return recipe.replace(preprocess=PreprocessConfig(**{**found, **known}))
+
+
 def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
     """A run resumes with its own recipe, and a new one starts in a folder without a run.
 
@@ -211,7 +232,7 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
         )
     if not trained:  # it can be restarted with another recipe
         return False
-    changed = differences(run.read_json(run.recipe_file), recipe.model_dump(mode="json"))
+    changed = recipe.changes_from(run.read_json(run.recipe_file))
     may_change = re.compile(r"(epochs|steps|schedule|optimizer|preprocess\.uncropped)\b")
     refused = [line for line in changed if not (extend and may_change.match(line))]
     if refused:
@@ -242,7 +263,8 @@ def _open_data(
     if geometry.crops:
         require_sizes(recipe, sizes)
     data = recognize(config.folder, config.data, paired=paired, one_domain=method.one_domain)
-    say(f"data: {data.description}")
+    for line in (f"data: {data.description}", *unused_sentences(data.others)):
+        say(line)
     fingerprint = data.fingerprint()
     known = previous is not None and previous.get("fingerprint") == fingerprint
     if previous and not known:
@@ -250,8 +272,14 @@ def _open_data(
             "the training images changed since this run started. Continuing with the new ones, "
             "from the same position in the order"
         )
-    if skip_bad or not known or not geometry.crops:
-        data, sizes = require_usable(data, geometry, paired=paired, skip_bad=skip_bad, say=say)
+    ranges = config.data.range_a, config.data.range_b
+    has_values = None not in (preprocess.channels_a, preprocess.range_a, preprocess.range_b)
+    if skip_bad or not known or not geometry.crops or not has_values or any(ranges):
+        data, checked = require_usable(
+            data, geometry, preprocess, paired=paired, skip_bad=skip_bad, say=say
+        )
+        sizes = {checked[source].size for side in data.train for source in side}
+        preprocess = with_values(preprocess, data, checked, ranges, say)
     cache = {} if config.data.cache else None
     stream = Stream(data, geometry, preprocess, recipe.seed, paired, cache=cache)
     last_step = recipe.steps or max(1, recipe.epochs * stream.pass_length // recipe.batch)
@@ -268,7 +296,7 @@ def _trainer(
 ) -> Trainer:
     recipe, preprocess = config.recipe, config.recipe.preprocess
     seed_step(recipe.seed, 0, 0)
-    method = recipe.method.build(preprocess.channels_a, preprocess.channels_b, size)
+    method = recipe.method.build(*preprocess.channels, size)
     if config.sync_batch_norm:
         nn.SyncBatchNorm.convert_sync_batchnorm(method)  # converts the layers inside in place
     if config.start is not None and not Run(config.run or Path()).checkpoints():

@@ -126,19 +126,22 @@ def time_steps(
 def build_method(recipe: Recipe, device: torch.device) -> Method:
     """The recipe's method on a device, with the weights that its seed gives."""
     torch.manual_seed(recipe.seed)
-    channels = recipe.preprocess.channels_a, recipe.preprocess.channels_b
-    return recipe.method.build(*channels, width_and_height(recipe.size)).to(device)
+    return recipe.method.build(*recipe.preprocess.channels, width_and_height(recipe.size)).to(
+        device
+    )
 
 
 def random_batches(recipe: Recipe, device: torch.device, count: int = 4) -> list[Batch]:
     """Batches of uniform noise in [-1, 1], with the shapes of the recipe's training images."""
     width, height = width_and_height(recipe.size)
-    channels = recipe.preprocess.channels_a, recipe.preprocess.channels_b
 
     def noise(depth: int) -> torch.Tensor:
         return torch.rand(recipe.batch, depth, height, width) * 2 - 1
 
-    return [Batch(*(noise(depth) for depth in channels)).to(device) for _ in range(count)]
+    return [
+        Batch(*(noise(depth) for depth in recipe.preprocess.channels)).to(device)
+        for _ in range(count)
+    ]
 
 
 def seconds_per_call(run: Callable[[], object], device: torch.device, calls: int) -> float:

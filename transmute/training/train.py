@@ -8,7 +8,7 @@ from transmute.batch import Batch
 from transmute.config.training import TrainConfig
 from transmute.device import select_device
 from transmute.errors import UserError
-from transmute.images.files import normalize
+from transmute.images.ranges import normalize
 from transmute.training.checkpoint import save
 from transmute.training.processes import (
     is_launched,

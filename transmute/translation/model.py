@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from transmute.config.base import Settings, Size
-from transmute.config.data import PreprocessConfig
+from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import (
     AnyGenerator,
     AnyPart,
@@ -24,7 +24,7 @@ from transmute.config.networks import (
 )
 from transmute.errors import UserError
 from transmute.run import Run
-from transmute.weights import WeightsError, load_tensors, save_tensors
+from transmute.weights import WeightsError, load_pickled, load_tensors, save_tensors
 
 FORMAT: Literal[2] = 2
 """Version of the header of model files."""
@@ -86,6 +86,16 @@ class ModelCard(Card):
     """Training images of each domain so far."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics measured with these weights, by name."""
+
+    @property
+    def source_range(self) -> Range:
+        """Values of the input's domain that are -1 and 1."""
+        return self.preprocess.ranges[self.direction != "a_to_b"]
+
+    @property
+    def target_range(self) -> Range:
+        """Values of the output's domain that are -1 and 1."""
+        return self.preprocess.ranges[self.direction == "a_to_b"]
 
     @property
     def domains(self) -> tuple[str, str]:
@@ -233,6 +243,7 @@ def inference_copy(
 
 def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
     if path.suffix in (".pth", ".pt", ".pkl", ".ckpt") and path.is_file():
+        load_pickled(path)  # says what it is, if it cannot be imported
         raise WeightsError(
             f"{path} is a file of another tool. Convert it with: transmute import {path}"
         )
