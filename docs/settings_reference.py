@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from sphinx.application import Sphinx
 
 from transmute.config.base import Kind, Settings, Size
-from transmute.config.data import PreprocessConfig, SourceConfig
+from transmute.config.data import PreprocessConfig, Range, SourceConfig
 from transmute.config.losses import GANLossConfig
 from transmute.config.methods import MethodConfig
 from transmute.config.metrics import MetricsConfig
@@ -24,6 +24,7 @@ SECTIONS: list[tuple[str, str, tuple[type[Settings], ...]]] = [
     ("Recipe", "", (Recipe,)),
     ("Data", "data.", (SourceConfig,)),
     ("Preprocessing", "preprocess.", (PreprocessConfig,)),
+    ("Ranges", "preprocess.range_a.", (Range,)),
     ("Optimizer", "optimizer.", (AdamConfig,)),
     ("Metrics", "metrics.", (MetricsConfig,)),
     ("Schedules", "schedule.", get_args(ScheduleConfig)),
