@@ -187,10 +187,10 @@ def test_fixed_batches_are_held_out_images_and_evenly_spaced_training_images(
     preprocess = PreprocessConfig(mode="none")
     data = recognize(animals, SourceConfig(), paired=False)
     source = Stream(data, Geometry.of(preprocess, "16x16", 4), preprocess, seed=0, paired=False)
-    held_out, trained_on = source.fixed_batches(4)
+    held_out, trained_on = source.fixed_batches(4, print)
     assert [len(held_out), len(trained_on)] == [2, 4]
     for index, batch in enumerate(trained_on):
         image = read_image(data_of(animals)[index * 5 // 4])
         assert torch.equal(batch.a, to_tensor(image))
     without = replace(source, data=replace(data, test=([], [])))
-    assert [len(batches) for batches in without.fixed_batches(4)] == [4, 0]
+    assert [len(batches) for batches in without.fixed_batches(4, print)] == [4, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -423,3 +424,29 @@ def test_the_value_just_measured_is_printed_even_if_it_is_not_finite(
     assert train(config) is None
     assert "step 2: cycle nan\n" in capsys.readouterr().out
     assert Run(tmp_path).best() is None
+
+
+def test_bad_held_out_images_stop_a_training_with_evaluations_before_its_first_step(
+    animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(animals, data)
+    deep, broken = sorted((data / "testA").iterdir())[0], sorted((data / "testB").iterdir())[1]
+    Image.fromarray(np.zeros((16, 16), np.float32)).save(deep.with_suffix(".tif"))
+    broken.write_bytes(broken.read_bytes()[:60])
+    settings = {
+        "folder": data,
+        "recipe": TINY_CYCLEGAN.replace(steps=1),
+        "device": "cpu",
+        "metrics": MetricsConfig(features="texture"),
+        "evaluate_every": 1,
+        "best": "cycle",
+    }
+    with pytest.raises(UserError, match="2 held-out images cannot be used") as error:
+        train(TrainConfig(run=tmp_path / "run", **settings))
+    assert f"{deep.stem}.tif has values of type float32" in str(error.value)
+    assert f"{broken.name} cannot be read" in str(error.value)
+    assert not (tmp_path / "run").exists()
+    config = TrainConfig(run=tmp_path / "run", data=SourceConfig(skip_bad=True), **settings)
+    assert train(config) is None
+    assert "not in the samples: " in capsys.readouterr().out

@@ -178,7 +178,7 @@ def recognize(
         (train[first], train[second]),
         (test[first], test[second]),
         (train_folders[first], train_folders[second], *held_out),
-        {} if config.reader else others,
+        others,
     )
 
 

@@ -17,6 +17,7 @@ from transmute.data.preprocess import Geometry
 from transmute.data.values import Checked, Say, checked
 from transmute.errors import UserError, printable, shortened
 from transmute.images.decode import open_pages
+from transmute.images.ranges import range_for
 from transmute.images.raster import ImageError, Raster
 
 Item = TypeVar("Item")
@@ -126,11 +127,7 @@ def require_usable(
     if paired:
         problems |= _unequal_partners(data, usable)
     listed = list(dict.fromkeys(map(str, problems.values())))
-    if listed and not skip_bad:
-        raise UserError(
-            f"{len(listed)} images cannot be used. Repair or remove them, or set `data.skip_bad` "
-            "to skip them:\n  " + "\n  ".join(map(printable, shortened(listed, 50)))
-        )
+    _refuse([] if skip_bad else listed, "images")
     train = _without_bad(data.train, problems.keys(), paired=paired)
     if not all(train):
         raise UserError(
@@ -170,12 +167,41 @@ def _final_size(geometry: Geometry, source: Source, width: int, height: int) -> 
     return geometry.size if geometry.crops else (width, height)
 
 
-def readable(
-    sides: tuple[list[Source], list[Source]], *, paired: bool
+def require_measurable(
+    sides: tuple[list[Source], list[Source]],
+    preprocess: PreprocessConfig,
+    *,
+    paired: bool,
+    skip_bad: bool,
 ) -> tuple[list[Source], list[Source]]:
-    """Returns the readable images. If paired, only pairs in which both images are readable."""
-    _, errors = decode_all([*sides[0], *sides[1]], lambda source, image: None)
-    return _without_bad(sides, errors.keys(), paired=paired)
+    """Checks that held-out images can be decoded, with the channels and values of their domains.
+
+    Returns:
+        The images that can be used and, if paired, whose partners can.
+
+    Raises:
+        UserError: If there are bad images, all of which are listed, and they are not skipped.
+    """
+    domains = dict.fromkeys(sides[0], 0) | dict.fromkeys(sides[1], 1)
+
+    def check(source: Source, image: Raster) -> None:
+        domain = domains[source]
+        image.with_channels(preprocess.channels[domain], str(source))
+        range_for(image, preprocess.ranges[domain], str(source))
+
+    _, problems = decode_all(domains, check)
+    _refuse([] if skip_bad else [str(error) for error in problems.values()], "held-out images")
+    return _without_bad(sides, problems.keys(), paired=paired)
+
+
+def _refuse(problems: list[str], what: str) -> None:
+    """Raises an error that lists bad images with the reasons, if there are any."""
+    if problems:
+        listed = "\n  ".join(map(printable, shortened(problems, 50)))
+        raise UserError(
+            f"{len(problems)} {what} cannot be used. Repair or remove them, or set "
+            f"`data.skip_bad` to skip them:\n  {listed}"
+        )
 
 
 def _without_bad(

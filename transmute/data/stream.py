@@ -1,9 +1,8 @@
 """The endless stream of training images. Its order is a function of seed and pass."""
 
-import contextlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
@@ -165,32 +164,45 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         # Workers start here, before a training run handles signals.
         return map(_raise_error, loader)
 
-    def fixed_batches(self, count: int) -> tuple[list[Batch], list[Batch]]:
+    def fixed_batches(
+        self, count: int, say: Callable[[str], None]
+    ) -> tuple[list[Batch], list[Batch]]:
         """The fixed images of sample sheets, one per batch, in [-1, 1].
 
-        Unreadable images are skipped.
+        Bad held-out images are skipped.
+
+        Args:
+            count: Maximum number of batches.
+            say: Prints a line about each skipped image.
 
         Returns:
             Batches of held-out images, and as many of training images. If none are held out, the
             first list has training images and the second is empty.
         """
         held_out, trained_on = (
-            self._evenly_spaced(sides, count) for sides in (self.data.test, self.data.train)
+            self._evenly_spaced(sides, count, say) for sides in (self.data.test, self.data.train)
         )
         return (held_out, trained_on) if held_out else (trained_on, [])
 
-    def _evenly_spaced(self, sides: tuple[list[Source], list[Source]], count: int) -> list[Batch]:
+    def _evenly_spaced(
+        self,
+        sides: tuple[list[Source], list[Source]],
+        count: int,
+        say: Callable[[str], None],
+    ) -> list[Batch]:
         """Up to `count` batches of evenly spaced images."""
         count = min(count, len(sides[0]), len(sides[1]))
         batches = []
         for index in range(count):
-            with contextlib.suppress(ImageError):
-                sources = [side[index * len(side) // count] for side in sides]
-                images = (
-                    self._packed(domain, one, self.geometry.whole(self._open(domain, one)))
-                    for domain, one in enumerate(sources)
-                )
+            sources = [side[index * len(side) // count] for side in sides]
+            images = (
+                self._packed(domain, one, self.geometry.whole(self._open(domain, one)))
+                for domain, one in enumerate(sources)
+            )
+            try:
                 batches.append(Batch(*(normalize(image)[None] for image in images)))
+            except ImageError as error:
+                say(f"not in the samples: {error}")
         return batches
 
 

@@ -1,14 +1,14 @@
 """Evaluations during training, and the decisions that depend on them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from transmute.config.training import PlateauConfig, TrainConfig
 from transmute.data.layout import Source
-from transmute.data.scan import readable
+from transmute.data.scan import require_measurable
 from transmute.data.stream import Stream
 from transmute.data.values import open_normalized
 from transmute.errors import UserError
@@ -109,24 +109,22 @@ def prepare_measuring(
         None without evaluations, and on ranks other than 0.
 
     Raises:
-        UserError: If the deciding metric cannot be measured on them.
+        UserError: If images are bad and not skipped, or the deciding metric cannot be measured on
+            them.
     """
     if config.evaluate_every is None or not processes.is_main:
         return None
     evaluator = Evaluator(config.metrics, processes.device)
     paired, held_out = config.recipe.method.paired, all(stream.data.test)
     sides = stream.data.test if held_out else stream.data.train
-    a, b = readable(sides, paired=paired) if config.data.skip_bad else sides
+    if held_out:
+        preprocess, skip_bad = stream.preprocess, config.data.skip_bad
+        sides = require_measurable(sides, preprocess, paired=paired, skip_bad=skip_bad)
+    a, b = sides
     measurable = evaluator.measurable(
         paired=paired, both_directions=len(trainer.generators) == 2, counts=(len(a), len(b))
     )
-    if config.best not in measurable:
-        known = ", ".join(measurable)
-        hint = f"Choose one of: {known}. Or provide what {config.best} needs"
-        raise UserError(
-            f"`best={config.best}` cannot be measured on {len(a)} images of a and {len(b)} of b. "
-            f"{hint if measurable else 'It needs more images'}"
-        )
+    _require_measurable_best(config.best, measurable, len(a), len(b))
     kind = (
         "held-out images"
         if held_out
@@ -153,6 +151,15 @@ def prepare_measuring(
         return {"step": step, "best": best, "metrics": metrics}
 
     return measure
+
+
+def _require_measurable_best(name: str, measurable: Mapping[str, str], a: int, b: int) -> None:
+    if name not in measurable:
+        hint = f"Choose one of: {', '.join(measurable)}. Or provide what {name} needs"
+        raise UserError(
+            f"`best={name}` cannot be measured on {a} images of a and {b} of b. "
+            f"{hint if measurable else 'It needs more images'}"
+        )
 
 
 def _deciding_metric(

@@ -88,7 +88,7 @@ class Reporter:
         self.diagnosis = Diagnosis(last_step, self.run.metrics())
         self.shown, self.trained_on, log = [], [], ()
         if self.enabled:
-            self.shown, self.trained_on = stream.fixed_batches(PREVIEWS)
+            self.shown, self.trained_on = stream.fixed_batches(PREVIEWS, say)
             log = config.log
         for domain, channels in zip("ab", self.recipe.preprocess.channels, strict=True):
             if part := displayed_part(channels):
