@@ -11,7 +11,8 @@ from transmute.config.base import width_and_height
 from transmute.config.data import Range, SourceConfig
 from transmute.config.metrics import METRICS, MetricsConfig
 from transmute.config.networks import GeneratorConfig
-from transmute.data.layout import Source, recognize
+from transmute.data.layout import recognize
+from transmute.data.source import Source
 from transmute.data.values import checked, find_channels, find_values, open_normalized
 from transmute.device import select_device
 from transmute.errors import UserError

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from transmute.data.duplicates import ImageHash, image_hash
-from transmute.data.layout import DataSet, Source
+from transmute.data.layout import DataSet
 from transmute.data.scan import decode_all
+from transmute.data.source import Source
 from transmute.images.raster import Depth, ImageError, Raster
 
 

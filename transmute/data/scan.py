@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import track
 
 from transmute.config.data import PreprocessConfig
-from transmute.data.layout import DataSet, Source
+from transmute.data.layout import DataSet
 from transmute.data.preprocess import Geometry
+from transmute.data.source import Source
 from transmute.data.values import Checked, Say, checked
 from transmute.errors import UserError, printable, shortened
 from transmute.images.decode import open_pages

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from transmute.batch import Batch
 from transmute.config.data import PreprocessConfig
-from transmute.data.layout import DataSet, Source
+from transmute.data.layout import DataSet
 from transmute.data.preprocess import Geometry
+from transmute.data.source import Source
 from transmute.images.ranges import normalize, pack, range_for
 from transmute.images.raster import ImageError, Raster
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transmute.config.data import PreprocessConfig, Range
-from transmute.data.layout import DataSet, Source
+from transmute.data.layout import DataSet
+from transmute.data.source import Source
 from transmute.errors import UserError
 from transmute.images.ranges import (
     clipped_fraction,

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from transmute.config.data import PreprocessConfig, Range
-from transmute.data.layout import PairError, Source
 from transmute.data.preprocess import Geometry
 from transmute.data.scan import decode_all
+from transmute.data.source import PairError, Source
 from transmute.device import select_device
 from transmute.errors import UserError, printable
 from transmute.files import write_text

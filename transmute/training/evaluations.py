@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from transmute.config.training import PlateauConfig, TrainConfig
-from transmute.data.layout import Source
 from transmute.data.scan import require_measurable
+from transmute.data.source import Source
 from transmute.data.stream import Stream
 from transmute.data.values import open_normalized
 from transmute.errors import UserError
