@@ -161,9 +161,17 @@ def seen_with_numpy(path: Path) -> Arrays:
     return [array.reshape(HEIGHT, WIDTH, -1) for array in arrays]
 
 
+CODECS = {
+    "png": (imagecodecs.png_encode, imagecodecs.png_decode),
+    "jpeg2k": (imagecodecs.jpeg2k_encode, imagecodecs.jpeg2k_decode),
+    "jpegxl": (imagecodecs.jpegxl_encode, imagecodecs.jpegxl_decode),
+}
+
+
 def seen_with_imagecodecs(codec: str, path: Path) -> Arrays:
     """The image in a file, as (height, width, channels)."""
-    decoded = getattr(imagecodecs, f"{codec}_decode")(path.read_bytes())
+    _, decode = CODECS[codec]
+    decoded = decode(path.read_bytes())
     return [decoded.reshape(HEIGHT, WIDTH, -1)]
 
 
@@ -428,9 +436,8 @@ def array_cases() -> Iterator[Case]:
             if codec == "jpeg2k" and mode == "LA":
                 continue
             options = {"png": {}, "jpeg2k": {"codecformat": "jp2", "level": 0, "reversible": True}}
-            encoded = getattr(imagecodecs, f"{codec}_encode")(
-                squeezed, **options.get(codec, {"lossless": True})
-            )
+            encode, _ = CODECS[codec]
+            encoded = encode(squeezed, **options.get(codec, {"lossless": True}))
             yield Case(
                 kind, mode, "uint16", "", f"deep-{mode}.{ending}", partial(_write_bytes, encoded),
                 partial(seen_with_imagecodecs, codec), [array], channels=channels,

@@ -190,11 +190,11 @@ def test_files_with_several_pages_are_remarks_and_each_page_is_an_image(folder: 
     assert [one.files for one in unequal] == [["trainA/stack.tif (2) and trainB/stack.tif (3)"]]
 
 
-def test_a_color_profile_that_is_not_followed_is_a_remark(folder: Path) -> None:
+def test_a_color_profile_that_is_not_applied_is_a_remark(folder: Path) -> None:
     scene(30, 256).save(folder / "trainA" / "odd.png", icc_profile=b"damaged")
     [finding] = findings(folder)
     assert finding.message == (
-        "1 of 4 images of trainA: its color profile is damaged and is not followed"
+        "1 of 4 images of trainA: its color profile is damaged and is not applied"
     )
     assert finding.files == ["trainA/odd.png"]
 

@@ -32,9 +32,7 @@ def srgb_of_linear(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("ending", ["png", "tif", "webp"])
-def test_a_linear_profile_is_followed_although_it_is_named_srgb(
-    tmp_path: Path, ending: str
-) -> None:
+def test_a_linear_profile_is_applied_although_it_is_named_srgb(tmp_path: Path, ending: str) -> None:
     pixels = noise()
     options = {"lossless": True} if ending == "webp" else {}
     path = saved(Image.fromarray(pixels), tmp_path / f"x.{ending}", icc_profile=LINEAR, **options)
@@ -47,7 +45,7 @@ def test_a_linear_profile_is_followed_although_it_is_named_srgb(
 
 
 @pytest.mark.parametrize("with_alpha", [False, True])
-def test_a_gray_profile_is_followed(tmp_path: Path, with_alpha: bool) -> None:
+def test_a_gray_profile_is_applied(tmp_path: Path, with_alpha: bool) -> None:
     pixels = noise(2 if with_alpha else 1)
     profile = curve_profile(b"GRAY", 1.0)
     path = saved(Image.fromarray(pixels), tmp_path / "x.png", icc_profile=profile)
@@ -64,7 +62,7 @@ def test_a_gray_profile_of_a_16_bit_image_is_kept_and_that_is_reported(tmp_path:
     path = tmp_path / "x.png"
     Image.fromarray(noise(1, "uint16")).save(path, icc_profile=profile)
     raster = read_image(path)
-    assert "is not followed, because it has uint16 values" in raster.notes[0]
+    assert "is not applied, because it has uint16 values" in raster.notes[0]
     save_pages([raster], tmp_path / "y.png")
     with Image.open(tmp_path / "y.png") as image:
         assert image.info["icc_profile"] == profile
@@ -74,14 +72,14 @@ def test_a_profile_of_a_16_bit_tiff_is_kept_and_that_is_reported(tmp_path: Path)
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, noise(3, "uint16"), photometric="rgb", iccprofile=LINEAR)
     raster = read_image(path)
-    assert "Linear sRGB is not followed" in raster.notes[0]
+    assert "Linear sRGB is not applied" in raster.notes[0]
     save_pages([raster], tmp_path / "y.tif")
     with tifffile.TiffFile(tmp_path / "y.tif") as file:
         assert file.pages.first.tags[34675].value == LINEAR
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_profile_with_other_primaries_is_followed(tmp_path: Path, mode: str) -> None:
+def test_a_profile_with_other_primaries_is_applied(tmp_path: Path, mode: str) -> None:
     image = Image.new(mode, (2, 2), RED)
     raster = read_image(saved(image, tmp_path / "x.png", icc_profile=SWAPPED))
     assert raster.pixels[0, 0].tolist() == pytest.approx([0, 255, 0], abs=2)  # rounding
@@ -97,12 +95,12 @@ def test_an_srgb_profile_changes_nothing_and_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "profile", "note"),
     [
-        ("RGB", b"no profile", "its color profile is damaged and is not followed"),
-        ("RGB", curve_profile(b"GRAY"), "is for GRAY and is not followed"),
-        ("CMYK", LINEAR, "is for RGB and is not followed, because the pixels are CMYK"),
+        ("RGB", b"no profile", "its color profile is damaged and is not applied"),
+        ("RGB", curve_profile(b"GRAY"), "is for GRAY and is not applied"),
+        ("CMYK", LINEAR, "is for RGB and is not applied, because the pixels are CMYK"),
     ],
 )
-def test_a_profile_that_cannot_be_followed_is_reported_and_not_kept(
+def test_a_profile_that_cannot_be_applied_is_reported_and_not_kept(
     tmp_path: Path, mode: str, profile: bytes, note: str
 ) -> None:
     image = Image.new(mode, (2, 2), 100)
@@ -119,10 +117,10 @@ def test_inks_become_rgb_also_where_adobe_stored_them_inverted(tmp_path: Path) -
     assert np.abs(read_image(path).pixels.astype(int) - RED).max() <= 4
 
 
-def test_a_gamma_that_is_not_followed_is_reported(tmp_path: Path) -> None:
+def test_a_gamma_that_is_not_applied_is_reported(tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.new("L", (2, 2)).save(file, "PNG")
     chunk = bytes.fromhex("00000004 67414d41 000186a0 31e8965f")  # gamma 1.0
     data = file.getvalue()
     (tmp_path / "x.png").write_bytes(data[:33] + chunk + data[33:])
-    assert read_image(tmp_path / "x.png").notes == ("its gamma of 1.0 is not followed",)
+    assert read_image(tmp_path / "x.png").notes == ("its gamma of 1.0 is not applied",)

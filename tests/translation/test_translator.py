@@ -86,7 +86,7 @@ def test_inputs_that_are_not_images_are_refused(model: Path) -> None:
     ):
         with pytest.raises(UserError, match=r"the array should be \(height, width\)"):
             translator(array)
-    with pytest.raises(UserError, match=r"values of type float32, but uint8 .* `range=LOW:HIGH`"):
+    with pytest.raises(UserError, match=r"values of type float32, but uint8 .*`range=LOW:HIGH`"):
         translator(np.zeros((4, 4, 3)))
     with pytest.raises(UserError, match="has no pixels"):
         translator(Image.new("RGB", (0, 0)))

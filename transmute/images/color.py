@@ -42,7 +42,7 @@ def to_srgb(image: Image.Image, data: bytes | None) -> tuple[Image.Image, str | 
         data: Its ICC profile, if it has one.
 
     Returns:
-        The image, and a sentence if the profile could not be followed.
+        The image, and a sentence if the profile could not be applied.
     """
     gray, kind = image.mode == "L", image.mode
     plain = image if kind in ("RGB", "L") else image.convert("RGB")
@@ -50,18 +50,18 @@ def to_srgb(image: Image.Image, data: bytes | None) -> tuple[Image.Image, str | 
         return plain, None
     profile = _profile(data)
     if profile is None:
-        return plain, "its color profile is damaged and is not followed"
+        return plain, "its color profile is damaged and is not applied"
     space = profile.profile.xcolor_space
     if gray and space == "RGB ":
         image, kind = image.convert("RGB"), "RGB"
     if kind not in _MODES.get(space, ()):
         return plain, (
-            f"its color profile {profile_name(data)} is for {space.strip()} and is not followed, "
+            f"its color profile {profile_name(data)} is for {space.strip()} and is not applied, "
             f"because the pixels are {kind}"
         )
     converted = _converted(image, profile)
     if converted is None:
-        return plain, f"its color profile {profile_name(data)} cannot be followed"
+        return plain, f"its color profile {profile_name(data)} cannot be applied"
     return (converted.getchannel(0) if gray else converted), None
 
 
@@ -72,9 +72,9 @@ def fits(data: bytes, channels: int) -> bool:
     return (space, channels) in (("RGB ", 3), ("GRAY", 1))
 
 
-def not_followed(data: bytes, depth: str) -> str:
+def not_applied(data: bytes, depth: str) -> str:
     """The sentence about a profile of pixels that are not converted to sRGB."""
-    return f"its color profile {profile_name(data)} is not followed, because it has {depth} values"
+    return f"its color profile {profile_name(data)} is not applied, because it has {depth} values"
 
 
 def profile_name(data: bytes) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
-from transmute.images.color import SRGB, fits, is_srgb, not_followed, to_srgb
+from transmute.images.color import SRGB, fits, is_srgb, not_applied, to_srgb
 from transmute.images.deep import read_deep
 from transmute.images.limits import require_decodable
 from transmute.images.raster import CREDITS, Depth, Pages, Raster, Tags
@@ -82,10 +82,10 @@ def to_raster(image: Image.Image, name: str, deep: np.ndarray | None = None) -> 
         pixels, depth, notes = np.atleast_3d(np.asarray(color)), "uint8", _listed(note)
         profile = SRGB.tobytes() if profile and not note and not is_srgb(profile) else profile
     if profile and not is_srgb(profile) and not notes:
-        notes = (not_followed(profile, depth),)
+        notes = (not_applied(profile, depth),)
     gamma = image.info.get("gamma")
     if gamma and not profile and "srgb" not in image.info and abs(gamma - 1 / 2.2) > 0.01:
-        notes += (f"its gamma of {gamma} is not followed",)
+        notes += (f"its gamma of {gamma} is not applied",)
     orientation, exif = _exif(image)
     tags = Tags(
         exif,

@@ -65,7 +65,8 @@ def range_for(raster: Raster, known: Range, name: str) -> Range:
         return full_range("uint16")
     raise ImageError(
         f"{name} has values of type {raster.depth}, but {known.depth} values from {known} are "
-        "expected. Convert it, or set the values of black and white with `range=LOW:HIGH`"
+        "expected. Convert it, or set its values of black and white when it is translated "
+        "(`range=LOW:HIGH`)"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from transmute.images.color import fits, is_srgb, not_followed
+from transmute.images.color import fits, is_srgb, not_applied
 from transmute.images.limits import require_decodable
 from transmute.images.messages import libtiff_collected
 from transmute.images.pillow import to_raster, upright
@@ -203,7 +203,7 @@ def _to_raster(array: np.ndarray, frame: tifffile.TiffPage, name: str) -> Raster
     mode = f"{channels} x {array.dtype}" if channels > 1 else str(array.dtype)
     profile = bytes(tag.value) if (tag := frame.tags.get(34675)) else None
     if profile and not is_srgb(profile):
-        notes += (not_followed(profile, depth),)
+        notes += (not_applied(profile, depth),)
     profile = profile if profile and fits(profile, channels) else None
     return Raster(np.ascontiguousarray(values), alpha, depth, mode, Tags(profile=profile), notes)
 
