@@ -53,9 +53,8 @@ def test_mirroring_twice_and_cropping_all_change_nothing() -> None:
         assert np.array_equal(same.alpha, source.alpha)
 
 
-@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
-def test_a_transparent_image_is_flattened_onto_a_color(kind: str) -> None:
-    full = {"uint8": 255, "uint16": 65535}.get(kind, 1)
+@pytest.mark.parametrize(("kind", "full"), [("uint8", 255), ("uint16", 65535)])
+def test_a_transparent_image_is_flattened_onto_a_color(kind: str, full: int) -> None:
     source = raster(3, kind)
     alpha = np.zeros((6, 10), kind)
     alpha[:, 5:] = full
@@ -63,6 +62,14 @@ def test_a_transparent_image_is_flattened_onto_a_color(kind: str) -> None:
     assert flat.alpha is None
     assert np.allclose(flat.pixels[0, 0], np.array([16, 32, 48]) / 255 * full, atol=0.5)
     assert np.array_equal(flat.pixels[:, 5:], source.pixels[:, 5:])
+
+
+def test_a_transparent_float_image_has_no_background() -> None:
+    source = raster(3, "float32")
+    assert source.flattened("white") is source  # it is opaque
+    transparent = Raster(source.pixels, np.zeros((6, 10), np.float32), "float32")
+    with pytest.raises(ImageError, match=r"float32 values cannot .* Remove `preprocess"):
+        transparent.flattened("white")
 
 
 def test_half_transparent_red_on_white_is_pink() -> None:

@@ -190,7 +190,7 @@ def plan_split(
 
 
 def _copy(source: Path, link: bool, target: Path) -> None:
-    if not source.is_file():  # a pipe, or a link that leads nowhere
+    if not source.is_file():  # a pipe or a broken link
         raise UserError(f"{source} is not a regular file")
     if link:
         target.parent.mkdir(parents=True, exist_ok=True)

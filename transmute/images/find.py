@@ -25,8 +25,8 @@ _COMPANIONS = frozenset({"thumbs.db", "desktop.ini"})
 def find_files(folder: Path) -> list[Path]:
     """Finds the files in a folder and its subfolders, including linked ones.
 
-    Each subfolder is visited once, even if several links lead to it or it contains itself. A link
-    that leads nowhere counts as a file, and so does a pipe: opening it is an error.
+    Each subfolder is visited once, even if several links lead to it or it contains itself. Broken
+    links and pipes count as files: opening them is an error.
 
     Args:
         folder: A folder.

@@ -134,15 +134,22 @@ class Raster:
 
         Args:
             background: Name of the color, or #rrggbb.
+
+        Raises:
+            ImageError: If the image has values other than 8 or 16 bits, which are not colors.
         """
         if self.alpha is None:
             return self
+        if self.pixels.dtype == np.float32:
+            raise ImageError(
+                f"transparent images of {self.depth} values cannot be put on {background}. Remove "
+                "`preprocess.background`"
+            )
         color = np.array(ImageColor.getrgb(background)[:3], np.float64)
         color = color if self.channels == 3 else np.full(self.channels, color @ _LUMA)
         full = opaque(self.alpha.dtype)
         alpha = self.alpha[:, :, None] / full
-        pixels = self.pixels * alpha + color / 255 * full * (1 - alpha)
-        pixels = pixels if self.depth == "float32" else pixels.round()
+        pixels = (self.pixels * alpha + color / 255 * full * (1 - alpha)).round()
         return replace(self, pixels=pixels.astype(self.pixels.dtype), alpha=None)
 
     def with_channels(self, channels: int, name: str = "the image") -> "Raster":
