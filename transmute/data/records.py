@@ -96,7 +96,8 @@ class Subset:
         if self.records:
             depths, channels = map(_listed, (summary["depths"], summary["channels"]))
             low, high = summary["values"]
-            line += f"  {depths}, {channels} channels, {low:.6g} to {high:.6g}"
+            plural = "" if channels == "1" else "s"
+            line += f"  {depths}, {channels} channel{plural}, {low:.6g} to {high:.6g}"
         pages = summary["several_pages"]
         return line + (f"  {pages} files with several pages" if pages else "")
 
