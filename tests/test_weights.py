@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from transmute.weights import WeightsError, load_tensors, save_tensors
+from transmute.weights import WeightsError, load_pickled, load_tensors, save_tensors
 
 
 def test_tensors_and_header_are_restored(tmp_path: Path) -> None:
@@ -68,3 +69,12 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match="not a safetensors file"):
         load_tensors(tmp_path / "x.pth")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="is a named pipe"):
+        load_tensors(tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="is a named pipe"):
+        load_pickled(tmp_path / "x.safetensors")

@@ -5,6 +5,7 @@ A file written here is either the old one or the complete new one, whenever the 
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,21 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Writes indented JSON atomically."""
     write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def special_kind(path: Path) -> str | None:
+    """Describes a path that must not be opened, because reading may block or never end, or None.
+
+    These are named pipes, sockets and devices. Missing files and loops of links are none: opening
+    them is an OSError.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except (OSError, ValueError):  # ValueError: a null character
+        return None
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    devices = dict.fromkeys((stat.S_IFCHR, stat.S_IFBLK), "a device")
+    return (kinds | devices).get(kind)
 
 
 def placeholder(path: Path) -> str | None:

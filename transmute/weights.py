@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from transmute.errors import UserError
-from transmute.files import placeholder, replacing
+from transmute.files import placeholder, replacing, special_kind
 
 
 class WeightsError(UserError):
@@ -57,6 +57,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
         WeightsError: If the file is missing, damaged, or of another kind.
         UserError: If permission to read it is denied. The file may be intact.
     """
+    require_regular(path)
     try:
         # safetensors says that there is no file if there is no permission to read it.
         with path.open("rb"), safe_open(path, framework="pt") as file:
@@ -83,6 +84,16 @@ def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> int:
     return checksum
 
 
+def require_regular(path: Path) -> None:
+    """Checks that a path is not a pipe, a socket or a device.
+
+    Raises:
+        WeightsError: If it is one.
+    """
+    if kind := special_kind(path):
+        raise WeightsError(f"{path} is {kind}, not a file of weights. Pass a regular file")
+
+
 def require_no_placeholder(path: Path) -> None:
     """Checks that a file of weights is not a Git LFS pointer or a web page.
 
@@ -90,6 +101,7 @@ def require_no_placeholder(path: Path) -> None:
         WeightsError: If it is one.
         UserError: If permission to read it is denied. The file may be intact.
     """
+    require_regular(path)
     try:
         if kind := placeholder(path):
             raise WeightsError(f"{path} is {kind}, not a file of weights. Download the file again")
