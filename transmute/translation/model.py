@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import (
     AnyGenerator,
     AnyPart,
+    Channels,
     FourStrideConfig,
     HeadsConfig,
     NetworkConfig,
@@ -24,7 +26,7 @@ from transmute.config.networks import (
 )
 from transmute.errors import UserError
 from transmute.run import Run
-from transmute.weights import WeightsError, load_pickled, load_tensors, save_tensors
+from transmute.weights import WeightsError, load_pickled, load_tensors, mismatch, save_tensors
 
 FORMAT: Literal[2] = 2
 """Version of the header of model files."""
@@ -57,8 +59,8 @@ class ModelCard(Card):
 
     method: str
     """Name of the method that trained the generator."""
-    direction: str
-    """`a_to_b` or `b_to_a`."""
+    direction: Literal["a_to_b", "b_to_a"]
+    """Which domain is translated to which."""
     paired: bool = False
     """The method was trained on pairs."""
     source: str
@@ -67,9 +69,9 @@ class ModelCard(Card):
     """Name of the output's domain."""
     generator: AnyGenerator
     """Architecture."""
-    in_channels: int = Field(ge=1)
+    in_channels: Channels
     """Channels of the input in [-1, 1]: 1 is gray, 3 is RGB."""
-    out_channels: int = Field(ge=1)
+    out_channels: Channels
     """Channels of the output in [-1, 1]: 1 is gray, 3 is RGB."""
     colors: Literal["rgb", "lab"] = "rgb"
     """Color space: RGB or gray, or CIE Lab with lightness as input and the two color channels as
@@ -80,9 +82,9 @@ class ModelCard(Card):
     """Preprocessing of the training images."""
     per_image_statistics: bool = False
     """Batch norm uses the statistics of each image, as in training with one image per step."""
-    step: int = 0
+    step: int = Field(default=0, ge=0, lt=2**63)
     """Training steps so far."""
-    images: int = 0
+    images: int = Field(default=0, ge=0, lt=2**63)
     """Training images of each domain so far."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics measured with these weights, by name."""
@@ -111,7 +113,7 @@ class PartCard(Card):
     """Name of the network in its method, such as `score_a`, `score_b` or `heads`."""
     network: AnyPart
     """Architecture."""
-    in_channels: int = Field(ge=1)
+    in_channels: Channels
     """Channels of the input. A discriminator of pairs counts those of both images."""
 
 
@@ -210,13 +212,12 @@ def load_model(
     if isinstance(card, PartCard):
         raise WeightsError(f"{path} contains {card.part}, not a generator. Pass a generator's file")
     network = card.generator.build(card.in_channels, card.out_channels)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError:
+    if problem := mismatch(network.state_dict(), state):  # possible for networks from outside
         raise WeightsError(
-            f"the weights in {path} do not fit the network {card.generator.name!r}. Use the code "
-            "of the network that the model was trained with"
-        ) from None
+            f"the weights in {path} do not fit the network {card.generator.name!r}: the file "
+            f"{problem}. Use the code of the network that the model was trained with"
+        )
+    network.load_state_dict(state)
     return card, inference_copy(
         network, per_image_statistics=card.per_image_statistics, noise=noise
     )
@@ -256,18 +257,35 @@ def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
         )
     if header.get("format") != FORMAT:
         raise WeightsError(
-            f"{path} has model format {header.get('format')}, written by Transmute "
-            f"{header.get('transmute')}. This version reads format {FORMAT} only. Train or import "
-            "the model again"
+            f"{path} has model format {header.get('format')!r:.20}, written by Transmute "
+            f"{header.get('transmute')!s:.20}. This version reads format {FORMAT} only. Train or "
+            "import the model again"
         )
-    name = header[kind]["name"]
+    settings = header[kind] if isinstance(header[kind], dict) else {}
+    name = str(settings.get("name"))
     classes = {config.model_fields["name"].default: config for config in outside}
     if name in classes:
-        header[kind] = classes[name](**header[kind])
-    elif name not in BUILT_IN:
+        header[kind] = classes[name](**settings)
+    elif "name" in settings and name not in BUILT_IN:
         raise UserError(
-            f"{path} uses the network {name!r}, which is not part of Transmute. To translate or "
-            "evaluate with it, set `generator=FILE.py:NAME` to the class of its settings. To move "
-            "it, copy the file: it cannot be exported"
+            f"{path} uses the network {name[:100]!r}, which is not part of Transmute. To translate "
+            "or evaluate with it, set `generator=FILE.py:NAME` to the class of its settings. To "
+            "move it, copy the file: it cannot be exported"
         )
-    return Saved(path, ModelCard(**header) if kind == "generator" else PartCard(**header), state)
+    try:
+        card = ModelCard(**header) if kind == "generator" else PartCard(**header)
+        if name in BUILT_IN and (problem := mismatch(_tensors_of(card), state)):
+            raise UserError(f"it {problem}")
+    except UserError as error:
+        raise WeightsError(f"{path} is not a valid model file: {error}") from None
+    return Saved(path, card, state)
+
+
+def _tensors_of(card: ModelCard | PartCard) -> dict[str, Tensor]:
+    """The tensors of a built-in network. They are not allocated, since a file may ask for any."""
+    with torch.device("meta"):
+        if isinstance(card, ModelCard):
+            return card.generator.build(card.in_channels, card.out_channels).state_dict()
+        if isinstance(card.network, HeadsConfig):
+            return card.network.build().state_dict()
+        return card.network.build(card.in_channels).state_dict()
