@@ -51,7 +51,7 @@ def test_a_header_that_is_not_an_object_is_damage(text: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"direction": "../../etc"}, "`direction` should be 'a_to_b' or 'b_to_a'"),
+        ({"direction": "../../etc"}, "`direction` should match pattern"),
         ({"direction": 7}, "`direction` should be"),
         ({"in_channels": 10**9}, "`in_channels` should be less than or equal to 4096"),
         ({"step": 10**400}, "`step`"),

@@ -15,6 +15,7 @@ from transmute.config.networks import (
     AnyGenerator,
     AnyPart,
     Channels,
+    DiscriminatorConfig,
     FourStrideConfig,
     HeadsConfig,
     NetworkConfig,
@@ -59,8 +60,8 @@ class ModelCard(Card):
 
     method: str
     """Name of the method that trained the generator."""
-    direction: Literal["a_to_b", "b_to_a"]
-    """Which domain is translated to which."""
+    direction: str = Field(pattern="^(a_to_b|b_to_a)$")
+    """`a_to_b` or `b_to_a`."""
     paired: bool = False
     """The method was trained on pairs."""
     source: str
@@ -89,6 +90,10 @@ class ModelCard(Card):
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics measured with these weights, by name."""
 
+    def build(self) -> nn.Module:
+        """Builds the generator with newly initialized weights."""
+        return self.generator.build(self.in_channels, self.out_channels)
+
     @property
     def source_range(self) -> Range:
         """Values of the input's domain that are -1 and 1."""
@@ -115,6 +120,11 @@ class PartCard(Card):
     """Architecture."""
     in_channels: Channels
     """Channels of the input. A discriminator of pairs counts those of both images."""
+
+    def build(self) -> nn.Module:
+        """Builds the network with newly initialized weights."""
+        assert isinstance(self.network, (DiscriminatorConfig, HeadsConfig))
+        return self.network.build(self.in_channels)
 
 
 class Saved(NamedTuple):
@@ -211,7 +221,7 @@ def load_model(
     _, card, state = _read(path, outside)
     if isinstance(card, PartCard):
         raise WeightsError(f"{path} contains {card.part}, not a generator. Pass a generator's file")
-    network = card.generator.build(card.in_channels, card.out_channels)
+    network = card.build()
     if problem := mismatch(network.state_dict(), state):  # possible for networks from outside
         raise WeightsError(
             f"the weights in {path} do not fit the network {card.generator.name!r}: the file "
@@ -274,18 +284,11 @@ def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
         )
     try:
         card = ModelCard(**header) if kind == "generator" else PartCard(**header)
-        if name in BUILT_IN and (problem := mismatch(_tensors_of(card), state)):
-            raise UserError(f"it {problem}")
+        if name in BUILT_IN:
+            with torch.device("meta"):  # allocates nothing, since a file may ask for any size
+                expected = card.build().state_dict()
+            if problem := mismatch(expected, state):
+                raise UserError(f"it {problem}")
     except UserError as error:
         raise WeightsError(f"{path} is not a valid model file: {error}") from None
     return Saved(path, card, state)
-
-
-def _tensors_of(card: ModelCard | PartCard) -> dict[str, Tensor]:
-    """The tensors of a built-in network. They are not allocated, since a file may ask for any."""
-    with torch.device("meta"):
-        if isinstance(card, ModelCard):
-            return card.generator.build(card.in_channels, card.out_channels).state_dict()
-        if isinstance(card.network, HeadsConfig):
-            return card.network.build().state_dict()
-        return card.network.build(card.in_channels).state_dict()
