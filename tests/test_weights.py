@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,11 @@ def test_a_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) ->
         load_tensors(tmp_path / "x.safetensors")
     with pytest.raises(WeightsError, match="is a named pipe"):
         load_pickled(tmp_path / "x.safetensors")
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        archive.writestr("archive/data/0", bytes(60_000_000))
+    with pytest.raises(WeightsError, match="it would unpack to 60,000,004 bytes"):
+        load_pickled(tmp_path / "bomb.pth")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import Repr
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
@@ -35,7 +36,7 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:  # a file may have a key called self
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -99,7 +100,7 @@ def choice(
         if not isinstance(settings, Mapping):
             return value
         settings = {**settings, **aliases.get(str(settings.get("name")), {})}
-        if settings.get("name") not in known:
+        if not isinstance(settings.get("name"), str) or settings["name"] not in known:
             names = ", ".join([*known, *aliases])
             raise ValueError(f"unknown kind {settings.get('name')!r}. Choose one of: {names}")
         return known[settings["name"]](**settings)
@@ -107,10 +108,15 @@ def choice(
     return BeforeValidator(chosen)
 
 
+_brief = Repr()
+_brief.maxstring = _brief.maxother = 100
+"""Writes a value as Python code, shortened where it is long or deep."""
+
+
 def _sentence(error: ValidationError, fields: list[str]) -> str:
     """The first finding of a pydantic error as one sentence."""
     finding = error.errors()[0]
-    place = ".".join(str(part) for part in finding["loc"])
+    place = ".".join(str(part) for part in finding["loc"])[:100]
     message = finding["msg"].removeprefix("Value error, ")
     match finding["type"]:
         case "extra_forbidden":
@@ -126,7 +132,7 @@ def _sentence(error: ValidationError, fields: list[str]) -> str:
     expected = re.sub(
         r"^\w+ (?=should )| valid(?= )| after validation|, (unable|got|not) .*", "", message
     ).replace(" a integer", " an integer")
-    return f"`{place}` {expected}, but is {finding['input']!r}"
+    return f"`{place}` {expected}, but is {_brief.repr(finding['input'])}"
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,10 +7,13 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from transmute.errors import UserError
+from transmute.files import special_kind
 
 MAX_RATIO = 100
 """Unpacked bytes allowed per byte of the archive. Archives of images hardly shrink."""
@@ -64,6 +67,37 @@ def unpack(archive: Path, folder: Path) -> int:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return num_files
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Yields the only weights file in a zip file, or else a temporary folder with its contents.
+
+    Any other path, such as a file of `torch.save`, which is a zip file too, is yielded unchanged.
+    Errors inside the block name the zip file instead of the temporary folder.
+
+    Raises:
+        UserError: If the archive is hostile or damaged.
+    """
+    if not path.is_file() or special_kind(path) or not _is_zip_of_files(path):
+        yield path
+        return
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary, path.stem)
+        unpack(path, folder)
+        files = [file for file in folder.rglob("*") if file.suffix in (".pth", ".pt", ".ckpt")]
+        try:
+            yield files[0] if len(files) == 1 else folder
+        except UserError as error:
+            raise type(error)(str(error).replace(str(folder), str(path))) from None
+
+
+def _is_zip_of_files(path: Path) -> bool:
+    """Whether it is a zip file that contains files, not a pickle as those of `torch.save` do."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return not any(name.endswith(".pkl") for name in archive.namelist())
 
 
 def _extract(

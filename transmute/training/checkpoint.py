@@ -93,19 +93,19 @@ def resume(
                 run.set_aside(step)
             continue
         assert tensors is not None
+        try:
+            state.trainer.load_state_dict(tensors)
+        except WeightsError as error:
+            raise UserError(
+                f"{run.checkpoint_file(step)} does not fit the networks of this run's recipe: "
+                f"{error}. Delete this file to resume from an older one"
+            ) from None
         state.loss_sums = {
             name.removeprefix("losses."): value.to(processes.device)
             for name, value in tensors.items()
             if name.startswith("losses.")
         }
         state.loss_count = int(tensors["loss_count"])
-        try:
-            state.trainer.load_state_dict(tensors)
-        except (RuntimeError, KeyError, ValueError):
-            raise UserError(
-                f"{run.checkpoint_file(step)} does not fit the networks of this run's recipe. "
-                "Delete this file to resume from an older one"
-            ) from None
         state.step = step
         return
     if steps or run.models():
@@ -122,7 +122,7 @@ def _load(
     try:
         tensors, header = load_tensors(run.checkpoint_file(step))
         count = header.get("processes")
-        if count is None:
+        if not isinstance(count, int) or "loss_count" not in tensors:
             raise WeightsError(f"{run.checkpoint_file(step)} is not a checkpoint")
         if count != processes.count:
             say(

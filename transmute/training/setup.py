@@ -43,6 +43,7 @@ from transmute.training.reporting import Reporter
 from transmute.training.speed import cudnn_settings, select_speed
 from transmute.training.trainer import Speed, Trainer
 from transmute.translation.model import read_networks
+from transmute.weights import mismatch
 
 
 @dataclass
@@ -318,13 +319,13 @@ def _load_networks(method: Method, start: Path) -> str:
             ". Choose another `method` or `start`"
         )
     for name in names:
-        try:
-            method.networks[name].module.load_state_dict(found[name].state)
-        except RuntimeError:
+        module, state = method.networks[name].module, found[name].state
+        if problem := mismatch(module.state_dict(), state):
             raise UserError(
-                f"{found[name].path} has another architecture than {name} of this recipe. "
-                "Remove the settings that change the networks"
-            ) from None
+                f"{found[name].path} has another architecture than {name} of this recipe: it "
+                f"{problem}. Remove the settings that change the networks"
+            )
+        module.load_state_dict(state)
     new = [name for name in method.networks if name not in found]
     return f"from {start}: {', '.join(names)}" + (f"; new: {', '.join(new)}" if new else "")
 
