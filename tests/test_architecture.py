@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "transmute"
 
 LAYERS = [
-    ["errors", "tensors"],
-    ["config", "files", "gpu", "plugins"],
+    ["errors", "files", "rows", "tensors"],
+    ["documents"],
+    ["config", "gpu", "plugins"],
     ["batch", "device", "download", "images", "lab", "run", "weights"],
     ["data", "diagnostics", "losses", "metrics", "networks", "recipes", "report"],
     ["methods", "translation"],

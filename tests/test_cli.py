@@ -241,7 +241,7 @@ def test_custom_networks_have_flags(parsed, my_code: Path, capsys) -> None:
             "train d --steps 3 --epochs 4",
             "--steps and --epochs both set the length. Use only one of them",
         ),
-        ("train d --config nothing.yaml", "cannot read the settings file nothing.yaml"),
+        ("train d --config nothing.yaml", "nothing.yaml cannot be read: No such file"),
         ("train d --method nothing.py:X", "there is no file nothing.py"),
         ("train nowhere", "nowhere is not a folder"),
         ("train nowhere", "two folders with --data.a and --data.b"),

@@ -192,7 +192,7 @@ def _train_arguments(
     """The equivalent arguments of `transmute train`."""
     name, run = recipe_name(options), Run(options.folder)
     recipe = RECIPES[name].updated(recipe_changes(options, from_epoch=first_epoch))
-    changed = run.was_started() and bool(recipe.changes_from(run.read_json(run.recipe_file)))
+    changed = run.was_started() and bool(recipe.changes_from(run.recipe()))
     settings = train_settings(options, num_images=num_images)
     config = TrainConfig(recipe=recipe, start=start, extend=changed, **settings)
     kinds = dict(sorted(_kinds(recipe).items() - _kinds(RECIPES[name]).items()))

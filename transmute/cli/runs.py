@@ -57,7 +57,7 @@ class RecipeCommand(Command):
         if {"method", "recipe"} <= chosen.keys():
             raise UserError("`method` and `recipe` both choose a recipe. Use only one of them")
         method = chosen.get("method", chosen.get("recipe"))
-        config = Path(chosen["config"]) if chosen.get("config") else None
+        config = Path(chosen["config"]) if "config" in chosen else None
         early, _ = split_flags(rest, [flag for flag in flags if flag.setting == "start"])
         if start := early.get("start"):
             recipe = _recipe_like(Path(start), method, config, rest)

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from reprlib import Repr
 from types import MappingProxyType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
 
+from transmute.documents import read_yaml
 from transmute.errors import UserError
 
 
@@ -41,6 +48,20 @@ class Settings(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise UserError(_sentence(error, list(type(self).model_fields))) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_empty_text_and_no_booleans_as_numbers(cls, values: Any) -> Any:
+        # Without this rule, an empty path is the working directory, and True is 1.
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if value == "" or (isinstance(value, (list, tuple)) and "" in value):
+                raise ValueError(f"`{name}` is empty. Set it to a value, or leave it out")
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None:
+                types = (field.annotation, *get_args(field.annotation))
+                if bool not in types and (int in types or float in types):
+                    raise ValueError(f"`{name}` should be a number, but is {value}")
+        return values
 
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with some fields changed. The copy is validated."""
@@ -174,15 +195,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If the file is missing, is not YAML, or does not contain a mapping.
     """
-    import yaml  # slow, and --help does not need it
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the settings file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+    values = read_yaml(path)
+    if not isinstance(values, dict):
         raise UserError(f"{path} does not contain settings. Write lines such as 'batch: 4'")
     return values
 

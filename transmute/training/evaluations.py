@@ -82,7 +82,7 @@ class EvaluationHistory:
         return {
             direction: {
                 f"{metric['name']} ({metric['features']})"
-                if metric["features"]
+                if metric.get("features")
                 else metric["name"]: metric["value"]
                 for metric in metrics
             }

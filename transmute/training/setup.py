@@ -211,10 +211,13 @@ def _with_values_of_run(run: Run, recipe: Recipe) -> Recipe:
     """A recipe with the channels and ranges that were found when its run started."""
     if not (run.was_started() and run.checkpoints()):
         return recipe
-    stored = run.read_json(run.recipe_file).get("preprocess", {})
+    stored = run.recipe().get("preprocess", {})
     known = {name: value for name, value in recipe.preprocess if value is not None}
     found = {name: stored.get(name) for name in FOUND_IN_IMAGES}
-    return recipe.replace(preprocess=PreprocessConfig(**{**found, **known}))
+    try:
+        return recipe.replace(preprocess=PreprocessConfig(**{**found, **known}))
+    except UserError as error:
+        raise UserError(f"{run.recipe_file} is damaged: {error}") from None
 
 
 def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
@@ -233,7 +236,7 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
         )
     if not trained:  # it can be restarted with another recipe
         return False
-    changed = recipe.changes_from(run.read_json(run.recipe_file))
+    changed = recipe.changes_from(run.recipe())
     may_change = re.compile(r"(epochs|steps|schedule|optimizer|preprocess\.uncropped)\b")
     refused = [line for line in changed if not (extend and may_change.match(line))]
     if refused:
