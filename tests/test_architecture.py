@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "transmute"
 
 LAYERS = [
-    ["errors", "files", "rows", "tensors"],
+    ["errors", "rows", "tensors"],
+    ["files"],
     ["documents"],
     ["config", "gpu", "plugins"],
     ["batch", "device", "download", "images", "lab", "run", "weights"],

@@ -31,6 +31,7 @@ except UserError:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "run")
+    run.folder.mkdir()
     for step in (5, 10, 15):
         run.append(run.metrics_file, {"step": step})
         save_image(Image.new("RGB", (2, 2)), run.sample_file(step))

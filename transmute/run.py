@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from transmute.documents import parse_json, read_json
 from transmute.errors import UserError
-from transmute.files import write_text
+from transmute.files import FileError, remove_partial, write_text, writing
 from transmute.rows import EvaluationRow, RecipeRow, ReportRow, Row, SessionRow
 
 
@@ -141,25 +141,41 @@ class Run:
         return {name: count for name, count in counts.items() if count}
 
     def append(self, file: Path, row: dict[str, Any]) -> None:
-        """Appends a row to metrics.jsonl or evaluations.jsonl."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as lines:
+        """Appends a row to metrics.jsonl or evaluations.jsonl, whose folder exists.
+
+        Raises:
+            FileError: If the disk is full, the folder was removed, and the like.
+        """
+        with writing(file), file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
+
+    def require_folder(self) -> None:
+        """Checks that the folder was not removed or renamed during training.
+
+        Raises:
+            FileError: If it was.
+        """
+        if not self.folder.is_dir():
+            raise FileError(
+                f"the run folder {self.folder} was removed or renamed during training. What it "
+                "contained is where it is now. Put it back, then run the same command again"
+            )
 
     def rewind(self, step: int) -> None:
         """Removes rows, samples, checkpoints and models of later steps, before training resumes.
 
-        Unfinished checkpoints are removed, too.
+        Unfinished files are removed, too. At step 0, when training starts again, all rows are.
         """
         files = {self.metrics_file: self.metrics(), self.evaluations_file: self.evaluations()}
         for file, rows in files.items():
             if file.is_file():
-                rows = [row for row in rows if row["step"] <= step]
+                rows = [row for row in rows if step and row["step"] <= step]
                 write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
         for later in [later for later in self.samples() if later > step]:
             self.sample_file(later).unlink()
-        for unfinished in (self.folder / "checkpoints").glob(".*.part.*"):  # of a killed process
-            unfinished.unlink()
+        for name in ("", "checkpoints", "samples"):
+            remove_partial(self.folder / name)
+        shutil.rmtree(self.folder / "models" / ".part", ignore_errors=True)
         self._keep(range(step + 1), range(step + 1))
 
     @contextlib.contextmanager

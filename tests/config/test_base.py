@@ -142,14 +142,14 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path, contents: str, message: str)
 
 def test_empty_text_and_booleans_as_numbers_are_refused() -> None:
     with pytest.raises(UserError, match="`run` is empty"):
-        TrainConfig(run="")
+        TrainConfig().updated({"run": ""})
     with pytest.raises(UserError, match="`palette` is empty"):
-        MetricsConfig(palette="")
+        MetricsConfig().updated({"palette": ""})
     with pytest.raises(UserError, match="`custom` is empty"):
         MetricsConfig(custom=("",))
     with pytest.raises(UserError, match="`batch` should be a number, but is True"):
         Recipe(batch=True)
     with pytest.raises(UserError, match="`lr` should be a number, but is False"):
         Recipe().updated({"optimizer": {"lr": False}})
-    assert Recipe(batch="4").batch == 4
-    assert not TrainConfig(extend="false").extend
+    assert Recipe().updated({"batch": "4"}).batch == 4
+    assert not TrainConfig().updated({"extend": "false"}).extend

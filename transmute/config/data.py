@@ -147,6 +147,8 @@ class SourceConfig(Settings):
     workers: int | None = Field(default=None, ge=0)
     """Number of processes that load images. If omitted, 4 with a GPU, and 0 on a CPU or with a
     cache."""
+    timeout: float = Field(default=600, gt=0)
+    """Seconds after which training ends if the worker processes have not loaded a batch."""
     reader: Annotated[str | None, Argument("FILE.py:NAME")] = None
     """Function that reads an image: it takes a path and returns an array (height, width[,
     channels]). If set, every file in the folders counts as an image."""

@@ -13,7 +13,7 @@ from transmute.config.data import SourceConfig
 from transmute.data.layout import match_pairs, recognize
 from transmute.data.scan import in_threads
 from transmute.errors import UserError
-from transmute.files import replacing
+from transmute.files import replacing, writing
 from transmute.images.color import is_srgb, profile_name
 from transmute.images.decode import open_pages
 from transmute.images.encode import WRITABLE, save_pages, why_not
@@ -193,9 +193,11 @@ def _copy(source: Path, link: bool, target: Path) -> None:
     if not source.is_file():  # a pipe or a broken link
         raise UserError(f"{source} is not a regular file")
     if link:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        return target.hardlink_to(source)
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.hardlink_to(source)
+        return
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
     shutil.copystat(source, target)  # last, since the mode may forbid writing

@@ -1,5 +1,6 @@
 """Export of models as files of pytorch-CycleGAN-and-pix2pix and CUT."""
 
+import io
 import re
 import shutil
 from collections.abc import Mapping
@@ -75,7 +76,9 @@ def export(
             if plain:
                 shutil.copyfile(networks[role].path, temporary)
             else:
-                torch.save(states[role], temporary)
+                buffer = io.BytesIO()  # torch reports a full disk as an error of its own
+                torch.save(states[role], buffer)
+                temporary.write_bytes(buffer.getvalue())
     cards = [saved.card for saved in networks.values() if isinstance(saved.card, ModelCard)]
     options_file = out / "train_opt.txt"
     if plain or not cards or (options_file.exists() and not overwrite):

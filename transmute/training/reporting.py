@@ -16,7 +16,7 @@ from transmute.data.stream import Stream
 from transmute.device import synchronize
 from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
-from transmute.files import write_text
+from transmute.files import FileError, write_text
 from transmute.images.encode import save_image
 from transmute.images.ranges import displayed_part
 from transmute.report.page import render_page
@@ -204,6 +204,7 @@ class Reporter:
         rows = [sample_row(previews) for previews in shown]
         width = max(image.width for image in rows[0].values())
         table = sheet(rows, scale=max(1, 96 // width))  # so that titles fit above small images
+        self.run.require_folder()
         save_image(table, self.run.sample_file(step))
         self.loggers.log(step, {}, table)
         if step:
@@ -233,7 +234,8 @@ class Reporter:
         """Writes report.html."""
         if self.enabled:
             self._page_written = time.perf_counter()
-            with contextlib.suppress(OSError):  # some systems lock a file that a browser reads
+            self.run.require_folder()
+            with contextlib.suppress(FileError):  # Windows locks a file that a browser reads
                 write_text(self.run.report_file, render_page([self.run], running=running))
 
     def _warn(self, kind: str, found: Sequence[Symptom], step: int) -> None:

@@ -31,7 +31,7 @@ from transmute.gpu import Build, find_gpu, unused_gpu
 from transmute.images.find import unused_sentences
 from transmute.methods.base import Method
 from transmute.run import Run
-from transmute.training.checkpoint import ModelWriter, TrainingState, resume
+from transmute.training.checkpoint import ModelWriter, TrainingState, require_space, resume
 from transmute.training.evaluations import (
     EvaluationHistory,
     Measure,
@@ -116,6 +116,7 @@ def prepare(
         measure = prepare_measuring(config, processes, stream, models, trainer, say)
     state = TrainingState(trainer)
     if is_main:
+        require_space(run, trainer)
         stack.enter_context(run.locked())
     if run.was_started():
         resume(run, processes, state, say)
@@ -126,12 +127,26 @@ def prepare(
     processes.barrier()
     history = EvaluationHistory(config, run.evaluations())
     history.require_same_metric(config.best)
-    if is_main and state.step and state.step not in run.models():  # killed while writing them
-        models.write(trainer, state.step, history.metrics(state.step))
+    if is_main and state.step:
+        _complete_models(run, config, models, trainer, state.step, history)
     reporter = Reporter(config, stream, models, trainer, console, say, state.step, last_step)
     stack.callback(reporter.loggers.close)
     _introduce(config, processes, explanation, state.step, last_step, say)
     return Training(config, processes, stream, state, history, models, reporter, measure, last_step)
+
+
+def _complete_models(
+    run: Run,
+    config: TrainConfig,
+    models: ModelWriter,
+    trainer: Trainer,
+    step: int,
+    history: EvaluationHistory,
+) -> None:
+    """Does what a killed process did not finish: writes the newest models, removes old ones."""
+    if step not in run.models():
+        models.write(trainer, step, history.metrics(step))
+    run.keep_newest(config.keep, config.keep_every)
 
 
 def require_sizes(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:

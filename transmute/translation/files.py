@@ -12,6 +12,7 @@ from PIL import Image
 from transmute.config.base import Size
 from transmute.config.data import Range
 from transmute.errors import UserError, first_line
+from transmute.files import FileError
 from transmute.images.decode import open_pages, read_image
 from transmute.images.encode import best_ending, save_image, save_pages, why_not
 from transmute.images.find import EXTENSIONS, KNOWN_EXTENSIONS, find_files, images_outside
@@ -189,7 +190,7 @@ def translate_file(
             after = range_in(translator.card.target_range, output.depth)
             images = _on_white(first.half(half), before), _on_white(output, after)
             save_image(_side_by_side(*images), comparison)
-    except ImageError as error:
+    except (ImageError, FileError) as error:
         return str(error), []
     except OSError as error:
         return f"{target} cannot be written: {error}", []
