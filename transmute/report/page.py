@@ -16,6 +16,7 @@ from PIL import Image
 
 from transmute.config.base import flattened
 from transmute.errors import UserError
+from transmute.files import special_kind
 from transmute.images.decode import read_image
 from transmute.images.ranges import displayed_part, shown
 from transmute.run import Run
@@ -145,7 +146,8 @@ def _samples(run: Run, live: bool) -> list[dict[str, Any]]:
         path, url = run.sample_file(step), f"samples/{run.url_id}/{step}.png" if live else None
         # A sheet that is half-written or being removed is skipped until the next update.
         with contextlib.suppress(OSError, ValueError):
-            samples.append({"step": step} | _load_sheet(path, path.stat().st_mtime_ns, url))
+            if special_kind(path) is None:
+                samples.append({"step": step} | _load_sheet(path, path.stat().st_mtime_ns, url))
     return samples
 
 
