@@ -9,11 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from transmute.config.base import Size
+from transmute.config.base import Size, width_and_height
 from transmute.config.data import Range
 from transmute.errors import UserError, first_line
 from transmute.images.decode import open_pages, read_image
-from transmute.images.encode import best_ending, save_image, save_pages, why_not
+from transmute.images.encode import best_ending, save_image, save_pages, too_large, why_not
 from transmute.images.find import EXTENSIONS, KNOWN_EXTENSIONS, find_files, images_outside
 from transmute.images.limits import MAX_PIXELS, require_room
 from transmute.images.ranges import range_for, range_in, shown
@@ -177,6 +177,12 @@ def translate_file(
             first = read_image(source, reader=reader, max_pixels=max_pixels)
             output = read_image(existing)
         else:
+            if (
+                size
+                and not any_format
+                and (problem := too_large(target.suffix.lower(), width_and_height(size)))
+            ):
+                raise ImageError(f"{target} cannot be written: {problem}. Use `format=auto`")
             options = {"size": size, "half": half, "values": values, "depth": depth}
             translate = partial(translator.raster, name=str(source), **options)
             first, outputs = _translated(translate, source, reader, max_pixels, pages)
