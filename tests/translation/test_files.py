@@ -345,11 +345,16 @@ def test_a_range_of_another_number_of_channels_is_an_error(model: Path, tmp_path
     ],
 )
 def test_sizes_that_cannot_be_written_are_refused_before_translating(
-    model: Path, tmp_path: Path, name: str, size: str, reason: str
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    size: str,
+    reason: str,
 ) -> None:
     random_image(16, 16).save(tmp_path / name)
     translator = load_translator(model)
-    translator.network.forward = None  # is not called
+    monkeypatch.setattr(translator, "translate", None)  # is not called
     problem, _ = translate_file(translator, tmp_path / name, tmp_path / "out" / name, size=size)
     assert problem is not None
     assert reason in problem
@@ -361,8 +366,8 @@ def test_a_size_whose_pixels_do_not_fit_in_memory_is_refused(
 ) -> None:
     monkeypatch.setattr(limits, "_free_memory", lambda: 10.0)
     random_image(16, 16).save(tmp_path / "x.png")
-    options = {"source": tmp_path / "x.png", "target": tmp_path / "out" / "x.png"}
-    problem, _ = translate_file(load_translator(model), **options, size="9000x9000")
+    source, target = tmp_path / "x.png", tmp_path / "out" / "x.png"
+    problem, _ = translate_file(load_translator(model), source, target, size="9000x9000")
     assert "cannot be computed at 9000x9000: that needs" in str(problem)
     assert not (tmp_path / "out").exists()
 
@@ -382,7 +387,7 @@ def test_postscript_named_as_a_photo_does_not_start_ghostscript(
         (folder / "photo.jpg").write_bytes(
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpage\n"
         )
-    data, photo = str(tmp_path / "data"), str(folder / "photo.jpg")
+    data, photo = str(tmp_path / "data"), str(tmp_path / "data" / "trainB" / "photo.jpg")
     assert run_command(["data", "check", data]) == 1
     assert run_command(["translate", photo, "--model", str(model), "--out", f"{tmp_path}/out"]) == 1
     small = ["--size", "32", "--method.generator.width", "4", "--method.discriminator.width", "4"]

@@ -7,12 +7,12 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from functools import partial
 from io import FileIO
 from pathlib import Path, PureWindowsPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from transmute.errors import UserError, first_line
 
@@ -105,7 +105,7 @@ class _LimitedFile(FileIO):
         return super().read(size)
 
 
-def _zip_members(archive: Path) -> Iterator[_Member]:
+def _zip_members(archive: Path) -> Generator[_Member, None, None]:
     with _LimitedFile(archive) as stream, zipfile.ZipFile(stream) as file:
         for member in file.infolist():
             # The type is 0 if the archive is from Windows. Bit 0 of the flags means encrypted.
@@ -118,14 +118,15 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
             yield _Member(member.filename, member.file_size, member.is_dir(), problem, opened)
 
 
-def _tar_members(archive: Path, limit: int) -> Iterator[_Member]:
+def _tar_members(archive: Path, limit: int) -> Generator[_Member, None, None]:
     with _LimitedGzip(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
         while member := file.next():
-            file.members.clear()  # millions of them would need gigabytes
+            # Millions of them would need gigabytes.
+            file.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
             stream.end = member.offset_data + member.size + _MAX_HEADERS
             is_plain = member.isdir() or (member.isfile() and not member.issparse())
             problem = "" if is_plain and member.size >= 0 else "is not a plain file or folder"
-            opened = partial(file.extractfile, member)
+            opened: Any = partial(file.extractfile, member)
             yield _Member(member.name, member.size, member.isdir(), problem, opened)
         stream.end = stream.tell() + limit
         while stream.read(1 << 16):  # gzip compares the checksum only at the end

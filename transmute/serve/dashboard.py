@@ -170,7 +170,7 @@ class _Server(ThreadingHTTPServer):
 class _RequestHandler(BaseHTTPRequestHandler):
     """Answers one request for the page, its data, or a sample sheet, and closes the connection."""
 
-    server: _Server
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
     server_version, sys_version = "Transmute", ""
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s. %(explain)s\n"

@@ -161,8 +161,7 @@ def translate_file(
         pages: "all" pages and frames, or only the "first".
         any_format: If the format cannot hold the translation, append .png or .tif to the name.
         reader, max_pixels: As in `read_image`.
-        skip_existing: Keep files that exist.
-        compare: Also write input and translation side by side, next to the target.
+        skip_existing, compare: Keep files that exist; also write both images side by side.
 
     Returns:
         An error message, or None on success, and remarks. One bad image does not stop the others.
@@ -177,12 +176,7 @@ def translate_file(
             first = read_image(source, reader=reader, max_pixels=max_pixels)
             output = read_image(existing)
         else:
-            if (
-                size
-                and not any_format
-                and (problem := too_large(target.suffix.lower(), width_and_height(size)))
-            ):
-                raise ImageError(f"{target} cannot be written: {problem}. Use `format=auto`")
+            _require_possible(target, None if any_format else size)
             options = {"size": size, "half": half, "values": values, "depth": depth}
             translate = partial(translator.raster, name=str(source), **options)
             first, outputs = _translated(translate, source, reader, max_pixels, pages)
@@ -202,6 +196,14 @@ def translate_file(
     except (RuntimeError, MemoryError) as error:  # usually out of memory
         return f"{source} cannot be translated: {first_line(error)}", []
     return None, [f"{source}: {note}" for note in notes]
+
+
+def _require_possible(target: Path, size: Size | None) -> None:
+    """Checks that the format of a file can hold images of a size, before they are computed."""
+    if size and (problem := too_large(target.suffix.lower(), width_and_height(size))):
+        raise ImageError(
+            f"{target} cannot be written, because {problem}. Use `format=auto` or `format=png`"
+        )
 
 
 def _existing(target: Path, *, any_format: bool) -> Path | None:
