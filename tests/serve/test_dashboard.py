@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -221,6 +222,7 @@ def test_200_simultaneous_requests_are_answered(served: tuple[Path, int]) -> Non
     assert time.monotonic() - start < 10
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
 def test_samples_outside_of_the_run_and_special_files_are_not_served(
     served: tuple[Path, int],
 ) -> None:
@@ -243,6 +245,7 @@ def test_samples_outside_of_the_run_and_special_files_are_not_served(
     assert {run["name"] for run in data["runs"]} == {"one", "two"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
 @pytest.mark.parametrize("record", ["recipe.json", "environment.json", "metrics.jsonl"])
 def test_runs_of_which_a_record_is_a_named_pipe_or_outside_are_left_out(
     tmp_path: Path, record: str
