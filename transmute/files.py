@@ -52,7 +52,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         about = Path(os.fsdecode(error.filename)) if error.filename else path
-        is_other = about.parent != path.parent and about not in path.parents
+        is_other = path.parent not in about.parents and about not in path.parents
         if error.errno not in _ADVICE or is_other:  # such as a file that is copied
             raise
         advice = _ADVICE[error.errno].format(folder=path.parent, free=_free_space(path.parent))

@@ -427,3 +427,17 @@ def test_existing_files_are_kept_and_input_folders_are_not_written_to(tmp_path: 
             plan_combine(tmp_path / "A", tmp_path / "B", out, resize=False)
     with pytest.raises(UserError, match="a folder that is read"):
         plan_resize(tmp_path, tmp_path / "small", size="8", mode="resize")
+
+
+def test_sizes_that_cannot_be_written_are_problems_of_one_file(tmp_path: Path) -> None:
+    for name in ("x.webp", "y.gif", "z.png"):
+        put(tmp_path / "A" / name)
+    for size, reasons in {
+        "70000x2": ["x.webp cannot be resized, because", "y.gif cannot be resized, because"],
+        "99999": ["more than 1,000,000,000 pixels"] * 3,
+    }.items():
+        problems = execute(plan_resize(tmp_path / "A", tmp_path / size, size=size, mode="resize"))
+        assert [
+            reason in problem for reason, problem in zip(reasons, sorted(problems), strict=True)
+        ]
+    assert [path.name for path in (tmp_path / "70000x2").iterdir()] == ["z.png"]

@@ -18,7 +18,7 @@ from transmute.images.color import is_srgb, profile_name
 from transmute.images.decode import open_pages
 from transmute.images.encode import WRITABLE, save_pages, why_not
 from transmute.images.find import find_images, require_images
-from transmute.images.limits import require_room
+from transmute.images.limits import require_resizable, require_room
 from transmute.images.raster import Raster, opaque
 
 Plan = dict[Path, Callable[[Path], None]]
@@ -235,9 +235,10 @@ def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Plan:
 
 def _resize(source: Path, size: tuple[int, int], mode: str, target: Path) -> None:
     def resized(image: Raster) -> Raster:
-        if mode == "scale-width":
-            return image.resized((size[0], max(1, round(size[0] * image.height / image.width))))
-        return (_with_proportions(image, size) if mode == "crop" else image).resized(size)
+        height = max(1, round(size[0] * image.height / image.width))
+        chosen = (size[0], height) if mode == "scale-width" else size
+        require_resizable(str(source), chosen, 3 * image.channels * image.pixels.itemsize)
+        return (_with_proportions(image, size) if mode == "crop" else image).resized(chosen)
 
     pages = [resized(page) for page in _read_pages(source)]
     if problem := why_not(pages[0], target.suffix.lower(), pages=len(pages)):

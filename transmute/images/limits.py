@@ -38,6 +38,31 @@ def require_decodable(name: str, size: tuple[int, int], value_bytes: int, limit:
         )
 
 
+def require_resizable(name: str, size: tuple[int, int], pixel_bytes: int) -> None:
+    """Checks that an image can be computed at a chosen size.
+
+    Args:
+        name: Subject of the error message.
+        size: Width and height in pixels.
+        pixel_bytes: Bytes of memory that each pixel surely needs.
+
+    Raises:
+        ImageError: If it has more pixels than images that are read by default, or does not fit in
+            memory.
+    """
+    needed = size[0] * size[1] * pixel_bytes
+    reason = f"that is more than {MAX_PIXELS:,} pixels" if size[0] * size[1] > MAX_PIXELS else ""
+    if not reason and needed > _SMALL and needed > (free := _free_memory()):
+        reason = (
+            f"that needs {needed / 2**30:.1f} GiB of memory, but only {free / 2**30:.1f} GiB are "
+            "free"
+        )
+    if reason:
+        raise ImageError(
+            f"{name} cannot be computed at {size[0]}x{size[1]}: {reason}. Choose a smaller `size`"
+        )
+
+
 def require_room(name: str, pages: int, page_bytes: int) -> None:
     """Checks that all pages of a file can be kept in memory until they are written.
 

@@ -17,6 +17,7 @@ from transmute.config.networks import GeneratorConfig
 from transmute.device import select_device, select_precision
 from transmute.errors import UserError
 from transmute.images.decode import read_image
+from transmute.images.limits import require_resizable
 from transmute.images.ranges import (
     NORMALIZED,
     clipped_fraction,
@@ -236,6 +237,9 @@ class Translator:
         channels = 3 if self.card.colors == "lab" else self.card.in_channels
         converted = source.with_channels(channels, name)
         if size is not None:
+            # At least the inputs and outputs, and on the CPU two layers of the full size.
+            width = dict(self.card.generator).get("width", 1) if self.device.type == "cpu" else 0
+            require_resizable(name, width_and_height(size), 4 * (6 + width))
             converted = converted.resized(width_and_height(size))
         values = values or range_for(converted, self.card.source_range, name)
         require_channels(values, channels, name)
