@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.campaigns import images
+from tests.campaigns import images, models, run_files
 from tests.campaigns.materials import build
 from tests.campaigns.runner import TITLE, Campaign, Row, import_everything, lanes, run_case
 
-MODULES = (images,)
+MODULES = (images, models, run_files)
 
 
 def main() -> int:
@@ -44,29 +45,44 @@ def main() -> int:
 
 
 def run(campaign: Campaign, seed: int, numbers: range, jobs: int) -> Row:
-    """Runs the cases of a campaign, and prints its row after the cases that failed."""
+    """Runs the cases of a campaign, and prints its row and the cases that failed, by reason."""
     row = Row(campaign.name)
     if campaign.missing:
         print(f"{campaign.name:10} skipped: {campaign.missing}", flush=True)
         return row
-    failures, began = [], time.monotonic()
-    for number, title, result, _ in lanes(campaign, seed, numbers, jobs):
+    failures: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
+    began = time.monotonic()
+    for number, title, result in lanes(campaign, seed, numbers, jobs):
         row.add(number, result)
         if result.detail:
-            failures.append(f"  {campaign.name} --case {number}: {result.kind}: {title!r}\n"
-                            f"    {result.detail.strip()[-900:]}".replace("\n", "\n    "))
+            key = (result.kind, reason(result.detail))
+            failures.setdefault(key, []).append((number, title, result.detail))
     row.seconds = time.monotonic() - began
-    print(row, *failures, sep="\n", flush=True)
+    print(row, flush=True)
+    for (kind, why), cases in failures.items():
+        found = ", ".join(str(number) for number, _, _ in cases[:6])
+        print(f"  {len(cases)} {kind} --only {campaign.name} --seed {seed} --case {found}: {why}")
+        print(f"    {cases[0][1][:150]!r}", flush=True)
+        details = cases[0][2].strip().splitlines()[-4:]
+        print(*(f"      {line[:200]}" for line in details), sep="\n", flush=True)
     return row
+
+
+def reason(detail: str) -> str:
+    """What failures of the same cause have in common: the error and the line that raised it."""
+    frames = re.findall(r'transmute/([\w/]+\.py)", line \d+, in (\w+)', detail)
+    lines = detail.strip().splitlines()
+    last = re.split(r"[^\w. ]", lines[-1].strip())[0] if frames else re.sub(r"\d+", "N", lines[0])
+    return " ".join([*(frames[-1] if frames else ()), last])[:110]
 
 
 def show(campaign: Campaign, seed: int, number: int) -> int:
     """Runs one case, keeps its folder, and prints all that is known."""
     folder = Path(tempfile.mkdtemp(prefix=f"{campaign.name}-{number}-"))
-    _, title, result, seconds = run_case(campaign, seed, number, folder)
-    print(f"{campaign.name} {number}: {title}\nfolder: {folder}\n{seconds:.1f} s: {result.kind}")
-    if result.ended:
-        print(f"status {result.ended.status}, {result.ended.cpu:.1f} s of CPU time")
+    _, title, result = run_case(campaign, seed, number, folder)
+    print(f"{campaign.name} {number}: {title}\nfolder: {folder}\n{result.kind}")
+    if end := result.ended:
+        print(f"status {end.status}, {end.seconds:.1f} s, {end.cpu:.1f} s of CPU time")
         print(result.ended.out, result.ended.err, sep="\n---\n")
     print(result.detail)
     return 0

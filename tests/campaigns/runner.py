@@ -29,6 +29,8 @@ from typing import NamedTuple
 
 LIMIT = 30.0
 """Seconds after which a process counts as one that hangs."""
+MEMORY = 6 << 30
+"""Bytes that a process can use at most, for the sake of the machine."""
 SLOW, LARGE = 2.0, 1 << 30
 """CPU seconds and bytes that refusing an input may take."""
 KINDS = ("handled", "sentences", "tracebacks", "hangs", "leftovers", "slow")
@@ -153,6 +155,7 @@ def _as_process(folder: Path, action: Callable[[], object], out: int, err: int) 
     try:
         os.setsid()
         os.chdir(folder)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         os.environ.update(_ENVIRONMENT)
         os.environ.pop("PYTHONWARNDEFAULTENCODING", None)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -328,9 +331,8 @@ TITLE = f"{'campaign':10}{''.join(f'{name:>11}' for name in ('tried', *KINDS))} 
 
 def run_case(
     campaign: Campaign, seed: int, number: int, keep: Path | None = None
-) -> tuple[int, str, Result, float]:
+) -> tuple[int, str, Result]:
     """Runs one case in a new folder, which is removed unless it should be kept."""
-    began = time.monotonic()
     title, case = campaign.case(Random(f"{seed}/{campaign.name}/{number}"), number)
     with contextlib.ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="case-")))
@@ -340,12 +342,12 @@ def run_case(
             result = Result(failure.kind, str(failure))
         except Exception:
             result = Result("tracebacks", f"of the campaign: {traceback.format_exc()[-1500:]}")
-    return number, title, result, time.monotonic() - began
+    return number, title, result
 
 
 def lanes(
     campaign: Campaign, seed: int, numbers: Sequence[int], count: int
-) -> Iterator[tuple[int, str, Result, float]]:
+) -> Iterator[tuple[int, str, Result]]:
     """Runs cases in several processes."""
     from multiprocessing import get_context
     from queue import Empty
