@@ -10,11 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.campaigns import images, models, run_files
+from tests.campaigns import flags, images, models, run_files
 from tests.campaigns.materials import build
 from tests.campaigns.runner import TITLE, Campaign, Row, import_everything, lanes, run_case
 
-MODULES = (images, models, run_files)
+MODULES = (images, models, run_files, flags)
 
 
 def main() -> int:

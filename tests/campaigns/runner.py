@@ -156,7 +156,7 @@ def _as_process(folder: Path, action: Callable[[], object], out: int, err: int) 
         os.setsid()
         os.chdir(folder)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-        os.environ.update(_ENVIRONMENT)
+        os.environ.update(_ENVIRONMENT, HOME=str(folder))
         os.environ.pop("PYTHONWARNDEFAULTENCODING", None)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with open(os.devnull) as nothing:  # noqa: PTH123
@@ -335,7 +335,9 @@ def run_case(
     """Runs one case in a new folder, which is removed unless it should be kept."""
     title, case = campaign.case(Random(f"{seed}/{campaign.name}/{number}"), number)
     with contextlib.ExitStack() as stack:
-        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="case-")))
+        outer = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="case-")))
+        folder = outer / "outer" / "work"  # so that .. and ../.. are folders of this case, too
+        folder.mkdir(parents=True)
         try:
             result = case(folder)
         except Failure as failure:
