@@ -10,11 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.campaigns import flags, images, models, run_files
+from tests.campaigns import archives, disks, flags, images, kills, models, run_files
 from tests.campaigns.materials import build
 from tests.campaigns.runner import TITLE, Campaign, Row, import_everything, lanes, run_case
 
-MODULES = (images, models, run_files, flags)
+MODULES = (images, models, run_files, flags, kills, disks, archives)
 
 
 def main() -> int:
@@ -72,7 +72,8 @@ def reason(detail: str) -> str:
     """What failures of the same cause have in common: the error and the line that raised it."""
     frames = re.findall(r'transmute/([\w/]+\.py)", line \d+, in (\w+)', detail)
     lines = detail.strip().splitlines()
-    last = re.split(r"[^\w. ]", lines[-1].strip())[0] if frames else re.sub(r"\d+", "N", lines[0])
+    line = lines[-1].split(":")[0] if 'File "' in detail else lines[0]
+    last = re.sub(r"\d+", "N", line)
     return " ".join([*(frames[-1] if frames else ()), last])[:110]
 
 
