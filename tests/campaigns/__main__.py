@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
-from tests.campaigns import archives, disks, flags, images, kills, models, run_files
+from tests.campaigns import archives, disks, flags, http, images, kills, models, run_files
 from tests.campaigns.materials import build
 from tests.campaigns.runner import TITLE, Campaign, Row, import_everything, lanes, run_case
 
-MODULES = (images, models, run_files, flags, kills, disks, archives)
+MODULES = (images, models, run_files, flags, kills, disks, archives, http)
 
 
 def main() -> int:
@@ -59,6 +60,10 @@ def run(campaign: Campaign, seed: int, numbers: range, jobs: int) -> Row:
             failures.setdefault(key, []).append((number, title, result.detail))
     row.seconds = time.monotonic() - began
     print(row, flush=True)
+    for name, values in row.notes.items():
+        print(
+            f"  {name}: {len(values)} times, median {median(values):.3g}, maximum {max(values):.3g}"
+        )
     for (kind, why), cases in failures.items():
         found = ", ".join(str(number) for number, _, _ in cases[:6])
         print(f"  {len(cases)} {kind} --only {campaign.name} --seed {seed} --case {found}: {why}")
@@ -72,7 +77,8 @@ def reason(detail: str) -> str:
     """What failures of the same cause have in common: the error and the line that raised it."""
     frames = re.findall(r'transmute/([\w/]+\.py)", line \d+, in (\w+)', detail)
     lines = detail.strip().splitlines()
-    line = lines[-1].split(":")[0] if 'File "' in detail else lines[0]
+    line = lines[-1] if 'File "' in detail else lines[0]
+    line = line if line.startswith("AssertionError") else line.split(":")[0]
     last = re.sub(r"\d+", "N", line)
     return " ".join([*(frames[-1] if frames else ()), last])[:110]
 

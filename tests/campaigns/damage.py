@@ -19,8 +19,27 @@ RAW = {
 """JSON that json.dumps does not write, by placeholder."""
 HOSTILE: list[Any] = [
     *(None, True, False, -1, 0, 1, 2, 7, 10**9, 2**31, 2**63, 10**30, -(10**30), 0.5, -0.0, 1e308),
-    *("", " ", "x", "3", "None", "a" * 100_000, "../../etc/passwd", "/etc", "a/b", "\0", "\x1b[31m"),
-    *("\u202egnp.exe", "line\nline", "\ud7ff\ufffe", "<script>alert(1)</script>", "%s{0}", "`size`"),
+    *(
+        "",
+        " ",
+        "x",
+        "3",
+        "None",
+        "a" * 100_000,
+        "../../etc/passwd",
+        "/etc",
+        "a/b",
+        "\0",
+        "\x1b[31m",
+    ),
+    *(
+        "\u202egnp.exe",
+        "line\nline",
+        "\ud7ff\ufffe",
+        "<script>alert(1)</script>",
+        "%s{0}",
+        "`size`",
+    ),
     *([], {}, [[]], [None], {"": 0}, {"name": "x"}, [0] * 10_000, "2001-99-99", "cuda:99"),
     *RAW,
 ]
@@ -81,5 +100,7 @@ def damaged_value(value: Any, random: Random) -> tuple[Any, str]:
         return copy, f"{key}.{where}"
     new = random.choice(HOSTILE)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and random.random() < 0.3:
-        new = random.choice([value + 1, value * 1000, -value, value * 10**7, float(value), str(value)])
+        new = random.choice(
+            [value + 1, value * 1000, -value, value * 10**7, float(value), str(value)]
+        )
     return new, f"= {str(new)[:40]!r}"

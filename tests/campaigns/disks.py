@@ -44,14 +44,26 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "train": lambda: call(_in_disk(TRAIN)),
     "translate": lambda: call(("transmute", "translate", "big", *MODEL, "--out", "disk/out")),
     "compare": lambda: call(
-        ("transmute", "translate", "big", *MODEL, "--out", "disk/out", "--compare", "--format", "tif")
+        (
+            "transmute",
+            "translate",
+            "big",
+            *MODEL,
+            "--out",
+            "disk/out",
+            "--compare",
+            "--format",
+            "tif",
+        )
     ),
     "export": lambda: call(("transmute", "export", "run", "--out", "disk/out", "--overwrite")),
     "import": lambda: call(("transmute", "import", "pth", "--out", "disk/out")),
     "resize": lambda: call(
         ("transmute", "data", "resize", "big", "--size", "160", "--out", "disk/out", "--overwrite")
     ),
-    "split": lambda: call(("transmute", "data", "split", "data", "--out", "disk/out", "--overwrite")),
+    "split": lambda: call(
+        ("transmute", "data", "split", "bare", "--out", "disk/out", "--overwrite")
+    ),
     "report": lambda: call(("transmute", "report", "run", "--out", "disk/report.html")),
     "evaluate": lambda: call(
         (
@@ -73,7 +85,7 @@ def campaign(materials: Materials) -> Campaign:
         size = int(2 ** random.uniform(12, 18 if limit else 21.5))
 
         def run(folder: Path) -> Result:
-            materials.copy(folder, "data", "run", "pth")
+            materials.copy(folder, "data", "bare", "run", "pth")
             _write_big(folder)
             (folder / "disk").mkdir()
             if limit:

@@ -29,7 +29,7 @@ MODEL = ("--model", "run", "--device", "cpu")
 VALID: dict[str, tuple[str, ...]] = {
     "data check": ("data",),
     "data combine": ("data/testA", "data/testB", "--out", "out"),
-    "data split": ("data", "--out", "out"),
+    "data split": ("bare", "--out", "out"),
     "data resize": ("data", "--size", "8", "--out", "out"),
     "data pull": (),
     "train": ONE_STEP,
@@ -106,7 +106,19 @@ YAML = {
     "bool": "batch: true\n",
     "JSON": RAW["@deep list@"],
 }
-YAML_VALUES = ["~", "true", "[]", "{}", "-1", "1e400", ".nan", "2001-01-01", "'x'", "[1, 2]", "{a: b}"]
+YAML_VALUES = [
+    "~",
+    "true",
+    "[]",
+    "{}",
+    "-1",
+    "1e400",
+    ".nan",
+    "2001-01-01",
+    "'x'",
+    "[1, 2]",
+    "{a: b}",
+]
 CODE = "thing = 3\n\ndef f(path):\n    raise ValueError('no \\x1b[31m')\n"
 LINKS = {"null": "/dev/null", "zero": "/dev/zero", "memory": "/proc/self/mem", "loop": "loop"}
 """Links, so that writing to one replaces it and not the device."""
@@ -138,7 +150,7 @@ def campaign(materials: Materials) -> Campaign:
         words = [word.replace("\0", "") for word in words]  # no command line contains it
 
         def run(folder: Path) -> Result:
-            materials.copy(folder, "data", "run", "pth")
+            materials.copy(folder, "data", "bare", "run", "pth")
             for name, target in LINKS.items():
                 (folder / name).symlink_to(target)
             for name, text in {**FILES, "settings.yaml": document}.items():

@@ -9,9 +9,11 @@ from random import Random
 
 from tests.campaigns.damage import damaged_bytes
 from tests.campaigns.materials import NETWORKS, SMALL, Materials, png_of_size
-from tests.campaigns.runner import Campaign, Case, Result, checked, call
+from tests.campaigns.runner import Campaign, Case, Result, call, checked
 
-POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(left) (w) file closefile\nshowpage\n"
+POSTSCRIPT = (
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(left) (w) file closefile\nshowpage\n"
+)
 OTHERS = {
     "postscript": POSTSCRIPT,
     "empty": b"",

@@ -39,7 +39,7 @@ class Materials:
     folder: Path
 
     def copy(self, target: Path, *names: str) -> None:
-        """Copies some of them to a folder: data, pairs, run, paired_run, cut_run, pth, images."""
+        """Copies some of them to a folder: data, bare, pairs, run, paired_run and others."""
         for name in names:
             shutil.copytree(self.folder / name, target / name, symlinks=True)
 
@@ -54,6 +54,8 @@ def build(folder: Path) -> Materials:
     from transmute.demo.animals import write_data_set
 
     write_data_set(folder / "data", train=4, test=2, size=16)
+    for domain in "AB":
+        shutil.copytree(folder / "data" / f"train{domain}", folder / "bare" / f"train{domain}")
     _write_pairs(folder)
     write_images(folder / "images")
     pth = ("transmute", "export", "run", "--out", "pth")
@@ -87,7 +89,7 @@ def write_images(folder: Path) -> None:
     folder.mkdir()
     values = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     image = Image.fromarray(values)
-    for ending in "png jpg webp bmp gif avif jp2 ppm tga tif".split():
+    for ending in ["png", "jpg", "webp", "bmp", "gif", "avif", "jp2", "ppm", "tga", "tif"]:
         image.save(folder / f"rgb.{ending}")
     image.convert("L").save(folder / "gray.png")
     image.convert("1").save(folder / "one.pbm")
@@ -139,7 +141,9 @@ def png_of_size(width: int, height: int) -> bytes:
     import zlib
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(1000))

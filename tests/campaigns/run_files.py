@@ -107,7 +107,9 @@ def _damaged(path: Path, random: Random) -> tuple[bytes, str]:
         lines.insert(random.randrange(len(lines)), random.choice(WHOLE))
     if random.random() < 0.1:
         lines += lines
-    return "\n".join(lines).encode() + random.choice([b"\n", b"\n", b"", b"\xff\xfe", b"\0" * 9]), title
+    return "\n".join(lines).encode() + random.choice(
+        [b"\n", b"\n", b"", b"\xff\xfe", b"\0" * 9]
+    ), title
 
 
 def _with_text(path: Path, random: Random) -> tuple[bytes, str]:
@@ -129,7 +131,9 @@ def _with_text(path: Path, random: Random) -> tuple[bytes, str]:
     for key, value in changed.items() if isinstance(changed, dict) else ():
         keyword = key.encode("latin-1", "replace")[:79].replace(b"\0", b" ") or b"x"
         text = value if isinstance(value, str) else json_text(value)
-        info.add_itxt(keyword.decode("latin-1"), text.replace("\0", " ").encode("utf-8", "replace").decode())
+        info.add_itxt(
+            keyword.decode("latin-1"), text.replace("\0", " ").encode("utf-8", "replace").decode()
+        )
     file = io.BytesIO()
     size = random.choice([image.size, image.size, (1, 1), (5000, 3)])
     image.resize(size).save(file, "PNG", pnginfo=info)
