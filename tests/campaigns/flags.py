@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import signal
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -59,7 +60,7 @@ LONG = ("epochs", "steps", "repeats", "images", "blocks", "width", "accumulate")
 """Settings of which large values are only slow."""
 YAML = {
     "bomb": "a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + "".join(f"{n}: &{n} [{','.join([f'*{m}'] * 9)}]\n" for m, n in zip("abcdefgh", "bcdefghi")),
+    + "".join(f"{n}: &{n} [{','.join([f'*{m}'] * 9)}]\n" for m, n in pairwise("abcdefghi")),
     "deep": "[" * 50_000,
     "deep map": "{a: " * 5_000,
     "deep lines": "".join(f"{' ' * n}a:\n" for n in range(1000)),
@@ -155,13 +156,17 @@ def campaign(materials: Materials) -> Campaign:
                 (folder / name).symlink_to(target)
             for name, text in {**FILES, "settings.yaml": document}.items():
                 (folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-            return checked(
+            result = checked(
                 folder,
                 lambda: _call(words),
                 allowed=("run/report.html", "new/.lock", "checkpoints/*/.lock"),
                 statuses=(0, 1, 2, 130) if words[1] == "watch" else (0, 1, 2),
                 limit=60,
             )
+            is_empty = any(not word.rpartition("=")[2].strip() for word in words)
+            if is_empty and result.kind == "handled" and result.ended and not result.ended.status:
+                return Result("tracebacks", "accepts an empty value", result.ended)
+            return result
 
         return f"{title}: {' '.join(words[1:])[-150:]}", run
 
