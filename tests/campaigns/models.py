@@ -149,7 +149,7 @@ def _tensors(random: Random, source: Path):
         case 5:
             title, tensors[name] = "reshaped", value.reshape(-1)
         case 6:
-            title, tensors[name] = "scalar or empty", random.choice([value.sum(), value[:0]])
+            title, tensors[name] = "scalar or empty", random.choice([value.sum(), value.reshape(-1)[:0]])
         case 7:
             filling = random.choice([float("nan"), float("inf"), 3e38])
             title = f"all {filling}"

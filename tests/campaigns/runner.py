@@ -37,7 +37,7 @@ KINDS = ("handled", "sentences", "tracebacks", "hangs", "leftovers", "slow")
 """How cases end. The first two are good."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_TEMPORARY = ("*.part*", ".*.part*", "*.tmp", "*~")
+_TEMPORARY = ("*.part*", "*.tmp")
 _ENVIRONMENT = {
     "TRANSMUTE_MIRROR": "http://127.0.0.1:9",  # downloads fail at once
     "TRANSMUTE_HOME": "cache",
@@ -334,12 +334,13 @@ def run_case(
     campaign: Campaign, seed: int, number: int, keep: Path | None = None
 ) -> tuple[int, str, Result]:
     """Runs one case in a new folder, which is removed unless it should be kept."""
-    title, case = campaign.case(Random(f"{seed}/{campaign.name}/{number}"), number)
+    title = ""
     with contextlib.ExitStack() as stack:
         outer = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="case-")))
         folder = outer / "outer" / "work"  # so that .. and ../.. are folders of this case, too
         folder.mkdir(parents=True)
         try:
+            title, case = campaign.case(Random(f"{seed}/{campaign.name}/{number}"), number)
             result = case(folder)
         except Failure as failure:
             result = Result(failure.kind, str(failure))
