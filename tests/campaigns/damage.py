@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 LENGTHS = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 RAW = {
@@ -48,32 +48,33 @@ HOSTILE: list[Any] = [
 
 def damaged_bytes(data: bytes, random: Random) -> bytes:
     """Flips, cuts, splices or overwrites some bytes, the first ones more often."""
-    data = bytearray(data)
+    content = bytearray(data)
+    orders: list[Literal["big", "little"]] = ["big", "little"]
     for _ in range(random.choice([1, 1, 1, 2, 4])):
-        if not data:
+        if not content:
             break
-        size = len(data)
+        size = len(content)
         at = random.randrange(min(size, random.choice([16, 64, 256, size])))
         length = random.randrange(1, max(2, size // 4))
         match random.randrange(8):
             case 0 | 1:
                 for _ in range(random.choice([1, 3, 20])):
-                    data[random.randrange(size)] ^= 1 << random.randrange(8)
+                    content[random.randrange(size)] ^= 1 << random.randrange(8)
             case 2:
-                del data[random.randrange(size) :]
+                del content[random.randrange(size) :]
             case 3:
-                data[at : at + length] = bytes(length)
+                content[at : at + length] = bytes(length)
             case 4:
                 start = random.randrange(size)
-                data[at:at] = data[start : start + length]
+                content[at:at] = content[start : start + length]
             case 5:
-                del data[at : at + length]
+                del content[at : at + length]
             case 6:
-                order = random.choice(["big", "little"])
-                data[at : at + 4] = random.choice(LENGTHS).to_bytes(4, order)
+                order = random.choice(orders)
+                content[at : at + 4] = random.choice(LENGTHS).to_bytes(4, order)
             case 7:
-                data[at : at + length] = random.randbytes(length)
-    return bytes(data)
+                content[at : at + length] = random.randbytes(length)
+    return bytes(content)
 
 
 def json_text(value: object) -> str:

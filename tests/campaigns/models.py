@@ -8,6 +8,7 @@ import pickle
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -149,7 +150,10 @@ def _tensors(random: Random, source: Path):
         case 5:
             title, tensors[name] = "reshaped", value.reshape(-1)
         case 6:
-            title, tensors[name] = "scalar or empty", random.choice([value.sum(), value.reshape(-1)[:0]])
+            title, tensors[name] = (
+                "scalar or empty",
+                random.choice([value.sum(), value.reshape(-1)[:0]]),
+            )
         case 7:
             filling = random.choice([float("nan"), float("inf"), 3e38])
             title = f"all {filling}"
@@ -204,7 +208,7 @@ def _pth(random: Random, source: Path):
     odd = {key: random.choice(HOSTILE) for key in random.sample(list(state), 2)}
     key = random.choice(list(state))
     memo = b"\x80\x02" + b"]q\x00" + b"(h\x00h\x00lq\x00" * 5000 + b"."
-    made: dict[str, Any] = {
+    made: dict[str, bytes | Callable[[], bytes]] = {
         **{f"damaged {number}": damaged_bytes(valid.read_bytes(), random) for number in range(4)},
         "reduce": _pickled(_Left()),
         "reduce inside": _pickled({**state, "x": _Left()}),

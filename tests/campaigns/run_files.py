@@ -129,7 +129,7 @@ def _with_text(path: Path, random: Random) -> tuple[bytes, str]:
             changed, title = {**texts, key: json_text(inner)}, f"{key}.{title_inside}"
     info = PngImagePlugin.PngInfo()
     for key, value in changed.items() if isinstance(changed, dict) else ():
-        keyword = key.encode("latin-1", "replace")[:79].replace(b"\0", b" ") or b"x"
+        keyword = str(key).encode("latin-1", "replace")[:79].replace(b"\0", b" ") or b"x"
         text = value if isinstance(value, str) else json_text(value)
         info.add_itxt(
             keyword.decode("latin-1"), text.replace("\0", " ").encode("utf-8", "replace").decode()

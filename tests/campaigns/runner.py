@@ -25,7 +25,7 @@ from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 LIMIT = 30.0
 """Seconds after which a process counts as one that hangs."""
@@ -135,12 +135,15 @@ def ended(folder: Path, action: Callable[[], object], *, limit: float = LIMIT) -
             _as_process(folder, action, out.fileno(), err.fileno())
         status, usage, hung = _waited(child, began + limit)
         seconds = time.monotonic() - began
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read(1 << 20).decode("utf-8", "surrogateescape"))
+        said, errors = _text(out), _text(err)
     memory = max(0, usage.ru_maxrss * 1024 - _resident())
-    return Ended(status, *texts, seconds, usage.ru_utime + usage.ru_stime, memory, hung)
+    return Ended(status, said, errors, seconds, usage.ru_utime + usage.ru_stime, memory, hung)
+
+
+def _text(file: IO[bytes]) -> str:
+    """The first megabyte that was written to a file."""
+    file.seek(0)
+    return file.read(1 << 20).decode("utf-8", "surrogateescape")
 
 
 def _resident() -> int:
@@ -290,11 +293,6 @@ def checked(
     except Failure as failure:
         return Result(failure.kind, str(failure), end)
     return Result("sentences" if end.err.startswith("transmute: ") else "handled", "", end)
-
-
-def command(*words: str, **options: object) -> Case:
-    """A case that runs a command line."""
-    return lambda folder: checked(folder, lambda: call(words), **options)
 
 
 @dataclass
