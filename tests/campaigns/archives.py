@@ -137,7 +137,7 @@ def campaign(materials: Materials) -> Campaign:
 
         return title, run
 
-    return Campaign("archives", 1500, 15, case)
+    return Campaign("archives", 500, 15, case)
 
 
 def _hostile(random: Random) -> tuple[str, bytes]:

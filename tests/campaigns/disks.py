@@ -101,7 +101,7 @@ def campaign(materials: Materials) -> Campaign:
 
         return f"{name} with {'files' if limit else 'a disk'} of {size} bytes", run
 
-    return Campaign("disks", 150, 6, case)
+    return Campaign("disks", 70, 6, case)
 
 
 def _can_mount() -> bool:

@@ -170,7 +170,7 @@ def campaign(materials: Materials) -> Campaign:
 
         return f"{title}: {' '.join(words[1:])[-150:]}", run
 
-    return Campaign("flags", 1200, 16, case)
+    return Campaign("flags", 900, 16, case)
 
 
 def _call(words: list[str]) -> None:

@@ -227,7 +227,7 @@ def campaign(materials: Materials) -> Campaign:
 
         return attack.__name__.lstrip("_"), run
 
-    return Campaign("http", 120, 5, case)
+    return Campaign("http", 45, 5, case)
 
 
 def serve(attack: Callable[[Address, Random, str], None], random: Random) -> None:

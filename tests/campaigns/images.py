@@ -62,7 +62,7 @@ def campaign(materials: Materials) -> Campaign:
 
         return title, run
 
-    return Campaign("images", 1500, 14, case)
+    return Campaign("images", 500, 14, case)
 
 
 def _commands(name: str) -> list[tuple[str, ...]]:

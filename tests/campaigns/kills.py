@@ -141,7 +141,7 @@ def campaign(materials: Materials) -> Campaign:
 
         return title, run
 
-    return Campaign("kills", 150, 4, case)
+    return Campaign("kills", 70, 4, case)
 
 
 def _file(event: str) -> str:

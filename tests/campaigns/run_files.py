@@ -82,7 +82,7 @@ def campaign(materials: Materials) -> Campaign:
 
         return f"{word}: {name} {title}", run
 
-    return Campaign("run_files", 1000, 12, case)
+    return Campaign("run_files", 400, 12, case)
 
 
 def _damaged(path: Path, random: Random) -> tuple[bytes, str]:
