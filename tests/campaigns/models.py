@@ -142,7 +142,8 @@ def _tensors(random: Random, source: Path):
         case 0:
             title, _ = f"without {name}", tensors.pop(name)
         case 1:
-            title, tensors[random.choice(["x", "", "\x1b[31m", f"{name}2"])] = "surplus", value.clone()
+            title = "surplus"
+            tensors[random.choice(["x", "", "\x1b[31m", f"{name}2"])] = value.clone()
         case 2:
             title = "renamed"
             tensors["layers.\n99"] = tensors.pop(name)
