@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "transmute"
 
 LAYERS = [
-    ["errors", "rows", "tensors"],
+    ["errors", "memory", "rows", "tensors"],
     ["files"],
     ["documents"],
     ["config", "gpu", "plugins"],

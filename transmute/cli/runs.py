@@ -37,7 +37,7 @@ CHOOSING = (
 
 GROUPS = {
     "data": "DATA --data.a --data.b --data.swap --data.skip-bad",
-    "run": "--run --extend --from",
+    "run": "--run --dry-run --extend --from",
     "recipe": "--method --config --size --batch --epochs --steps --optimizer.lr",
     "output and evaluation": "--save-every --sample-every --evaluate-every --best --patience --log "
     "--images --repeats --json",
@@ -135,7 +135,7 @@ class TrainCommand(RecipeCommand, TrainConfig):
         config = with_run_folder(self)
         if stopped_by := train(config, observer, show=show):
             return 128 + stopped_by
-        if os.environ.get("RANK", "0") == "0":
+        if os.environ.get("RANK", "0") == "0" and not self.dry_run:
             best = " (add --step best for the best models)" if config.evaluate_every else ""
             print(f"use it: transmute translate IMAGES --model {config.run}{best}")
         return 0

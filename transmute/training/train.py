@@ -4,11 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from rich.console import Console
+
 from transmute.batch import Batch
 from transmute.config.training import TrainConfig
 from transmute.data.stream import lost_workers_reported
-from transmute.device import select_device
-from transmute.errors import UserError
+from transmute.device import out_of_memory_reported, select_device
+from transmute.errors import UserError, printable
 from transmute.images.ranges import normalize
 from transmute.training.checkpoint import save
 from transmute.training.processes import (
@@ -20,7 +22,7 @@ from transmute.training.processes import (
 )
 from transmute.training.reporting import Observer
 from transmute.training.schedule import learning_rate_factor
-from transmute.training.setup import Training, prepare
+from transmute.training.setup import Training, describe, plan, prepare
 
 
 def train(
@@ -51,7 +53,17 @@ def train(
         return launch(train, (config, observer, show), config.devices)
     with ExitStack() as stack:
         processes = stack.enter_context(process_group(config.device))
-        training = prepare(config, processes, stack, show)
+        console = Console(quiet=not processes.is_main, highlight=False, soft_wrap=True)
+
+        def say(line: str) -> None:
+            console.print(printable(show(line)), markup=False)
+
+        planned = plan(config, processes, say)
+        if config.dry_run:
+            describe(planned, say)
+            return None
+        stack.enter_context(out_of_memory_reported(planned.advice))
+        training = prepare(planned, stack, console, say)
         observer = observer if processes.is_main else None
         with lost_workers_reported(config.data.timeout):
             stopped_by = None if training.finished else _loop(training, observer)
