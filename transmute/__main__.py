@@ -1,9 +1,9 @@
-"""Entry points of the command line. They handle Ctrl-C before anything else is imported."""
+"""Entry points of the command line. They handle signals before anything else is imported."""
 
-import os
 import signal
-from types import FrameType
 from typing import NoReturn
+
+from transmute.startup import exit_at_once, interrupt
 
 
 def main() -> NoReturn:
@@ -23,31 +23,15 @@ def test_main() -> NoReturn:
 
 def _run(name: str) -> NoReturn:
     """Imports a function that exits, and calls it."""
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         import pkgutil
 
         pkgutil.resolve_name(name)()
     finally:
-        signal.signal(signal.SIGINT, _exit)  # while threads end and modules are unloaded
+        signal.signal(signal.SIGINT, exit_at_once)  # while threads end and modules are unloaded
     raise AssertionError(f"{name} returned")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt, or exits at once during an import.
-
-    Libraries catch a KeyboardInterrupt in their imports, and C code turns it into other errors.
-    """
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            _exit(number, frame)
-        frame = frame.f_back
-    raise KeyboardInterrupt
-
-
-def _exit(number: int, frame: FrameType | None) -> NoReturn:
-    """Exits without cleaning up: nothing was begun, or everything is finished."""
-    os._exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The endless stream of training images. Its order is a function of seed and pass."""
 
+import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from transmute.data.preprocess import Geometry
 from transmute.data.source import Source
 from transmute.images.ranges import normalize, pack, range_for
 from transmute.images.raster import ImageError, Raster
+from transmute.startup import ctrl_c_blocked, require_main_guard
 
 
 @lru_cache(maxsize=4)
@@ -160,10 +162,12 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             # The loader draws an unused number, which must not change the random state of a step.
             generator=torch.Generator(),
             prefetch_factor=4 if workers else None,
-            worker_init_fn=_ignore_ctrl_c,
+            worker_init_fn=_prepare_worker,
         )
-        # Workers start here, before a training run handles signals.
-        return map(_raise_error, loader)
+        if workers and multiprocessing.get_start_method() != "fork":
+            require_main_guard()
+        with ctrl_c_blocked():  # Workers start here, before a training run handles signals.
+            return map(_raise_error, loader)
 
     def fixed_batches(
         self, count: int, say: Callable[[str], None]
@@ -213,5 +217,6 @@ def _raise_error(loaded: tuple[Batch, float] | ImageError) -> tuple[Batch, float
     return loaded
 
 
-def _ignore_ctrl_c(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

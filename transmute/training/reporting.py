@@ -51,6 +51,23 @@ class Observer(Protocol):
         """Called when a checkpoint and its models have been written."""
 
 
+class Output(Console):
+    """The console of a training run, which ends quietly if the program that reads it ends.
+
+    Attributes:
+        signals: Signals that stop the training loop, to which SIGPIPE is added. None before it.
+    """
+
+    signals: dict[int, float] | None = None
+
+    def on_broken_pipe(self) -> None:
+        with contextlib.suppress(SystemExit):  # after closing the output
+            super().on_broken_pipe()
+        if self.signals is None:
+            raise BrokenPipeError
+        self.signals[13] = time.monotonic()  # Windows has no signal.SIGPIPE
+
+
 class Reporter:
     """Shows the progress of a training run, and writes its reports.
 
@@ -76,7 +93,7 @@ class Reporter:
         stream: Stream,
         models: ModelWriter,
         trainer: Trainer,
-        console: Console,
+        console: Output,
         say: Callable[[str], None],
         start_step: int,
         last_step: int,
@@ -84,7 +101,7 @@ class Reporter:
         self.models, self.trainer = models, trainer
         self.run, self.recipe = models.run, config.recipe
         self.start_step, self.last_step = start_step, last_step
-        self.say, self.enabled = say, not console.quiet
+        self.console, self.say, self.enabled = console, say, not console.quiet
         self.diagnosis = Diagnosis(last_step, self.run.metrics())
         self.shown, self.trained_on, log = [], [], ()
         if self.enabled:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
 import transmute
@@ -39,7 +38,7 @@ from transmute.training.evaluations import (
     prepare_measuring,
 )
 from transmute.training.processes import Processes, seed_step
-from transmute.training.reporting import Reporter
+from transmute.training.reporting import Output, Reporter
 from transmute.training.speed import cudnn_settings, select_speed
 from transmute.training.trainer import Speed, Trainer
 from transmute.translation.model import read_networks
@@ -89,7 +88,7 @@ def prepare(
     """
     assert config.run is not None
     run, is_main = Run(config.run), processes.is_main
-    console = Console(quiet=not is_main, highlight=False, soft_wrap=True)
+    console = Output(quiet=not is_main, highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
         console.print(printable(show(line)), markup=False)

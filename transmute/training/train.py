@@ -52,9 +52,11 @@ def train(
         processes = stack.enter_context(process_group(config.device))
         training = prepare(config, processes, stack, show)
         observer = observer if processes.is_main else None
-        stopped_by = None if training.finished else _loop(training, observer)
-        # Also if nothing was left to do: a killed process leaves a page that says it is running.
-        training.reporter.write_page(running=False)
+        try:
+            stopped_by = None if training.finished else _loop(training, observer)
+        finally:
+            # Also if nothing was left to do: a killed process leaves a page that is "running".
+            training.reporter.write_page(running=False)
         _conclude(training)
         return stopped_by
 
@@ -67,7 +69,9 @@ def _loop(training: Training, observer: Observer | None) -> int | None:
     if state.step == 0:
         reporter.sample(0)
         _evaluate(training, 0)
-    with stop_signals() as signals, reporter.bar:
+    start_step = state.step
+    with stop_signals(lambda: state.step > start_step) as signals, reporter.bar:
+        reporter.console.signals = signals
         for step in range(state.step + 1, last_step + 1):
             batch = reporter.next_batch(batches).to(processes.device)
             seed_step(recipe.seed, step, processes.rank)
