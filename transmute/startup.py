@@ -49,9 +49,8 @@ def ctrl_c_blocked() -> Iterator[None]:
 
 
 def accept_ctrl_c() -> None:
-    """Handles signals in a process that was started while Ctrl-C was blocked."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    """Handles Ctrl-C in a process that was started while it was blocked."""
+    signal.signal(signal.SIGINT, interrupt)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

@@ -1,6 +1,5 @@
 """The endless stream of training images. Its order is a function of seed and pass."""
 
-import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from transmute.data.preprocess import Geometry
 from transmute.data.source import Source
 from transmute.images.ranges import normalize, pack, range_for
 from transmute.images.raster import ImageError, Raster
-from transmute.startup import ctrl_c_blocked, require_main_guard
+from transmute.startup import ctrl_c_blocked
 
 
 @lru_cache(maxsize=4)
@@ -164,8 +163,6 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             prefetch_factor=4 if workers else None,
             worker_init_fn=_prepare_worker,
         )
-        if workers and multiprocessing.get_start_method() != "fork":
-            require_main_guard()
         with ctrl_c_blocked():  # Workers start here, before a training run handles signals.
             return map(_raise_error, loader)
 

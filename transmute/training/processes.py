@@ -172,22 +172,22 @@ def _first_failure(ranks: Sequence[BaseProcess], signals: Mapping[int, float]) -
     Returns:
         The exit status and the rank of the process that failed first, or (0, 0).
     """
-    failure, deadline, terminated = (0, 0), math.inf, False
-    while running := [process.sentinel for process in ranks if process.exitcode is None]:
-        wait(running, timeout=0.1)
-        failures = [(one.exitcode, rank) for rank, one in enumerate(ranks) if one.exitcode]
-        if failures and not failure[0]:
-            failure = min(failures)  # a killed process makes others fail
-        if (failures or signals) and deadline == math.inf:
-            # The others may be about to fail by themselves, and to report why.
-            deadline = time.monotonic() + (0 if signals else 5)
-        if time.monotonic() > deadline and not terminated:
-            terminated = True
-            for process in ranks:
+    failures: list[tuple[int, int]] = []
+    deadline, terminated = math.inf, False
+    while True:
+        running = [process.sentinel for process in ranks if process.exitcode is None]
+        # A process that is killed makes others fail, with a positive status.
+        failures = failures or sorted((p.exitcode, n) for n, p in enumerate(ranks) if p.exitcode)
+        stuck = bool(failures) and time.monotonic() > deadline + 10  # in a collective
+        if not running or stuck:
+            return failures[0] if failures else (0, 0)
+        if (failures or signals) and not terminated:
+            # The others may be about to fail, too, and to report why.
+            deadline = min(deadline, time.monotonic() + (0 if signals else 5))
+            terminated = time.monotonic() >= deadline
+            for process in ranks if terminated else ():
                 process.terminate()
-        if failures and time.monotonic() > deadline + 30:
-            break
-    return failure
+        wait(running, timeout=0.1)
 
 
 def _decisive_outcome(outcomes: SimpleQueue[int | Exception]) -> int | Exception | None:

@@ -1,6 +1,7 @@
 """Everything before the first step: all input is checked before anything is written."""
 
 import contextlib
+import multiprocessing
 import platform
 import re
 import subprocess
@@ -30,6 +31,7 @@ from transmute.gpu import Build, find_gpu, unused_gpu
 from transmute.images.find import unused_sentences
 from transmute.methods.base import Method
 from transmute.run import Run
+from transmute.startup import require_main_guard
 from transmute.training.checkpoint import ModelWriter, TrainingState, resume
 from transmute.training.evaluations import (
     EvaluationHistory,
@@ -132,6 +134,12 @@ def prepare(
     return Training(config, processes, stream, state, history, models, reporter, measure, last_step)
 
 
+def count_workers(config: TrainConfig, device: torch.device) -> int:
+    """The number of processes that load images, 0 to load them in this one."""
+    workers, default = config.data.workers, 4 if device.type == "cuda" else 0
+    return 0 if config.data.cache else default if workers is None else workers
+
+
 def require_sizes(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """Returns the (width, height) of training images, or of the largest if they differ.
 
@@ -174,6 +182,12 @@ def _require_possible(
     config: TrainConfig, processes: Processes, say: Callable[[str], None]
 ) -> None:
     """Checks the device, and settings that depend on devices or on each other."""
+    if (
+        count_workers(config, processes.device)
+        and multiprocessing.get_start_method() != "fork"
+        and multiprocessing.parent_process() is None  # which has checked it
+    ):
+        require_main_guard()
     if config.device == "auto" and (problem := unused_gpu(find_gpu(), Build.installed())):
         say(f"warning: {problem}")
     precision, _ = select_precision(config.precision, processes.device)

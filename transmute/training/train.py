@@ -19,7 +19,7 @@ from transmute.training.processes import (
 )
 from transmute.training.reporting import Observer
 from transmute.training.schedule import learning_rate_factor
-from transmute.training.setup import Training, prepare
+from transmute.training.setup import Training, count_workers, prepare
 
 
 def train(
@@ -69,7 +69,7 @@ def _loop(training: Training, observer: Observer | None) -> int | None:
     if state.step == 0:
         reporter.sample(0)
         _evaluate(training, 0)
-    start_step = state.step
+    start_step = state.step if processes.count == 1 else -1
     with stop_signals(lambda: state.step > start_step) as signals, reporter.bar:
         reporter.console.signals = signals
         for step in range(state.step + 1, last_step + 1):
@@ -130,16 +130,14 @@ def _lr_factor(training: Training, step: int) -> float:
 def _batches(training: Training) -> Iterator[tuple[Batch, float]]:
     """The batches of the remaining steps, loaded in the background where that helps."""
     config, processes = training.config, training.processes
-    cuda, workers = processes.device.type == "cuda", config.data.workers
-    workers = workers if workers is not None else 4 * cuda
     return training.stream.batches(
         batch=config.recipe.batch,
         start_step=training.state.step,
         last_step=training.last_step,
         rank=processes.rank,
         processes=processes.count,
-        workers=0 if config.data.cache else workers,
-        pin=cuda,
+        workers=count_workers(config, processes.device),
+        pin=processes.device.type == "cuda",
     )
 
 
