@@ -16,7 +16,7 @@ PACKAGE = ROOT / "transmute"
 
 LAYERS = [
     ["errors", "tensors"],
-    ["config", "files", "gpu", "plugins", "startup"],
+    ["config", "files", "gpu", "notebook", "plugins", "startup"],
     ["batch", "device", "download", "images", "lab", "run", "weights"],
     ["data", "diagnostics", "losses", "metrics", "networks", "recipes", "report"],
     ["methods", "translation"],

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from transmute.errors import UserError
 from transmute.files import write_text
+from transmute.notebook import card
 
 
 class Run:
@@ -127,6 +128,19 @@ class Run:
         "metrics": {direction: [metric, ...]}}`; `better` is "lower" or "higher".
         """
         return [row for row in _rows(self.evaluations_file) if _is_evaluation(row)]
+
+    def _repr_html_(self) -> str:
+        """A card for notebooks: the newest step, its losses, the best step and the samples."""
+        rows, best, samples = self.metrics(), self.best(), self.samples()
+        newest = rows[-1] if rows else {}
+        facts: dict[str, object] = {"step": max([0, *self.checkpoints(), *samples, *self.models()])}
+        facts |= {
+            name: f"{value:.4g}" for name, value in newest.items() if isinstance(value, float)
+        }
+        if best is not None:
+            measure = best["best"]
+            facts["best"] = f"step {best['step']}, {measure['name']} {measure['value']:.4g}"
+        return card(f"run {self.folder}", facts, self.sample_file(samples[-1]) if samples else None)
 
     def append(self, file: Path, row: dict[str, Any]) -> None:
         """Appends a row to metrics.jsonl or evaluations.jsonl."""

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args, get_origin
 
 from transmute.config.base import Argument, Kind, Settings, nested
-from transmute.errors import RankError, UserError, printable
+from transmute.errors import RankError, UserError, counted, printable
 
 known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags")
 """The flags of the running command, by setting."""
@@ -322,6 +322,6 @@ def print_failures(problems: Sequence[str], total: int, action: str) -> int:
     """
     if not problems:
         return 0
-    lines = [*problems, f"{len(problems)} of {total} images could not be {action}"]
+    lines = [*problems, f"{len(problems)} of {counted(total, 'image')} could not be {action}"]
     print(*(f"transmute: {printable(as_flags(line))}" for line in lines), sep="\n", file=sys.stderr)
     return 1

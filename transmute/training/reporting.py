@@ -19,6 +19,7 @@ from transmute.errors import UserError
 from transmute.files import write_text
 from transmute.images.encode import save_image
 from transmute.images.ranges import displayed_part
+from transmute.notebook import NotebookProgress
 from transmute.report.page import render_page
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter
@@ -111,6 +112,8 @@ class Reporter:
             if part := displayed_part(channels):
                 say(f"{domain}: samples, FID, KID and LPIPS use {part}")
         self.loggers = Loggers(log, self.run, self.recipe.model_dump(mode="json"), start_step, say)
+        # rich needs ipywidgets for a bar in a notebook.
+        self.notebook = NotebookProgress() if self.enabled and Console().is_jupyter else None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -118,10 +121,10 @@ class Reporter:
             TimeRemainingColumn(),
             TextColumn("{task.fields[report]}"),
             console=console,
-            disable=console.quiet or not console.is_terminal,
+            disable=console.quiet or not console.is_terminal or self.notebook is not None,
         )
         self._task = self.bar.add_task("training", total=last_step, completed=start_step, report="")
-        self._page_written = 0.0
+        self._page_written, self._line = 0.0, ""
         self._restart_timing()
 
     def _restart_timing(self) -> None:
@@ -184,7 +187,11 @@ class Reporter:
         self.bar.update(self._task, report=f"{speed} {load} {losses}")
         if self.bar.disable and observer is None:
             left = timedelta(seconds=round((self.last_step - step) * seconds / steps))
-            self.say(f"step {step}/{self.last_step}  {speed}  {left} left  {losses}")
+            self._line = f"step {step}/{self.last_step}  {speed}  {left} left  {losses}"
+            if self.notebook is None:
+                self.say(self._line)
+            else:
+                self.notebook.show(self._line, self.run.sample_file(self.run.samples()[-1]))
         if self.enabled:
             self._write_metrics(row, waiting=(self._waited, seconds))
         if observer is not None:
@@ -223,6 +230,8 @@ class Reporter:
         table = sheet(rows, scale=max(1, 96 // width))  # so that titles fit above small images
         save_image(table, self.run.sample_file(step))
         self.loggers.log(step, {}, table)
+        if self.notebook:
+            self.notebook.show(self._line, self.run.sample_file(step))
         if step:
             paired = self.recipe.method.paired
             found = image_symptoms(method, shown, trained_on, paired=paired)

@@ -90,7 +90,7 @@ def prepare(
     """
     assert config.run is not None
     run, is_main = Run(config.run), processes.is_main
-    console = Output(quiet=not is_main, highlight=False, soft_wrap=True)
+    console = Output(quiet=not is_main, highlight=False, soft_wrap=True, force_jupyter=False)
 
     def say(line: str) -> None:
         console.print(printable(show(line)), markup=False)

@@ -180,7 +180,7 @@ def _evaluate(training: Training, step: int) -> None:
                 if history.best_step == step:
                     training.models.write(training.state.trainer, step, history.metrics(step))
                     run.keep_newest(config.keep, config.keep_every)
-                    better = ", the best so far"
+                    better = f", the best so far{history.remark}"
                 value, features = row["best"]["value"], row["best"]["features"]
                 kind = f" ({features} features)" if features else ""
                 training.reporter.say(f"step {step}: {config.best} {value:.4g}{kind}{better}")
@@ -205,4 +205,4 @@ def _conclude(training: Training) -> None:
         say("to continue, use a larger `patience` or none")
     say(f"finished: open {training.models.run.report_file}")
     if config.evaluate_every:
-        say(f"best by {config.best}: step {history.best_step}")
+        say(f"best by {config.best}: step {history.best_step}{history.remark}")
