@@ -51,14 +51,13 @@ class EvaluationHistory:
     @property
     def remark(self) -> str:
         """Ends a sentence about the best evaluation: whether it is worse than before training."""
-        untrained = [row["best"] for row in self.rows if row["step"] == 0]
-        best = (best_evaluation(self.rows) or {}).get("best")
-        if best is None or not untrained:
-            return ""
-        value, start = best["value"], untrained[-1]["value"]
-        is_worse = value > start if best["better"] == "lower" else value < start
-        same = all(best.get(key) == untrained[-1].get(key) for key in ("name", "features"))
-        return f", but worse than {start:.4g} before training" if same and is_worse else ""
+        before = next((row["best"] for row in self.rows if row["step"] == 0), None)
+        best = (best_evaluation(self.rows) or {"best": None})["best"]
+        if not before or not best or before | {"value": 0} != best | {"value": 0}:
+            return ""  # or by another metric
+        values = sorted((before["value"], best["value"]), reverse=best["better"] == "higher")
+        is_worse = values[0] != best["value"]
+        return f", but worse than {before['value']:.4g} before training" if is_worse else ""
 
     @property
     def exhausted(self) -> bool:

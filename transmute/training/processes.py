@@ -156,11 +156,11 @@ def launch(
     outcome = _decisive_outcome(outcomes)
     if isinstance(outcome, int) or status == 0:
         return outcome
+    if signals and not isinstance(outcome, (UserError, OSError)):  # while a process was starting
+        return next(iter(signals))
     # A process that is killed makes others fail too.
     if isinstance(outcome, UserError) or (outcome is not None and status > 0):
         raise outcome
-    if signals:  # while a process was starting
-        return next(iter(signals))
     end = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
     reason = "perhaps out of memory" if status == -signal.SIGKILL else "see above"
     raise UserError(f"rank {rank} {end} ({reason})")
@@ -211,9 +211,9 @@ def _call_on_rank(
     outcomes: SimpleQueue[int | Exception],
 ) -> None:
     """Calls the function of `launch`, and reports if it fails or is stopped by a signal."""
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": devices, "LOCAL_WORLD_SIZE": devices}
-    os.environ |= {name: str(number) for name, number in numbers.items()}
-    # The launcher has the store, as it does under torchrun.
+    os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
+    os.environ |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(devices))
+    # The launcher has the store, as under torchrun.
     address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     os.environ |= address | {"TORCHELASTIC_USE_AGENT_STORE": "True"}
     try:
