@@ -30,7 +30,9 @@ class NotebookProgress:
     def __init__(self) -> None:
         from IPython.display import display
 
-        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+        handle = display({"text/plain": ""}, raw=True, display_id=True)
+        assert handle is not None  # because of display_id
+        self._handle = handle
 
     def show(self, line: str, sheet: Path | None) -> None:
         """Replaces the line and the sheet."""

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import numpy as np
 import torch
@@ -139,23 +140,30 @@ def launch(
     # A new process must import the files of user-defined classes before it unpickles objects.
     files, pickled = plugins.loaded_files(), pickle.dumps((function, arguments))
     outcomes = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    # Both are public, but not marked as exported.
+    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+        "localhost", 0, is_master=True, wait_for_workers=False
+    )
     with stop_signals() as signals:
         with ctrl_c_blocked():
-            ranks = torch.multiprocessing.start_processes(
+            started = torch.multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
                 _call_on_rank,
                 (devices, store.port, files, pickled, outcomes),
                 devices,
                 join=False,
-            ).processes
+            )
+        assert started is not None
+        ranks = cast(list[BaseProcess], started.processes)
         try:
             status, rank = _first_failure(ranks, signals)
         finally:
             for process in ranks:
                 process.kill()
     outcome = _decisive_outcome(outcomes)
-    if isinstance(outcome, int) or status == 0:
+    if isinstance(outcome, int):
         return outcome
+    if status == 0:
+        return None
     if signals and not isinstance(outcome, (UserError, OSError)):  # while a process was starting
         return next(iter(signals))
     # A process that is killed makes others fail too.
