@@ -1,6 +1,8 @@
 """The endless stream of training images. Its order is a function of seed and pass."""
 
+import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -217,3 +219,6 @@ def _raise_error(loaded: tuple[Batch, float] | ImageError) -> tuple[Batch, float
 def _prepare_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # torch notices only a parent that dies later.
+    if not (parent := multiprocessing.parent_process()) or not parent.is_alive():
+        sys.exit()

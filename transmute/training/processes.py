@@ -181,19 +181,20 @@ def _first_failure(ranks: Sequence[BaseProcess], signals: Mapping[int, float]) -
         The exit status and the rank of the process that failed first, or (0, 0).
     """
     failures: list[tuple[int, int]] = []
-    deadline, terminated = math.inf, False
+    kill_at, terminated = math.inf, False
     while True:
         running = [process.sentinel for process in ranks if process.exitcode is None]
         # A process that is killed makes others fail, with a positive status.
         failures = failures or sorted((p.exitcode, n) for n, p in enumerate(ranks) if p.exitcode)
-        stuck = bool(failures) and time.monotonic() > deadline + 10  # in a collective
-        if not running or stuck:
+        now = time.monotonic()
+        if failures and kill_at == math.inf:
+            # The others may be about to fail, too, and to report why, or be stuck in a collective.
+            kill_at = now + (2 if signals else 15)
+        if not running or now > kill_at:
             return failures[0] if failures else (0, 0)
-        if (failures or signals) and not terminated:
-            # The others may be about to fail, too, and to report why.
-            deadline = min(deadline, time.monotonic() + (0 if signals else 5))
-            terminated = time.monotonic() >= deadline
-            for process in ranks if terminated else ():
+        if not terminated and (signals or now > kill_at - 10):
+            terminated = True
+            for process in ranks:
                 process.terminate()
         wait(running, timeout=0.1)
 
