@@ -189,7 +189,7 @@ def _first_failure(ranks: Sequence[BaseProcess], signals: Mapping[int, float]) -
         now = time.monotonic()
         if failures and kill_at == math.inf:
             # The others may be about to fail, too, and to report why, or be stuck in a collective.
-            kill_at = now + (2 if signals else 15)
+            kill_at = now + (6 if signals else 15)
         if not running or now > kill_at:
             return failures[0] if failures else (0, 0)
         if not terminated and (signals or now > kill_at - 10):
