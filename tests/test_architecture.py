@@ -16,7 +16,7 @@ PACKAGE = ROOT / "transmute"
 
 LAYERS = [
     ["errors", "memory", "rows", "tensors"],
-    ["files"],
+    ["files", "notebook", "startup"],
     ["documents"],
     ["config", "gpu", "plugins"],
     ["batch", "device", "download", "images", "lab", "run", "weights"],

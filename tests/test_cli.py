@@ -472,7 +472,7 @@ def test_from_two_folders_of_pairs_to_a_small_split_data_set(
     assert sorted(path.suffix for path in Path("small/train").iterdir()) == [".png"] * 3
     assert run_command(["data", "check", "small"]) == 0
     capsys.readouterr()
-    with pytest.raises(UserError, match="4 files already exist"):
+    with pytest.raises(UserError, match="4 files would be replaced"):
         run_command(["data", "combine", "A", "B", "--out", "pairs"])
     Path("B/0.jpg").write_text("no image", encoding="utf-8")
     assert run_command(["data", "combine", "A", "B", "--out", "pairs", "--overwrite"]) == 1

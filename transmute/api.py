@@ -13,6 +13,7 @@ from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
 from transmute.recipes import recipe_from
 from transmute.run import Run
+from transmute.startup import exit_if_reimported
 
 
 def train(
@@ -61,6 +62,7 @@ def train(
     finished: open runs/tiny/report.html
     >>> transmute.Translator(run.folder)("horse.jpg").save("zebra.png")
     """
+    exit_if_reimported()
     from transmute.training.train import train as train_with
 
     changes = {name: settings.pop(name) for name in Recipe.model_fields if name in settings}

@@ -49,8 +49,8 @@ def select_device(name: str, count: int = 1) -> torch.device:
     selected = name if name != "auto" else ("cuda" if available else "cpu")
     if selected == "cuda" and count > available:
         raise UserError(
-            f"{count} devices are needed, but there are {available} GPUs. Lower `devices`, or set "
-            "`device=cpu`"
+            f"{count} devices are needed, but the number of GPUs is {available}. Lower "
+            "`devices`, or set `device=cpu`"
         )
     cores = os.cpu_count() or 1
     if selected == "cpu" and count > 4 * cores:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from transmute.documents import parse_json, read_json
 from transmute.errors import UserError
 from transmute.files import FileError, remove_partial, write_text, writing
+from transmute.notebook import card
 from transmute.rows import EvaluationRow, RecipeRow, ReportRow, Row, SessionRow
 
 
@@ -139,6 +140,19 @@ class Run:
         files = {self.metrics_file: ReportRow, self.evaluations_file: EvaluationRow}
         counts = {path.name: _rows(path, shape)[1] for path, shape in files.items()}
         return {name: count for name, count in counts.items() if count}
+
+    def _repr_html_(self) -> str:
+        """A card for notebooks: the newest step, its losses, the best step and the samples."""
+        rows, best, samples = self.metrics(), self.best(), self.samples()
+        newest = rows[-1] if rows else {}
+        facts: dict[str, object] = {"step": max([0, *self.checkpoints(), *samples, *self.models()])}
+        facts |= {
+            name: f"{value:.4g}" for name, value in newest.items() if isinstance(value, float)
+        }
+        if best is not None:
+            measure = best["best"]
+            facts["best"] = f"step {best['step']}, {measure['name']} {measure['value']:.4g}"
+        return card(f"run {self.folder}", facts, self.sample_file(samples[-1]) if samples else None)
 
     def append(self, file: Path, row: dict[str, Any]) -> None:
         """Appends a row to metrics.jsonl or evaluations.jsonl, whose folder exists.

@@ -321,7 +321,7 @@ def test_partners_are_held_out_together(tmp_path: Path) -> None:
     data = recognize(tmp_path / "out", SourceConfig(), paired=True)
     assert [len(side) for side in (*data.train, *data.test)] == [9, 9, 3, 3]
     put(tmp_path / "original/A/alone.png")
-    with pytest.raises(UserError, match=r"1 images have no partner in the other folder \(alone\)"):
+    with pytest.raises(UserError, match=r"1 image without a partner in the other folder \(alone\)"):
         plan_split(
             tmp_path / "original", tmp_path / "out", test=0.25, seed=0, paired=True, link=False
         )
@@ -419,7 +419,7 @@ def test_existing_files_are_kept_and_input_folders_are_not_written_to(tmp_path: 
     plan = plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False)
     with pytest.raises(
         UserError,
-        match=r"1 files already exist, the first is .*1\.png\. .* `out`, or .*`overwrite`",
+        match=r"1 file would be replaced, the first is .*1\.png\. .* `out`, or .*`overwrite`",
     ):
         execute(plan)
     for out in (tmp_path / "A", tmp_path / "B" / "out"):

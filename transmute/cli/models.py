@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from transmute.cli.parsing import Command, as_flags
 from transmute.config.base import Argument
 from transmute.download import download
-from transmute.errors import UserError
+from transmute.errors import UserError, counted
 from transmute.interop.published import DATA_SETS, MODELS, Published, find
 
 _PRETRAINED = "checkpoints/{}_pretrained"
@@ -161,7 +161,7 @@ class PullDataCommand(DownloadCommand):
             from transmute.interop.archives import unpack
 
             _, path, out = downloaded
-            print(f"{out}: {unpack(path, out)} files (the archive is kept: {path})")
+            print(f"{out}: {counted(unpack(path, out), 'file')} (the archive is kept: {path})")
 
 
 def _data_folder() -> str:

@@ -9,12 +9,13 @@ import shlex
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args, get_origin
 
 from transmute.config.base import Argument, Kind, Settings, nested
-from transmute.errors import RankError, UserError, printable
+from transmute.errors import RankError, UserError, counted, printable
 
 known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags")
 """The flags of the running command, by setting."""
@@ -265,23 +266,50 @@ def as_flags(message: object, known: Mapping[str, str] | None = None) -> str:
 
 
 def run_and_exit(command: Callable[[], int]) -> NoReturn:
-    """Runs a command and exits with its status, or prints an error in one line and exits with 2."""
+    """Runs a command and exits with its status, or prints an error in one line and exits with 2.
+
+    If the program that reads the output ends first, the status is that of SIGPIPE.
+    """
+    # A closed stream is None. The next file would get its number, and the output of libraries.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # paths may have letters that a console cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(command())
+        with _complete_output():
+            sys.exit(command())
     except UserError as error:
         # Under torchrun, the same error occurs on all ranks.
         if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
             lines = as_flags(error).split("\n")
             print("transmute:", "\n".join(map(printable, lines)), file=sys.stderr)
+    except BrokenPipeError:
+        sys.exit(128 + 13)
     except OSError as error:  # no permission, no space left, ...
-        fact = f"{error.filename or 'a file'}: {error.strerror or error}"
+        fact = f"{error.filename or 'a file or standard output'}: {error.strerror or error}"
         print("transmute:", printable(fact), file=sys.stderr)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(2)
+
+
+@contextmanager
+def _complete_output() -> Iterator[None]:
+    """Writes buffered output at the end of the block.
+
+    Raises:
+        OSError: If it cannot be written. Python would print a traceback when it exits.
+    """
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The type depends on the number: BrokenPipeError, for example.
+            raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def print_failures(problems: Sequence[str], total: int, action: str) -> int:
@@ -294,6 +322,6 @@ def print_failures(problems: Sequence[str], total: int, action: str) -> int:
     """
     if not problems:
         return 0
-    lines = [*problems, f"{len(problems)} of {total} images could not be {action}"]
+    lines = [*problems, f"{len(problems)} of {counted(total, 'image')} could not be {action}"]
     print(*(f"transmute: {printable(as_flags(line))}" for line in lines), sep="\n", file=sys.stderr)
     return 1

@@ -12,7 +12,7 @@ from transmute.config.base import width_and_height
 from transmute.config.data import SourceConfig
 from transmute.data.layout import match_pairs, recognize
 from transmute.data.scan import in_threads
-from transmute.errors import UserError
+from transmute.errors import UserError, counted
 from transmute.files import replacing, writing
 from transmute.images.color import is_srgb, profile_name
 from transmute.images.decode import open_pages
@@ -41,8 +41,8 @@ def execute(plan: Plan, *, overwrite: bool = False) -> list[str]:
     existing = [target for target in plan if target.exists()]
     if existing and not overwrite:
         raise UserError(
-            f"{len(existing)} files already exist, the first is {existing[0]}. Choose another "
-            "`out`, or replace them with `overwrite`"
+            f"{counted(len(existing), 'file')} would be replaced, the first is {existing[0]}. "
+            "Choose another `out`, or replace them with `overwrite`"
         )
 
     def problem(target: Path) -> str:

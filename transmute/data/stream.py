@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from transmute.data.source import Source
 from transmute.errors import RankError
 from transmute.images.ranges import normalize, pack, range_for
 from transmute.images.raster import ImageError, Raster
+from transmute.startup import ctrl_c_blocked
 
 
 @lru_cache(maxsize=4)
@@ -166,10 +168,10 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             # The loader draws an unused number, which must not change the random state of a step.
             generator=torch.Generator(),
             prefetch_factor=4 if workers else None,
-            worker_init_fn=_ignore_ctrl_c,
+            worker_init_fn=_prepare_worker,
         )
-        # Workers start here, before a training run handles signals.
-        return _loaded(iter(loader), processes, timeout if workers else None)
+        with ctrl_c_blocked():  # Workers start here, before a training run handles signals.
+            return _loaded(iter(loader), processes, timeout if workers else None)
 
     def fixed_batches(
         self, count: int, say: Callable[[str], None]
@@ -260,5 +262,9 @@ def lost_workers_reported(timeout: float) -> Iterator[None]:
         ) from None
 
 
-def _ignore_ctrl_c(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # torch notices only a parent that dies later.
+    if not (parent := multiprocessing.parent_process()) or not parent.is_alive():
+        sys.exit()

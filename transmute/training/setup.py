@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import multiprocessing
 import platform
 import re
 import subprocess
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
 import transmute
@@ -35,6 +35,7 @@ from transmute.memory import free_memory, gibibytes
 from transmute.methods.base import Method
 from transmute.recipes import RECIPES
 from transmute.run import Run
+from transmute.startup import require_main_guard
 from transmute.training.checkpoint import ModelWriter, TrainingState, require_space, resume
 from transmute.training.evaluations import (
     EvaluationHistory,
@@ -44,7 +45,7 @@ from transmute.training.evaluations import (
 )
 from transmute.training.memory import Estimate, advice, available, estimate, require_memory
 from transmute.training.processes import Processes, seed_step
-from transmute.training.reporting import Reporter
+from transmute.training.reporting import Output, Reporter
 from transmute.training.speed import cudnn_settings, select_speed
 from transmute.training.trainer import Speed, Trainer
 from transmute.translation.model import read_networks
@@ -185,7 +186,7 @@ def _require_cache_fits(stream: Stream) -> None:
 
 
 def prepare(
-    plan: Plan, stack: contextlib.ExitStack, console: Console, say: Callable[[str], None]
+    plan: Plan, stack: contextlib.ExitStack, console: Output, say: Callable[[str], None]
 ) -> Training:
     """Builds the networks, locks the run and resumes it.
 
@@ -264,6 +265,12 @@ def _complete_models(
     run.keep_newest(config.keep, config.keep_every)
 
 
+def count_workers(config: TrainConfig, device: torch.device) -> int:
+    """The number of processes that load images, 0 to load them in this one."""
+    workers, default = config.data.workers, 4 if device.type == "cuda" else 0
+    return 0 if config.data.cache else default if workers is None else workers
+
+
 def require_sizes(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """Returns the (width, height) of training images, or of the largest if they differ.
 
@@ -306,6 +313,12 @@ def _require_possible(
     config: TrainConfig, processes: Processes, say: Callable[[str], None]
 ) -> None:
     """Checks the device, and settings that depend on devices or on each other."""
+    if (
+        count_workers(config, processes.device)
+        and multiprocessing.get_start_method() != "fork"
+        and multiprocessing.parent_process() is None  # which has checked it
+    ):
+        require_main_guard()
     if config.device == "auto" and (problem := unused_gpu(find_gpu(), Build.installed())):
         say(f"warning: {problem}")
     precision, _ = select_precision(config.precision, processes.device)

@@ -4,8 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from rich.console import Console
-
 from transmute.batch import Batch
 from transmute.config.training import TrainConfig
 from transmute.data.stream import lost_workers_reported
@@ -20,9 +18,9 @@ from transmute.training.processes import (
     seed_step,
     stop_signals,
 )
-from transmute.training.reporting import Observer
+from transmute.training.reporting import Observer, Output
 from transmute.training.schedule import learning_rate_factor
-from transmute.training.setup import Training, describe, plan, prepare
+from transmute.training.setup import Training, count_workers, describe, plan, prepare
 
 
 def train(
@@ -53,7 +51,9 @@ def train(
         return launch(train, (config, observer, show), config.devices)
     with ExitStack() as stack:
         processes = stack.enter_context(process_group(config.device))
-        console = Console(quiet=not processes.is_main, highlight=False, soft_wrap=True)
+        console = Output(
+            quiet=not processes.is_main, highlight=False, soft_wrap=True, force_jupyter=False
+        )
 
         def say(line: str) -> None:
             console.print(printable(show(line)), markup=False)
@@ -65,10 +65,12 @@ def train(
         stack.enter_context(out_of_memory_reported(planned.advice))
         training = prepare(planned, stack, console, say)
         observer = observer if processes.is_main else None
-        with lost_workers_reported(config.data.timeout):
-            stopped_by = None if training.finished else _loop(training, observer)
-        # Also if nothing was left to do: a killed process leaves a page that says it is running.
-        training.reporter.write_page(running=False)
+        try:
+            with lost_workers_reported(config.data.timeout):
+                stopped_by = None if training.finished else _loop(training, observer)
+        finally:
+            # Also if nothing was left to do: a killed process leaves a page that is "running".
+            training.reporter.write_page(running=False)
         _conclude(training)
         return stopped_by
 
@@ -82,7 +84,9 @@ def _loop(training: Training, observer: Observer | None) -> int | None:
     if state.step == 0:
         reporter.sample(0)
         _evaluate(training, 0)
-    with stop_signals() as signals, reporter.bar:
+    start_step = state.step if processes.count == 1 else -1
+    with stop_signals(lambda: state.step > start_step) as signals, reporter.bar:
+        reporter.console.signals = signals
         for step in range(state.step + 1, last_step + 1):
             with _saving_on_error(training, enabled=alone):
                 batch = reporter.next_batch(batches).to(processes.device)
@@ -143,17 +147,15 @@ def _lr_factor(training: Training, step: int) -> float:
 def _batches(training: Training) -> Iterator[tuple[Batch, float]]:
     """The batches of the remaining steps, loaded in the background where that helps."""
     config, processes = training.config, training.processes
-    cuda, workers = processes.device.type == "cuda", config.data.workers
-    workers = workers if workers is not None else 4 * cuda
     return training.stream.batches(
         batch=config.recipe.batch,
         start_step=training.state.step,
         last_step=training.last_step,
         rank=processes.rank,
         processes=processes.count,
-        workers=0 if config.data.cache else workers,
+        workers=count_workers(config, processes.device),
         timeout=config.data.timeout,
-        pin=cuda,
+        pin=processes.device.type == "cuda",
     )
 
 
@@ -193,7 +195,7 @@ def _evaluate(training: Training, step: int) -> None:
             history.rows = run.evaluations()
             better = "" if step else ", before training"
             if history.best_step == step:
-                better = ", the best so far"
+                better = f", the best so far{history.remark}"
                 if run.checkpoints():  # else the first checkpoint follows, and then its models
                     training.models.write(training.state.trainer, step, history.metrics(step))
                     run.keep_newest(config.keep, config.keep_every)
@@ -235,4 +237,4 @@ def _conclude(training: Training) -> None:
         say("to continue, use a larger `patience` or none")
     say(f"finished: open {training.models.run.report_file}")
     if config.evaluate_every:
-        say(f"best by {config.best}: step {history.best_step}")
+        say(f"best by {config.best}: step {history.best_step}{history.remark}")

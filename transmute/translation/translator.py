@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from transmute import plugins
+from transmute import notebook, plugins
 from transmute.config.base import Size, width_and_height
 from transmute.config.data import Range
 from transmute.config.networks import GeneratorConfig
@@ -137,6 +137,19 @@ class Translator:
         if not card.target_range.is_8_bit and self.deep_precision != self.precision:
             self.precision = self.deep_precision
             self.precision_reason = f"for {card.target_range.depth} values"
+
+    def _repr_html_(self) -> str:
+        """A card for notebooks."""
+        card, (width, height) = self.card, width_and_height(self.card.size)
+        facts = {
+            "method": card.method,
+            "direction": card.direction,
+            "trained at": f"{width}x{height}",
+            "step": card.step,
+            "device": f"{self.device}, {self.precision}",
+        }
+        metrics = {name: f"{value:.4g}" for name, value in card.metrics.items()}
+        return notebook.card(f"translator from {card.source} to {card.target}", facts | metrics)
 
     @overload
     def __call__(
