@@ -35,8 +35,12 @@ def read_json(path: Path) -> Any:
     return _read(path, "JSON", parse_json)
 
 
-def read_yaml(path: Path) -> Any:
-    """Reads a YAML (or JSON) file. Its mappings have only strings as keys.
+def read_yaml(path: Path, *, only_text_keys: bool = True) -> Any:
+    """Reads a YAML (or JSON) file.
+
+    Args:
+        path: The file.
+        only_text_keys: Refuse keys that are not strings, such as numbers.
 
     Raises:
         UserError: If the file is missing, is not YAML, or is too large when its aliases are
@@ -46,7 +50,7 @@ def read_yaml(path: Path) -> Any:
 
     def parse(text: str) -> Any:
         try:
-            return _bounded(yaml.safe_load(text))
+            return _bounded(yaml.safe_load(text), only_text_keys)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         except yaml.YAMLError as error:
@@ -80,7 +84,7 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _bounded(document: Any) -> Any:
+def _bounded(document: Any, only_text_keys: bool = True) -> Any:
     """Returns a document after checking its depth, its keys, and its size with aliases expanded."""
     num_values, pending = 0, [(document, 0)]
     while pending:
@@ -92,7 +96,7 @@ def _bounded(document: Any) -> Any:
             raise ValueError(f"it has more than {_MAX_VALUES:,} values")
         if isinstance(value, dict):
             for key in value:
-                if not isinstance(key, str):
+                if only_text_keys and not isinstance(key, str):
                     raise ValueError(f"the key {key!r} is not text. Write it in quotes")
             pending += ((inner, depth + 1) for inner in value.values())
         elif isinstance(value, list):

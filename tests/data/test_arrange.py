@@ -219,7 +219,7 @@ def test_pages_that_do_not_fit_in_memory_together_are_a_problem(
     (tmp_path / "in").mkdir()
     save_pages(pages, tmp_path / "in/x.tif")
     monkeypatch.setattr(limits, "_SMALL", 64)
-    monkeypatch.setattr(limits, "_free_memory", lambda: 200)
+    monkeypatch.setattr(limits, "free_memory", lambda: 200)
     plan = plan_resize(tmp_path / "in", tmp_path / "out", size="4", mode="resize")
     (problem,) = execute(plan)
     assert problem.startswith(f"{tmp_path / 'in/x.tif'} has 4 pages, which need ")

@@ -63,7 +63,7 @@ def test_gray_and_rgb_of_8_bits_have_3_channels_and_others_those_of_the_files(
 def test_other_mixtures_of_channels_are_refused_with_an_example_of_each() -> None:
     with pytest.raises(
         UserError,
-        match=r"of domain satellite .* channels: 6 \(2 images\) and 3 \(1 images\), such as 6",
+        match=r"of domain satellite .* channels: 6 \(2 images\) and 3 \(1 image\), such as 6",
     ):
         find_channels([of(6), of(6), of(3)], "satellite")
 
@@ -126,7 +126,7 @@ def test_what_is_not_a_range_is_refused(text: str) -> None:
 def test_mixed_types_and_those_of_another_run_are_refused_with_names() -> None:
     deep, shallow = of(3, "uint16"), values(np.zeros((1, 3)), "uint8", "y.png")
     with pytest.raises(
-        UserError, match=r"uint16 \(2 images\) and uint8 \(1 images\), such as 3\.tif and y\.png"
+        UserError, match=r"uint16 \(2 images\) and uint8 \(1 image\), such as 3\.tif and y\.png"
     ):
         find_values([deep, deep, shallow], 3, "a", None, quiet)
     with pytest.raises(

@@ -71,7 +71,7 @@ def test_pages_that_do_not_fit_in_memory_together_are_refused_after_the_first(
     frames[0].save(source, save_all=True, append_images=frames[1:])
     page_bytes = 16 * 16 * 3
     monkeypatch.setattr(limits, "_SMALL", page_bytes)
-    monkeypatch.setattr(limits, "_free_memory", lambda: 3.5 * page_bytes)
+    monkeypatch.setattr(limits, "free_memory", lambda: 3.5 * page_bytes)
     translator, target = load_translator(model), tmp_path / "out" / "x.tif"
     error, _ = translate_file(translator, source, target)
     assert error is not None
@@ -364,7 +364,7 @@ def test_sizes_that_cannot_be_written_are_refused_before_translating(
 def test_a_size_whose_pixels_do_not_fit_in_memory_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_free_memory", lambda: 10.0)
+    monkeypatch.setattr(limits, "free_memory", lambda: 10.0)
     random_image(16, 16).save(tmp_path / "x.png")
     source, target = tmp_path / "x.png", tmp_path / "out" / "x.png"
     problem, _ = translate_file(load_translator(model), source, target, size="9000x9000")

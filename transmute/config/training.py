@@ -16,7 +16,7 @@ from transmute.errors import UserError
 class AdamConfig(Settings):
     """Adam, gradient clipping and weight averaging. The defaults are those of the papers."""
 
-    lr: float = Field(default=2e-4, gt=0, le=100)
+    lr: float = Field(default=2e-4, gt=0)
     """Initial learning rate."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """Decay of the first moment."""

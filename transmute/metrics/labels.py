@@ -28,7 +28,7 @@ def read_palette(path: Path) -> dict[str, tuple[int, int, int]]:
     Raises:
         UserError: If the file cannot be read, a value is not a color, or two classes share one.
     """
-    values = read_yaml(path)
+    values = read_yaml(path, only_text_keys=False)
     if not isinstance(values, dict):
         raise UserError(f'{path} is not a palette. Write a line per class, such as road: "#804080"')
     colors: dict[str, tuple[int, int, int]] = {}
