@@ -524,3 +524,23 @@ def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(
         run_command(["recipes", "nothing"])
     with pytest.raises(UserError, match="both choose a recipe"):
         parsed("data", "--recipe", "cut", "--method", "cut")
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (["train", ""], "an argument"),
+        (["train", "data", "--run", ""], "--run"),
+        (["train", "data", "--method", ""], "--method"),
+        (["train", "data", "--method="], "--method"),
+        (["train", "data", "--method=--"], "--method"),
+        (["translate", " ", "--model", "run"], "an argument"),
+    ],
+)
+def test_empty_arguments_are_refused(command: list[str], flag: str) -> None:
+    with pytest.raises(UserError, match=f"^{flag} is empty. Pass a value, or leave it out"):
+        run_command(command)
+
+
+def test_values_in_messages_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_flags("`to=a\nb` is unknown", {"to": "--to"}) == "--to 'a\\nb' is unknown"

@@ -23,6 +23,7 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(
         ("a: 2001-99-99", "month must be in"),
         (f"a: {'9' * 5000}", "digits"),
         (f"a: {'9' * 30}", "a number has 30 digits"),
+        ("a: !!timestamp x", "no attribute"),
         ("a: !!int x", "invalid literal for int"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: {1: 2}", r"the key 1 is not text"),

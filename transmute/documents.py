@@ -53,7 +53,7 @@ def read_yaml(path: Path, *, only_text_keys: bool = True) -> Any:
             return _bounded(yaml.safe_load(text), only_text_keys)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
-        except yaml.YAMLError as error:
+        except Exception as error:  # AttributeError, TypeError, ... on damaged dates and keys
             raise ValueError(" ".join(str(error).split())) from None
 
     return _read(path, "YAML", parse)

@@ -51,7 +51,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        about = Path(os.fsdecode(error.filename)) if error.filename else path
+        named = error.filename2 or error.filename  # the second one is the target of a copy
+        about = Path(os.fsdecode(named)) if named else path
         is_other = path.parent not in about.parents and about not in path.parents
         if error.errno not in _ADVICE or is_other:  # such as a file that is copied
             raise

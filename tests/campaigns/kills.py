@@ -147,6 +147,8 @@ def campaign(materials: Materials) -> Campaign:
 def _file(event: str) -> str:
     """The kind of file that an event is about: checkpoints, models, metrics, samples, report..."""
     parts = Path(event.split(" ", 1)[1]).parts[1:]
+    if parts and ".part" in parts[0]:
+        return f"a temporary {Path(parts[0]).suffix.lstrip('.')} file"
     return parts[0].removesuffix(Path(parts[0]).suffix) if parts else "the folder"
 
 

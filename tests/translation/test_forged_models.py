@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from tests.translation.models import load_translator, save_model
+from transmute.config.networks import PatchGANConfig
 from transmute.errors import UserError
-from transmute.translation.model import read_networks
+from transmute.translation.model import PartCard, read_networks, save_network
 from transmute.weights import load_tensors, save_tensors
 
 Header = dict[str, Any]
@@ -147,3 +148,13 @@ def test_reading_a_model_leaves_the_random_state_as_it_is(model: Path) -> None:
     before = torch.random.get_rng_state()
     read_networks(model)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("part", ["../../etc/x", "", "a\x1b", 3])
+def test_the_name_of_a_part_cannot_be_a_path(part: object, tmp_path: Path) -> None:
+    config = PatchGANConfig(width=2, layers=1)
+    card = PartCard(transmute="0.2.0", part="score_b", network=config, in_channels=3)
+    save_network(tmp_path / "x.safetensors", card, card.build())
+    forge(tmp_path / "x.safetensors", lambda header: header.update(part=part))
+    with pytest.raises(UserError, match=r"x\.safetensors is not a valid model file: `part`"):
+        read_networks(tmp_path / "x.safetensors")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args, get_origin
 
 from transmute.config.base import Argument, Kind, Settings, nested
@@ -93,12 +94,17 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
             )
 
 
-def split_flags(argv: Iterable[str], flags: Iterable[Flag]) -> tuple[dict[str, Any], list[str]]:
+def split_flags(argv: Sequence[str], flags: Iterable[Flag]) -> tuple[dict[str, Any], list[str]]:
     """Splits a command line into the values of some flags, by setting, and all other arguments.
 
     Raises:
         UserError: If the value of a flag is missing, or a boolean flag has a value.
     """
+    for before, word in pairwise(["", *argv]):
+        if not word.strip() or re.fullmatch("--[^=]+=(--)?", word):
+            flags_here = (one.partition("=")[0] for one in (word, before) if one[:2] == "--")
+            flag = next(flags_here, "an argument")
+            raise UserError(f"{flag} is empty. Pass a value, or leave it out")
     # To argparse, a range such as -1000:1000 is a flag, unless it begins with a space.
     argv = [re.sub(r"^(?=-[\d.]+:)", " ", word) for word in argv]
     argv = [re.sub("^--[^=]+", lambda flag: flag[0].replace("_", "-"), word) for word in argv]
@@ -258,6 +264,7 @@ def as_flags(message: object, known: Mapping[str, str] | None = None) -> str:
         names = [setting, outer if last.isdecimal() else last]
         names += longer if len(longer) == 1 else []
         flag = next((known[name] for name in names if name in known), match[1])
+        value = printable(value)
         if value in ("True", "False"):
             return flag if ("no-" in flag) == (value == "False") else match[1]
         return f"{flag} {shlex.quote(value)}" if value and flag != match[1] else flag

@@ -212,7 +212,7 @@ def width_and_height(size: object) -> tuple[int, int]:
     if not match:
         raise UserError(
             f"a size is N or WIDTHxHEIGHT in pixels, of up to five digits (256, 512x256), "
-            f"but this is {size!r}"
+            f"but this is {_brief.repr(size)}"
         )
     return int(match[1]), int(match[2] or match[1])
 

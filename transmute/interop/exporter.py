@@ -157,7 +157,13 @@ def _unsupported(config: NetworkConfig) -> str | None:
 def _name(role: str, networks: dict[str, Saved]) -> str:
     """The tools' name of a network, which depends on whether the model is a CycleGAN."""
     if {"a_to_b", "b_to_a"} <= set(networks) or {"score_a", "score_b"} <= set(networks):
-        return {role: name for name, role in CYCLEGAN_ROLES.items()}[role]
+        names = {role: name for name, role in CYCLEGAN_ROLES.items()}
+        if role not in names:
+            raise UserError(
+                f"{role} cannot be exported: {JUNYANZ} has no such network. Set "
+                "`format=safetensors`"
+            )
+        return names[role]
     return "F" if role == "heads" else "D" if role.startswith("score") else "G"
 
 

@@ -114,7 +114,7 @@ class ModelCard(Card):
 class PartCard(Card):
     """Header of a network that is only needed for training: a discriminator, or CUT's heads."""
 
-    part: str
+    part: str = Field(pattern=r"^\w{1,100}$")
     """Name of the network in its method, such as `score_a`, `score_b` or `heads`."""
     network: AnyPart
     """Architecture."""
