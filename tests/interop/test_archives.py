@@ -228,7 +228,8 @@ def test_an_archive_of_too_many_files_is_refused(
     monkeypatch.setattr("transmute.interop.archives.MAX_FILES", 2)
     (tmp_path / "inner").mkdir()
     for pack in (zipped, tarred):
-        assert "or 2 files" in refused(pack(tmp_path / "inner" / "archive", FILES))
+        message = refused(pack(tmp_path / "inner" / "archive", FILES))
+        assert "or 2 files" in message or "it contains 3 files" in message
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])

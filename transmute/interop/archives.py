@@ -22,7 +22,7 @@ MAX_RATIO = 100
 """Unpacked bytes allowed per byte of the archive. Archives of images hardly shrink."""
 MIN_LIMIT = 100_000_000
 """Unpacked bytes that are always allowed."""
-MAX_FILES = 1_000_000
+MAX_FILES = 250_000
 """Files and folders allowed in an archive."""
 _MAX_DIRECTORY = 2**25
 """Bytes of a zip file's directory. It is read as a whole, and takes more memory than bytes."""
@@ -140,6 +140,8 @@ class _LimitedFile(FileIO):
 
 def _zip_members(archive: Path) -> Generator[_Member, None, None]:
     with _LimitedFile(archive) as stream, zipfile.ZipFile(stream) as file:
+        if len(file.infolist()) > MAX_FILES:
+            raise _UntrustedError(f"it contains {len(file.infolist())} files")
         for member in file.infolist():
             # The type is 0 if the archive is from Windows. Bit 0 of the flags means encrypted.
             kind = stat.S_IFMT(member.external_attr >> 16)

@@ -18,7 +18,7 @@ from transmute.files import special_kind
 from transmute.report.page import page_data, render_page
 from transmute.run import Run
 
-MAX_THREADS = 16
+MAX_THREADS = 64
 """Requests that are answered at a time."""
 _ANSWER_SECONDS = 60.0
 """Time in which the response must be sent."""
@@ -84,7 +84,7 @@ def _sheet(folder: Path, path: str) -> bytes | None:
 
 
 def make_server(
-    folder: Path, *, port: int = 8765, request_seconds: float = 10.0
+    folder: Path, *, port: int = 8765, request_seconds: float = 3.0
 ) -> ThreadingHTTPServer:
     """Creates a server on 127.0.0.1. The caller starts and closes it.
 
