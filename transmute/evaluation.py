@@ -14,7 +14,7 @@ from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import recognize
 from transmute.data.source import Source
 from transmute.data.values import checked, find_channels, find_values, open_normalized
-from transmute.device import select_device
+from transmute.device import out_of_memory_reported, select_device
 from transmute.errors import UserError
 from transmute.images.decode import count_pages
 from transmute.images.find import images_outside
@@ -145,7 +145,8 @@ def evaluate(
         measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, source)
     else:
         raise UserError("pass either `model` and `data`, or `real` and `fake`")
-    return measure(paired=paired, size=size, config=config, device=device)
+    with out_of_memory_reported("Use a smaller `size`, or `metrics.features=texture`"):
+        return measure(paired=paired, size=size, config=config, device=device)
 
 
 def _evaluate_model(

@@ -162,7 +162,7 @@ def _as_process(folder: Path, action: Callable[[], object], out: int, err: int) 
         os.environ.update(_ENVIRONMENT, HOME=str(folder))
         os.environ.pop("PYTHONWARNDEFAULTENCODING", None)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        with open(os.devnull) as nothing:
+        with open(os.devnull, encoding="utf-8") as nothing:
             for old, new in ((nothing.fileno(), 0), (out, 1), (err, 2)):
                 os.dup2(old, new)
         try:

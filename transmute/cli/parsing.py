@@ -296,6 +296,10 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
     except OSError as error:  # no permission, no space left, ...
         fact = f"{error.filename or 'a file or standard output'}: {error.strerror or error}"
         print("transmute:", printable(fact), file=sys.stderr)
+    except MemoryError:
+        print(
+            "transmute: memory ran out. Use smaller images, or end other programs", file=sys.stderr
+        )
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(2)
