@@ -86,6 +86,7 @@ class Evaluation:
         return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
 
 
+@out_of_memory_reported("Use a smaller `size`, or `metrics.features=texture`")
 def evaluate(
     model: str | Path | None = None,
     data: str | Path | None = None,
@@ -145,8 +146,7 @@ def evaluate(
         measure = partial(_evaluate_model, Path(model), Path(data), step, generator, split, source)
     else:
         raise UserError("pass either `model` and `data`, or `real` and `fake`")
-    with out_of_memory_reported("Use a smaller `size`, or `metrics.features=texture`"):
-        return measure(paired=paired, size=size, config=config, device=device)
+    return measure(paired=paired, size=size, config=config, device=device)
 
 
 def _evaluate_model(

@@ -204,7 +204,8 @@ class Run:
         """
         lock = FileLock(self.folder / ".lock", thread_local=False)
         try:
-            lock.acquire(blocking=False)
+            with writing(self.folder / ".lock"):
+                lock.acquire(blocking=False)
         except Timeout:
             raise UserError(
                 f"another process is training into {self.folder}. Wait for it, or choose another "

@@ -1,9 +1,11 @@
 """An estimate of the memory that training needs, made without allocating it."""
 
+import math
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -163,19 +165,41 @@ def _described(network: Network) -> tuple[int, str]:
 
 
 def require_memory(
-    needed: Estimate | None, recipe: Recipe, device: torch.device, processes: int
-) -> None:
+    recipe: Recipe,
+    size: tuple[int, int],
+    device: torch.device,
+    *,
+    processes: int = 1,
+    precision: str = "float32",
+    thorough: bool = True,
+) -> Estimate | None:
     """Refuses a recipe that surely does not fit in memory.
 
     Args:
-        needed: The estimate for one process.
-        recipe: The recipe.
+        recipe, size, precision: As for `estimate`.
         device: Device of one process.
         processes: Processes that share the memory of this machine.
+        thorough: Count activations also if the recipe is obviously small.
+
+    Returns:
+        The estimate for one process, if it was made.
 
     Raises:
         UserError: If it does not fit.
     """
+    make = partial(estimate, recipe, size, processes=processes, precision=precision)
+    networks, pixels = make(activations=False), recipe.batch * math.prod(size)
+    _require_available(networks, recipe, device, processes)
+    if networks and (thorough or networks.state > 2**28 or pixels > 2**15):
+        whole = make()
+        _require_available(whole, recipe, device, processes)
+        return whole
+    return None
+
+
+def _require_available(
+    needed: Estimate | None, recipe: Recipe, device: torch.device, processes: int
+) -> None:
     if needed is None:
         return
     free, least = available(device), needed.least * (processes if device.type == "cpu" else 1)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ from transmute.training.evaluations import (
     depends_on_evaluations,
     prepare_measuring,
 )
-from transmute.training.memory import Estimate, advice, available, estimate, require_memory
+from transmute.training.memory import Estimate, advice, available, require_memory
 from transmute.training.processes import Processes, seed_step
 from transmute.training.reporting import Output, Reporter
 from transmute.training.speed import cudnn_settings, select_speed
@@ -156,22 +155,15 @@ def plan(config: TrainConfig, processes: Processes, say: Callable[[str], None]) 
 
 
 def _estimate(config: TrainConfig, processes: Processes, size: tuple[int, int]) -> Estimate | None:
-    """Estimates the memory of one process, unless it is small.
-
-    Raises:
-        UserError: If it does not fit.
-    """
-    recipe = config.recipe
     precision, _ = select_precision(config.precision, processes.device)
-    make = partial(estimate, recipe, size, processes=processes.count, precision=precision)
-    needed = make(activations=False)
-    require_memory(needed, recipe, processes.device, processes.count)
-    pixels = recipe.batch * math.prod(size)
-    if config.dry_run or needed is None or needed.state > 2**28 or pixels > 2**15:
-        needed = make()
-        require_memory(needed, recipe, processes.device, processes.count)
-        return needed
-    return None
+    return require_memory(
+        config.recipe,
+        size,
+        processes.device,
+        processes=processes.count,
+        precision=precision,
+        thorough=config.dry_run,
+    )
 
 
 def _require_cache_fits(stream: Stream) -> None:
