@@ -165,7 +165,7 @@ def campaign(materials: Materials) -> Campaign:
             )
             is_empty = any(not word.rpartition("=")[2].strip() for word in words)
             # For other tools, an empty value is the default of some options.
-            is_empty = is_empty and words[0] == "transmute"
+            is_empty = is_empty and words[0] == "transmute" and "-h" not in words
             if is_empty and result.kind == "handled" and result.ended and not result.ended.status:
                 return Result("tracebacks", "accepts an empty value", result.ended)
             return result

@@ -13,6 +13,7 @@ from transmute.cli.parsing import (
     known_flags,
     print_failures,
     run_and_exit,
+    say,
 )
 from transmute.cli.runs import TrainCommand
 from transmute.config.base import Kind
@@ -74,7 +75,7 @@ def run_train_py(arguments: list[str]) -> int:
     data = recognize(*data_source(options), paired=method.paired, one_domain=method.one_domain)
     num_images = max(map(len, data.train))
     argv = _train_arguments(options, first_epoch, start, num_images)
-    print(f"the same as: transmute train {shlex.join(argv)}")
+    say(f"the same as: transmute train {shlex.join(argv)}")
     status = TrainCommand.parsed(argv, "train").execute(Mirror(options, num_images, first_epoch))
     if status:
         print("transmute-train with the same flags and --continue_train resumes this run")

@@ -323,6 +323,11 @@ def _complete_output() -> Iterator[None]:
             raise OSError(error.errno, error.strerror, "standard output") from None
 
 
+def say(text: object) -> None:
+    """Prints lines. Other control characters, which may come from names, are escaped."""
+    print("\n".join(map(printable, str(text).split("\n"))), flush=True)
+
+
 def print_failures(problems: Sequence[str], total: int, action: str) -> int:
     """Prints a sentence for each image that could not be written, and returns the exit status.
 
