@@ -544,3 +544,12 @@ def test_empty_arguments_are_refused(command: list[str], flag: str) -> None:
 
 def test_values_in_messages_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert as_flags("`to=a\nb` is unknown", {"to": "--to"}) == "--to 'a\\nb' is unknown"
+
+
+def test_an_error_about_a_name_with_a_newline_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["transmute", "data", "split", "a\nb", "--out", "out"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith(r"transmute: a\nb is not a folder")

@@ -289,7 +289,8 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
     except UserError as error:
         # Under torchrun, the same error occurs on all ranks.
         if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
-            lines = as_flags(error).split("\n")
+            # Items of lists are indented. Any other end of a line is in a name.
+            lines = re.split(r"\n(?=  )", as_flags(error))
             print("transmute:", "\n".join(map(printable, lines)), file=sys.stderr)
     except BrokenPipeError:
         sys.exit(128 + 13)
