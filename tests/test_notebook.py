@@ -42,6 +42,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*encoding:EncodingWarning")  # of nbclient
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows interrupts kernels in another way")
 def test_a_notebook_shows_one_line_of_progress_samples_and_cards(
     animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

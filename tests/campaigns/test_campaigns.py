@@ -19,7 +19,7 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
             name: value for name, value in os.environ.items() if name != "PYTHONWARNDEFAULTENCODING"
         },
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 

@@ -123,7 +123,8 @@ from transmute.cli.parsing import run_and_exit
 torch.set_num_threads(1)
 torch.nn.Conv2d(3, 3, 3)(torch.rand(1, 3, 8, 8)).sum().backward()  # starts threads
 import re
-size = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+status = open("/proc/self/status", encoding="ascii").read()
+size = int(re.search(r"VmSize:\\s+(\\d+)", status)[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[1]), -1))
 run_and_exit(lambda: run_command(sys.argv[2:]))
 """
@@ -139,7 +140,7 @@ def test_memory_that_runs_out_during_training_is_one_sentence(
     ended = subprocess.run(
         [sys.executable, "-c", LIMITED, str(400 * 2**20), *command, "--device", "cpu"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert ended.returncode == 2, ended.stderr
