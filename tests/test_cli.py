@@ -534,6 +534,7 @@ def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(
         (["train", "data", "--method", ""], "--method"),
         (["train", "data", "--method="], "--method"),
         (["train", "data", "--method=--"], "--method"),
+        (["train", "data", "--run= "], "--run"),
         (["translate", " ", "--model", "run"], "an argument"),
     ],
 )

@@ -101,7 +101,7 @@ def split_flags(argv: Sequence[str], flags: Iterable[Flag]) -> tuple[dict[str, A
         UserError: If the value of a flag is missing, or a boolean flag has a value.
     """
     for before, word in pairwise(["", *argv]):
-        if not word.strip() or re.fullmatch("--[^=]+=(--)?", word):
+        if not word.strip() or re.fullmatch(r"--[^=]+=\s*(--)?", word):
             flags_here = (one.partition("=")[0] for one in (word, before) if one[:2] == "--")
             flag = next(flags_here, "an argument")
             raise UserError(f"{flag} is empty. Pass a value, or leave it out")
