@@ -60,6 +60,7 @@ def measure(
         last_step=warm_up + steps,
         rank=0,
         processes=1,
+        timeout=600,
         workers=workers,
         pin=False,
     )

@@ -1,4 +1,4 @@
-"""Sets up Transmute in .venv, on any system: python scripts/setup.py demo|test|lint|docs.
+"""Sets up Transmute in .venv, on any system: python scripts/setup.py demo|test|campaign|lint|docs.
 
 `make demo` and the other targets call this script. It installs what a target needs, once, and again
 when pyproject.toml changes.
@@ -19,8 +19,14 @@ TARGETS = {
     "demo": ("", ["transmute demo"]),
     "test": (
         "dev",
-        ["ruff check .", "ruff format --check .", "pyright", "pytest -n auto -m 'not extended'"],
+        [
+            "ruff check .",
+            "ruff format --check .",
+            "pyright",
+            "pytest -n auto -m 'not extended and not campaign'",
+        ],
     ),
+    "campaign": ("dev", ["tests.campaigns"]),
     "lint": ("dev", ["ruff check --fix .", "ruff format ."]),
     "docs": ("docs", ["sphinx -q -W --keep-going docs docs/_build/html"]),
 }
@@ -40,17 +46,21 @@ def install(extra: str) -> None:
 
 
 def main() -> None:
-    """Runs the target in `sys.argv`, and exits with the status of the first command that fails."""
-    if len(sys.argv) != 2 or sys.argv[1] not in TARGETS:
+    """Runs the target in `sys.argv`, and exits with the status of the first command that fails.
+
+    Arguments after a target are those of its last module.
+    """
+    if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"usage: python scripts/setup.py {'|'.join(TARGETS)}")
     if sys.version_info < (3, 11):  # noqa: UP036, since any Python may run this script
         sys.exit(f"Transmute needs Python 3.11 or newer, but this is {sys.version.split()[0]}")
-    extra, modules = TARGETS[sys.argv[1]]
+    extra, (*modules, last) = TARGETS[sys.argv[1]]
     # Tests fail where a text file is opened in the encoding of the system, which may not be UTF-8.
-    environment = os.environ | {"PYTHONWARNDEFAULTENCODING": "1"}
+    strict = {"PYTHONWARNDEFAULTENCODING": "1"} if sys.argv[1] == "test" else {}
+    environment = os.environ | strict
     try:
         install(extra)
-        for module in modules:
+        for module in (*modules, shlex.join([*shlex.split(last), *sys.argv[2:]])):
             command = [PYTHON, "-m", *shlex.split(module)]
             subprocess.run(command, cwd=ROOT, env=environment, check=True)
     except subprocess.CalledProcessError as error:

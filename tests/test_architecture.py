@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "transmute"
 
 LAYERS = [
-    ["errors", "tensors"],
-    ["config", "files", "gpu", "plugins"],
+    ["errors", "memory", "rows", "tensors"],
+    ["files", "notebook", "startup"],
+    ["documents"],
+    ["config", "gpu", "plugins"],
     ["batch", "device", "download", "images", "lab", "run", "weights"],
     ["data", "diagnostics", "losses", "metrics", "networks", "recipes", "report"],
     ["methods", "translation"],

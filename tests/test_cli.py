@@ -241,7 +241,7 @@ def test_custom_networks_have_flags(parsed, my_code: Path, capsys) -> None:
             "train d --steps 3 --epochs 4",
             "--steps and --epochs both set the length. Use only one of them",
         ),
-        ("train d --config nothing.yaml", "cannot read the settings file nothing.yaml"),
+        ("train d --config nothing.yaml", "nothing.yaml cannot be read: No such file"),
         ("train d --method nothing.py:X", "there is no file nothing.py"),
         ("train nowhere", "nowhere is not a folder"),
         ("train nowhere", "two folders with --data.a and --data.b"),
@@ -345,7 +345,7 @@ def test_usage_shows_required_flags_and_optional_arguments(capsys) -> None:
 @pytest.mark.parametrize("command", ["train", "bench"])
 def test_the_short_help_fits_on_two_screens(command: str, recipe: str, capsys) -> None:
     lines = help_of(f"{command} --recipe {recipe} --help", capsys).splitlines()
-    assert len(lines) <= 46
+    assert len(lines) <= 48
     assert max(map(len, lines)) <= 80
     assert "--help-all lists all flags" in " ".join(lines)
     if command == "train":
@@ -472,7 +472,7 @@ def test_from_two_folders_of_pairs_to_a_small_split_data_set(
     assert sorted(path.suffix for path in Path("small/train").iterdir()) == [".png"] * 3
     assert run_command(["data", "check", "small"]) == 0
     capsys.readouterr()
-    with pytest.raises(UserError, match="4 files already exist"):
+    with pytest.raises(UserError, match="4 files would be replaced"):
         run_command(["data", "combine", "A", "B", "--out", "pairs"])
     Path("B/0.jpg").write_text("no image", encoding="utf-8")
     assert run_command(["data", "combine", "A", "B", "--out", "pairs", "--overwrite"]) == 1
@@ -524,3 +524,33 @@ def test_recipes_are_listed_and_printed_as_yaml_that_trains_the_same(
         run_command(["recipes", "nothing"])
     with pytest.raises(UserError, match="both choose a recipe"):
         parsed("data", "--recipe", "cut", "--method", "cut")
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (["train", ""], "an argument"),
+        (["train", "data", "--run", ""], "--run"),
+        (["train", "data", "--method", ""], "--method"),
+        (["train", "data", "--method="], "--method"),
+        (["train", "data", "--method=--"], "--method"),
+        (["train", "data", "--run= "], "--run"),
+        (["translate", " ", "--model", "run"], "an argument"),
+    ],
+)
+def test_empty_arguments_are_refused(command: list[str], flag: str) -> None:
+    with pytest.raises(UserError, match=f"^{flag} is empty. Pass a value, or leave it out"):
+        run_command(command)
+
+
+def test_values_in_messages_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_flags("`to=a\nb` is unknown", {"to": "--to"}) == "--to 'a\\nb' is unknown"
+
+
+def test_an_error_about_a_name_with_a_newline_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["transmute", "data", "split", "a\nb", "--out", "out"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith(r"transmute: a\nb is not a folder")

@@ -120,7 +120,7 @@ def test_a_gpu_is_selected_by_its_index() -> None:
         ),
         ("cuda:258", 1, "the number of GPUs is 2"),  # torch would wrap it to 2
         ("cuda:1", 2, "`device=cuda:1` is a single GPU, but `devices=2` needs 2"),
-        ("cuda", 3, "3 devices are needed, but there are 2 GPUs"),
+        ("cuda", 3, "3 devices are needed, but the number of GPUs is 2"),
         *((name, 1, f"`device={name}` is not a device") for name in ("gpu", "cuda:", "cuda:01")),
     ],
 )

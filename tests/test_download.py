@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+import shutil
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -196,3 +200,67 @@ def test_only_http_addresses_are_accepted(url: str, tmp_path: Path) -> None:
 def test_a_malformed_address_is_a_user_error(url: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"by hand|cannot be downloaded"):
         download(url, tmp_path / "x")
+
+
+def answered(response: list[bytes], target: Path, pause: float = 0.0, **options) -> str:
+    """The message for a server that sends these parts, and then closes the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    with connection, contextlib.suppress(OSError):
+                        connection.recv(10_000)
+                        for part in response:
+                            connection.sendall(part)
+                            time.sleep(pause)
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/file.pth"
+        with pytest.raises(UserError) as error:
+            download(url, target, pause=0.001, **{"timeout": 5, **options})
+    assert not target.exists()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("length", ["-5", "x", "0x10", "9" * 17, "9" * 5000])
+def test_a_forged_length_is_refused_or_ignored(site: Site, tmp_path: Path, length: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+    message = answered([head, b"data"], tmp_path / "file.pth", sha256="00" * 32)
+    assert ("does not fit on the disk" in message) == (length == "9" * 17)
+    assert "its SHA-256 is " in message or length == "9" * 17
+
+
+def test_a_body_without_end_is_stopped_before_the_disk_is_full(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    small = usage._replace(free=101_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
+    body = [b"HTTP/1.1 200 OK\r\n\r\n", *[bytes(100_000)] * 100]
+    message = answered(body, tmp_path / "file.pth")
+    assert "does not fit on the disk, of which 1000000 bytes are free" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_body_that_trickles_in_is_stopped(site: Site, tmp_path: Path) -> None:
+    body = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *[b"x"] * 1000]
+    start = time.monotonic()
+    message = answered(body, tmp_path / "file.pth", pause=0.05, timeout=0.3)
+    assert "sent only " in message
+    assert time.monotonic() - start < 5
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [("/file.pth", "infinite loop"), ("file:///etc/passwd", "is not allowed")],
+)
+def test_redirects_in_circles_or_to_files_are_an_error_of_one_line(
+    site: Site, tmp_path: Path, location: str, reason: str
+) -> None:
+    head = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode()
+    message = answered([head], tmp_path / "file.pth")
+    assert reason in message
+    assert "\n" not in message

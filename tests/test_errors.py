@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from transmute.errors import printable
+from transmute.errors import counted, printable
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,13 @@ from transmute.errors import printable
 def test_only_what_a_terminal_should_not_receive_is_escaped(name: str, expected: str) -> None:
     assert printable(name) == expected
     printable(name).encode()
+
+
+def test_one_of_a_kind_is_singular() -> None:
+    numbers = (0, 1, 2, 1200)
+    assert [counted(number, "image") for number in numbers] == [
+        "0 images",
+        "1 image",
+        "2 images",
+        "1,200 images",
+    ]

@@ -73,7 +73,7 @@ def test_every_command_runs(folder: Path, capsys: pytest.CaptureFixture[str]) ->
             assert "--method.distance" in capsys.readouterr().out
         else:
             assert run_command(small(words) if words[0] == "train" else words) == 0, command
-    recipe = Run(Path("runs/distance")).read_json(Path("runs/distance/recipe.json"))
+    recipe = Run(Path("runs/distance")).recipe()
     assert (recipe["method"]["name"], recipe["method"]["distance"]) == ("distancegan", 5.0)
     assert "distance" in Run(Path("runs/distance")).metrics()[-1]
     assert "brightness_gap" in capsys.readouterr().out

@@ -21,6 +21,7 @@ from transmute.training.previews import sheet
 def make_run(folder: Path, *, slope: float = 1.0, seed: int = 0) -> Run:
     """Writes a run with invented curves, samples, evaluations and a symptom."""
     run = Run(folder)
+    run.folder.mkdir(parents=True)
     for step in range(10, 310, 10):
         losses = {
             "cycle_a": 3.0 - slope * step / 200,

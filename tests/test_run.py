@@ -31,6 +31,7 @@ except UserError:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "run")
+    run.folder.mkdir()
     for step in (5, 10, 15):
         run.append(run.metrics_file, {"step": step})
         save_image(Image.new("RGB", (2, 2)), run.sample_file(step))
@@ -121,8 +122,8 @@ def test_damaged_evaluations_are_ignored(run: Run, row: str) -> None:
 
 def test_a_damaged_file_is_a_user_error(run: Run) -> None:
     write_text(run.recipe_file, "{")
-    with pytest.raises(UserError, match=r"cannot read .*recipe\.json"):
-        run.read_json(run.recipe_file)
+    with pytest.raises(UserError, match=r"recipe\.json is not a valid JSON file: Expecting"):
+        run.recipe()
 
 
 def test_the_best_models_are_kept_until_the_run_is_rewound(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from transmute.weights import WeightsError, load_tensors, save_tensors
+from transmute.weights import WeightsError, load_pickled, load_tensors, save_tensors
 
 
 def test_tensors_and_header_are_restored(tmp_path: Path) -> None:
@@ -68,3 +70,20 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match="not a safetensors file"):
         load_tensors(tmp_path / "x.pth")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="is a named pipe"):
+        load_tensors(tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="is a named pipe"):
+        load_pickled(tmp_path / "x.safetensors")
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        archive.writestr("archive/data/0", bytes(60_000_000))
+    with pytest.raises(WeightsError, match="it would unpack to 60,000,004 bytes"):
+        load_pickled(tmp_path / "bomb.pth")

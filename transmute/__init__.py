@@ -1,6 +1,5 @@
 """Turns two folders of images into a translator between them."""
 
-import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
+    import pkgutil
+
     # Importing torch takes a second, which `transmute --help` must not.
     if name not in _MODULES:
         raise AttributeError(f"module 'transmute' has no attribute {name!r}")

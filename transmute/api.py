@@ -13,13 +13,14 @@ from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
 from transmute.recipes import recipe_from
 from transmute.run import Run
+from transmute.startup import exit_if_reimported
 
 
 def train(
     data: str | Path | None = None,
     *,
     run: str | Path | None = None,
-    method: str | MethodConfig | None = None,
+    method: str | Mapping[str, Any] | MethodConfig | None = None,
     recipe: Recipe | str | Path | None = None,
     start: str | Path | None = None,
     source: Mapping[str, Any] | SourceConfig | None = None,
@@ -31,8 +32,9 @@ def train(
         data: Folder of a data set. Alternatively, pass two folders as
             `source={"a": "summer", "b": "winter"}`.
         run: Run folder. An existing run is resumed. By default, a dated folder in runs/.
-        method: A name in `transmute.recipes.RECIPES`, FILE.py:NAME of a method config, or a method
-            config. A method config replaces the method of `recipe`.
+        method: A name in `transmute.recipes.RECIPES`, FILE.py:NAME of a method config, a mapping
+            of a name and settings as in YAML (`{"name": "cut", "nce": 5}`), or a method config. A
+            method config replaces the method of `recipe`.
         recipe: A recipe, or the path of a YAML or JSON file. A name as `method` cannot be combined
             with a recipe, and can only be combined with a file for the same method.
         start: Initialize weights from a run, model file or folder of model files.
@@ -60,6 +62,7 @@ def train(
     finished: open runs/tiny/report.html
     >>> transmute.Translator(run.folder)("horse.jpg").save("zebra.png")
     """
+    exit_if_reimported()
     from transmute.training.train import train as train_with
 
     changes = {name: settings.pop(name) for name in Recipe.model_fields if name in settings}
@@ -87,12 +90,25 @@ def with_run_folder(config: TrainConfig) -> TrainConfig:
     return config if config.run else config.replace(run=dated)
 
 
-def _base_recipe(method: str | MethodConfig | None, recipe: Recipe | str | Path | None) -> Recipe:
+def _base_recipe(
+    method: str | Mapping[str, Any] | MethodConfig | None, recipe: Recipe | str | Path | None
+) -> Recipe:
+    for name, value, types in (
+        ("method", method, (str, Mapping, MethodConfig)),
+        ("recipe", recipe, (str, Path, Recipe)),
+    ):
+        if value is not None and not isinstance(value, types):
+            expected = " or ".join(one.__name__ for one in types)
+            raise UserError(f"`{name}` should be a {expected}, but is {value!r:.100}")
+    if isinstance(method, Mapping):
+        settings = dict(method)
+        base = _base_recipe(settings.pop("name", None), recipe)
+        return base.updated({"method": settings})
     if isinstance(recipe, Recipe) and isinstance(method, str):
         raise UserError(
             f"`method={method}` cannot be combined with a recipe. Pass only one of them"
         )
     if not isinstance(recipe, Recipe):
         name = method if isinstance(method, str) else None
-        recipe = recipe_from(name, Path(recipe) if recipe else None)
+        recipe = recipe_from(name, Path(recipe) if recipe is not None else None)
     return recipe.replace(method=method) if isinstance(method, MethodConfig) else recipe

@@ -1,8 +1,9 @@
 """Choosing a device and a precision, and checking that the device computes correctly."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -48,10 +49,42 @@ def select_device(name: str, count: int = 1) -> torch.device:
     selected = name if name != "auto" else ("cuda" if available else "cpu")
     if selected == "cuda" and count > available:
         raise UserError(
-            f"{count} devices are needed, but there are {available} GPUs. Lower `devices`, or set "
-            "`device=cpu`"
+            f"{count} devices are needed, but the number of GPUs is {available}. Lower "
+            "`devices`, or set `device=cpu`"
+        )
+    cores = os.cpu_count() or 1
+    if selected == "cpu" and count > 4 * cores:
+        raise UserError(
+            f"`devices={count}` starts a process for each, but this machine has {cores} CPU cores. "
+            f"Set `devices` to {cores} or less"
         )
     return torch.device(selected)
+
+
+_OUT_OF_MEMORY = re.compile(
+    "can't allocate memory|not enough memory|could not create a (primitive|memory)|bad_alloc"
+)
+"""Messages of torch's CPU allocator, of oneDNN (which also needs memory for code), and of C++."""
+
+
+@contextmanager
+def out_of_memory_reported(advice: str) -> Iterator[None]:
+    """Turns the errors of torch, numpy and Python about a lack of memory into one sentence.
+
+    Args:
+        advice: What to do, as a sentence without a period.
+
+    Raises:
+        RankError: If memory runs out in the block.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        lacks = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not lacks and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        detail = " ".join(first_line(error).split())[:200]
+        raise RankError(f"memory ran out ({detail}). {advice}") from None
 
 
 def current_device(device: torch.device) -> AbstractContextManager[object]:

@@ -1,6 +1,7 @@
 """A verified download of one file. Does not import torch."""
 
 import hashlib
+import re
 import shutil
 import ssl
 import sys
@@ -17,6 +18,10 @@ from transmute.files import placeholder, replacing
 TRIES = 4
 """Consecutive failures without progress after which a download is aborted."""
 
+MIN_SPEED = 1000
+"""Average bytes per second below which a download is aborted, so that it ends at some time."""
+_RESERVE = 100_000_000
+"""Bytes of the disk that a download leaves free."""
 _TEMPORARY_STATUSES = (408, 416, 429, 500, 502, 503, 504)
 """HTTP statuses that are worth another try."""
 _NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError, ValueError)
@@ -84,7 +89,7 @@ def _receive_with_retries(
             return _receive(url, partial, resume=resume, timeout=timeout)
         except HTTPError as error:
             error.close()
-            reason = f"{error.code} {error.reason}"
+            reason = f"{error.code} {' '.join(str(error.reason).split())}"
             if error.code not in _TEMPORARY_STATUSES:
                 raise UserError(f"{url} is not available ({reason})") from None
             if error.code == 416:  # the partial file is not shorter than the file
@@ -107,6 +112,7 @@ def _receive(url: str, partial: Path, *, resume: bool, timeout: float) -> None:
 
     Raises:
         ConnectionError: If the response is shorter than announced.
+        UserError: If it is too large for the disk, too slow, or redirected to another protocol.
     """
     from rich import console, markup, progress
 
@@ -114,19 +120,37 @@ def _receive(url: str, partial: Path, *, resume: bool, timeout: float) -> None:
     headers = {"User-Agent": "transmute"} | ({"Range": f"bytes={start}-"} if start else {})
     request = Request(quote(url, safe="%/:=&?~#+!$,;'@()*[]"), headers=headers)
     with urlopen(request, timeout=timeout) as response:
+        if not response.url.startswith(("http://", "https://")):
+            raise UserError(f"{url} leads to {response.url}, which is not an HTTP address")
         start = start if response.status == 206 else 0  # 206: only the range that was requested
-        length = response.headers.get("Content-Length")
-        reading = progress.wrap_file(
-            response,
-            int(length or 0),
-            description=markup.escape(url.rpartition("/")[2]),
+        text = response.headers.get("Content-Length", "")
+        length = int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+        room = shutil.disk_usage(partial.parent).free - _RESERVE
+        bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TimeRemainingColumn(),
             console=console.Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
-        with reading as reader, partial.open("ab" if start else "wb") as file:
-            shutil.copyfileobj(reader, file)
-    if length and _length(partial) != start + int(length):
-        raise ConnectionError(f"received {_length(partial)} of {start + int(length)} bytes")
+        task = bar.add_task(markup.escape(url.rpartition("/")[2]), total=length)
+        with bar, partial.open("ab" if start else "wb") as file:
+            received, begin = 0, time.monotonic()
+            while length is None or received < length:
+                if max(received, length or 0) > room:
+                    raise UserError(
+                        f"{url} does not fit on the disk, of which {room} bytes are free"
+                    )
+                rest = room + 1 if length is None else length - received
+                if not (data := response.read1(min(1 << 16, rest))):
+                    break
+                received += file.write(data)
+                bar.advance(task, len(data))
+                if received < MIN_SPEED * (time.monotonic() - begin - timeout):
+                    raise UserError(f"{url} sent only {received} bytes in over {timeout:.0f} s")
+    if length is not None and _length(partial) != start + length:
+        raise ConnectionError(f"received {_length(partial)} of {start + length} bytes")
 
 
 def _problem(path: Path, sha256: str | None) -> str | None:

@@ -31,6 +31,11 @@ def shortened(lines: list[str], limit: int) -> list[str]:
     return [*lines[:limit], f"... and {more} more"] if more > 0 else lines
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, with an s unless the number is 1: `1 image`, `1,200 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: object) -> str:
     """Escapes in one line what a file name may contain but a terminal should not receive.
 

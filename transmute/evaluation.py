@@ -14,7 +14,7 @@ from transmute.config.networks import GeneratorConfig
 from transmute.data.layout import recognize
 from transmute.data.source import Source
 from transmute.data.values import checked, find_channels, find_values, open_normalized
-from transmute.device import select_device
+from transmute.device import out_of_memory_reported, select_device
 from transmute.errors import UserError
 from transmute.images.decode import count_pages
 from transmute.images.find import images_outside
@@ -86,6 +86,7 @@ class Evaluation:
         return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
 
 
+@out_of_memory_reported("Use a smaller `size`, or `metrics.features=texture`")
 def evaluate(
     model: str | Path | None = None,
     data: str | Path | None = None,

@@ -102,7 +102,7 @@ def recipe_from(method: str | None = None, file: Path | None = None) -> Recipe:
         settings = {key: _with_plugins(value) for key, value in settings.items()}
     elif named and plugins.is_reference(named):
         raise UserError(f"{file}: a JSON recipe cannot load code. Pass `method` as FILE.py:NAME")
-    recipe = _named(method or named or "cyclegan")
+    recipe = _named(next((name for name in (method, named) if name is not None), "cyclegan"))
     if named is not None and _method_name(named) != recipe.method.name:
         raise UserError(f"{file} is for the method {named}, not for {method}. Use only one of them")
     steps = values.pop("steps", recipe.steps)  # takes precedence over epochs in the file

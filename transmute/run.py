@@ -3,18 +3,20 @@
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Container, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
+from transmute.documents import parse_json, read_json
 from transmute.errors import UserError
-from transmute.files import write_text
+from transmute.files import FileError, remove_partial, write_text, writing
+from transmute.notebook import card
+from transmute.rows import EvaluationRow, RecipeRow, ReportRow, Row, SessionRow
 
 
 class Run:
@@ -98,27 +100,29 @@ class Run:
             )
         return self.folder / "models" / str(chosen)
 
-    def read_json(self, path: Path) -> dict[str, Any]:
-        """Reads a JSON object.
+    def recipe(self) -> dict[str, Any]:
+        """The settings in recipe.json.
 
         Raises:
             UserError: If the file is missing or damaged.
         """
-        try:
-            return {**json.loads(path.read_text(encoding="utf-8"))}
-        except (OSError, TypeError, ValueError) as error:
-            raise UserError(f"cannot read {path}: {error}") from None
+        recipe = read_json(self.recipe_file)
+        if not _fits(recipe, RecipeRow):
+            raise UserError(f"{self.recipe_file} is damaged: it does not contain settings")
+        return recipe
 
     def sessions(self) -> list[dict[str, Any]]:
         """The facts of each session, from environment.json. Empty if it is missing or damaged."""
-        with contextlib.suppress(UserError, KeyError, TypeError):
-            sessions = self.read_json(self.environment_file)["sessions"]
-            return [session for session in sessions if isinstance(session, dict)]
+        with contextlib.suppress(UserError):
+            environment = read_json(self.environment_file)
+            sessions = environment.get("sessions") if isinstance(environment, dict) else None
+            if isinstance(sessions, list):
+                return [session for session in sessions if _fits(session, SessionRow)]
         return []
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, one per report."""
-        return list(_rows(self.metrics_file))
+        return _rows(self.metrics_file, ReportRow)[0]
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The rows of evaluations.jsonl.
@@ -126,27 +130,66 @@ class Run:
         A row is `{"step", "best": {"name", "features", "value", "better"},
         "metrics": {direction: [metric, ...]}}`; `better` is "lower" or "higher".
         """
-        return [row for row in _rows(self.evaluations_file) if _is_evaluation(row)]
+        return _rows(self.evaluations_file, EvaluationRow)[0]
+
+    def damaged_lines(self) -> dict[str, int]:
+        """The number of lines that cannot be read, by the name of their file, if there are any.
+
+        The end of a file, which a killed process may have left incomplete, is not counted.
+        """
+        files = {self.metrics_file: ReportRow, self.evaluations_file: EvaluationRow}
+        counts = {path.name: _rows(path, shape)[1] for path, shape in files.items()}
+        return {name: count for name, count in counts.items() if count}
+
+    def _repr_html_(self) -> str:
+        """A card for notebooks: the newest step, its losses, the best step and the samples."""
+        rows, best, samples = self.metrics(), self.best(), self.samples()
+        newest = rows[-1] if rows else {}
+        facts: dict[str, object] = {"step": max([0, *self.checkpoints(), *samples, *self.models()])}
+        facts |= {
+            name: f"{value:.4g}" for name, value in newest.items() if isinstance(value, float)
+        }
+        if best is not None:
+            measure = best["best"]
+            facts["best"] = f"step {best['step']}, {measure['name']} {measure['value']:.4g}"
+        return card(f"run {self.folder}", facts, self.sample_file(samples[-1]) if samples else None)
 
     def append(self, file: Path, row: dict[str, Any]) -> None:
-        """Appends a row to metrics.jsonl or evaluations.jsonl."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as lines:
+        """Appends a row to metrics.jsonl or evaluations.jsonl, whose folder exists.
+
+        Raises:
+            FileError: If the disk is full, the folder was removed, and the like.
+        """
+        with writing(file), file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
+
+    def require_folder(self) -> None:
+        """Checks that the folder was not removed or renamed during training.
+
+        Raises:
+            FileError: If it was.
+        """
+        if not self.folder.is_dir():
+            raise FileError(
+                f"the run folder {self.folder} was removed or renamed during training. What it "
+                "contained is where it is now. Put it back, then run the same command again"
+            )
 
     def rewind(self, step: int) -> None:
         """Removes rows, samples, checkpoints and models of later steps, before training resumes.
 
-        Unfinished checkpoints are removed, too.
+        Unfinished files are removed, too. At step 0, when training starts again, all rows are.
         """
-        for file in (self.metrics_file, self.evaluations_file):
+        files = {self.metrics_file: self.metrics(), self.evaluations_file: self.evaluations()}
+        for file, rows in files.items():
             if file.is_file():
-                rows = [row for row in _rows(file) if row["step"] <= step]
+                rows = [row for row in rows if step and row["step"] <= step]
                 write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
         for later in [later for later in self.samples() if later > step]:
             self.sample_file(later).unlink()
-        for unfinished in (self.folder / "checkpoints").glob(".*.part.*"):  # of a killed process
-            unfinished.unlink()
+        for name in ("", "checkpoints", "samples"):
+            remove_partial(self.folder / name)
+        shutil.rmtree(self.folder / "models" / ".part", ignore_errors=True)
         self._keep(range(step + 1), range(step + 1))
 
     @contextlib.contextmanager
@@ -161,7 +204,8 @@ class Run:
         """
         lock = FileLock(self.folder / ".lock", thread_local=False)
         try:
-            lock.acquire(blocking=False)
+            with writing(self.folder / ".lock"):
+                lock.acquire(blocking=False)
         except Timeout:
             raise UserError(
                 f"another process is training into {self.folder}. Wait for it, or choose another "
@@ -225,29 +269,24 @@ def _steps(folder: Path, suffix: str) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file that have a step.
-
-    Skips damaged lines, such as a half-written one at the end, which a killed process leaves.
-    """
+def _rows(path: Path, shape: type[Row]) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a JSONL file that have a shape, and the number of other complete lines."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    for line in text.splitlines():
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            row = json.loads(line)
-            if isinstance(row["step"], int):
-                yield row
+    rows, damaged = [], 0
+    for line in filter(None, text.splitlines(keepends=True)):
+        row = None
+        with contextlib.suppress(ValueError):
+            row = parse_json(line)
+        if _fits(row, shape):
+            rows.append(row)
+        else:
+            damaged += line.endswith("\n")
+    return rows, damaged
 
 
-def _is_evaluation(row: dict[str, Any]) -> bool:
-    """Whether a row has all fields of an evaluation. Users edit these files by hand."""
+def _fits(value: Any, shape: type[Row]) -> bool:
     try:
-        return (
-            isinstance(row["best"]["name"], str)
-            and row["best"]["better"] in ("lower", "higher")
-            and math.isfinite(row["best"]["value"])
-            and all(
-                {"name", "value"} <= metric.keys() for metric in chain(*row["metrics"].values())
-            )
-        )
-    except (AttributeError, KeyError, OverflowError, TypeError):
+        shape.model_validate(value)
+    except ValidationError:
         return False
+    return True

@@ -9,6 +9,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from transmute.errors import UserError
-from transmute.files import placeholder, replacing
+from transmute.files import placeholder, replacing, special_kind
 
 
 class WeightsError(UserError):
@@ -47,7 +48,41 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     checksum, _, text = metadata["transmute"].partition(" ")
     if checksum != f"{_checksum(text, tensors):08x}":
         raise WeightsError(f"{path} is damaged: its contents do not match its checksum")
-    return tensors, json.loads(text)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):  # ValueError also for integers of too many digits
+        header = None
+    if not isinstance(header, dict):
+        raise WeightsError(f"{path} is damaged: its header is not a JSON object")
+    return tensors, header
+
+
+def mismatch(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str | None:
+    """Describes the first difference between tensors and those that a network has, or None.
+
+    Names, shapes, types, and whether the values are finite are compared.
+
+    Args:
+        expected: Tensors of the network, which may be on the meta device.
+        found: Tensors of a file.
+    """
+    for names, text in (
+        (expected.keys() - found.keys(), "lacks {} of the network's tensors, such as {!r}"),
+        (found.keys() - expected.keys(), "has {} tensors that the network lacks, such as {!r}"),
+    ):
+        if names:
+            return text.format(len(names), min(names)[:100])
+    for name, wanted in expected.items():
+        tensor = found[name]
+        for fact, value, other in (
+            ("shape", list(tensor.shape), list(wanted.shape)),
+            ("type", str(tensor.dtype).removeprefix("torch."), str(wanted.dtype)[6:]),
+        ):
+            if value != other:
+                return f"has the {fact} {value} of {name!r}, but the network needs {other}"
+        if not tensor.isfinite().all():
+            return f"has values in {name!r} that are not finite"
+    return None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -57,6 +92,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
         WeightsError: If the file is missing, damaged, or of another kind.
         UserError: If permission to read it is denied. The file may be intact.
     """
+    require_regular(path)
     try:
         # safetensors says that there is no file if there is no permission to read it.
         with path.open("rb"), safe_open(path, framework="pt") as file:
@@ -83,6 +119,16 @@ def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> int:
     return checksum
 
 
+def require_regular(path: Path) -> None:
+    """Checks that a path is not a pipe, a socket or a device.
+
+    Raises:
+        WeightsError: If it is one.
+    """
+    if kind := special_kind(path):
+        raise WeightsError(f"{path} is {kind}, not a file of weights. Pass a regular file")
+
+
 def require_no_placeholder(path: Path) -> None:
     """Checks that a file of weights is not a Git LFS pointer or a web page.
 
@@ -90,6 +136,7 @@ def require_no_placeholder(path: Path) -> None:
         WeightsError: If it is one.
         UserError: If permission to read it is denied. The file may be intact.
     """
+    require_regular(path)
     try:
         if kind := placeholder(path):
             raise WeightsError(f"{path} is {kind}, not a file of weights. Download the file again")
@@ -98,6 +145,9 @@ def require_no_placeholder(path: Path) -> None:
 
 
 _SAVE_STATE = "Load it with the tool that wrote it, and save its state_dict() with torch.save"
+_SAVE_LOADED = 'If you trust it, run in Python: torch.save({}.state_dict(), "weights.pth")'
+_ALWAYS_UNPACKED = 50_000_000
+"""Bytes to which any zip file may unpack."""
 _SIGNATURES = {
     rb"\x08[\x01-\x1f]\x12": (
         "an ONNX file, which contains no checkpoint. Use the PyTorch checkpoint that it was "
@@ -112,7 +162,6 @@ _SIGNATURES = {
 }
 _SAFETENSORS = {
     rb".{8}\{\"__metadata__\":\{\"transmute": "a model file of Transmute. It needs no import",
-    rb".{8}\{\"": f"a safetensors file that Transmute did not write. {_SAVE_STATE}",
 }
 """Regular expressions for the first bytes of other formats, and sentences about them."""
 
@@ -130,11 +179,49 @@ def _other_format(path: Path, signatures: dict[bytes, str]) -> str | None:
     except (zipfile.BadZipFile, OSError):
         return None
     if "constants.pkl" in names:
+        code = f"torch.jit.load({path.name!r})"
         return (
-            "a TorchScript file, which contains code, so it is not loaded. If you trust it, load "
-            "it with torch.jit.load, and save its state_dict() with torch.save"
+            "a TorchScript file, which contains code, so it is not loaded. "
+            f"{_SAVE_LOADED.format(code)}"
         )
     return None if "data.pkl" in names else "a zip file, but not one that torch.save wrote"
+
+
+def load_foreign(path: Path) -> Any:
+    """Loads a file that `torch.save` or safetensors wrote, but not Transmute, on the CPU.
+
+    Raises:
+        WeightsError: As `load_pickled`.
+        UserError: If the file is missing, or permission to read it is denied.
+    """
+    require_no_placeholder(path)
+    with path.open("rb") as file:
+        is_safetensors = re.match(rb".{8}\{\"(?!__metadata__\":\{\"transmute)", file.read(64), re.S)
+    return read_safetensors(path)[0] if is_safetensors else load_pickled(path)
+
+
+def require_plain(name: str, tensor: torch.Tensor, path: Path) -> None:
+    """Checks that a tensor is finite and has a value of its own for each element.
+
+    Raises:
+        WeightsError: If it is not.
+    """
+    if (
+        tensor.layout != torch.strided
+        or tensor.device.type != "cpu"
+        or tensor.is_quantized
+        or tensor.is_complex()
+        or tensor.untyped_storage().nbytes() < tensor.nbytes  # a few values, expanded to many
+    ):
+        raise WeightsError(
+            f"{path} is not a plain checkpoint: {name} is sparse, quantized, complex, expanded or "
+            "without data"
+        )
+    if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+        raise WeightsError(
+            f"{path} contains weights that are not finite, the first in {name}. Use an earlier "
+            "checkpoint"
+        )
 
 
 def load_pickled(path: Path) -> Any:
@@ -151,18 +238,28 @@ def load_pickled(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                # torch.save does not compress, so a small file cannot contain much.
+                unpacked = sum(member.file_size for member in archive.infolist())
+                if unpacked > max(2 * path.stat().st_size, _ALWAYS_UNPACKED):
+                    raise WeightsError(
+                        f"{path} cannot be trusted: it would unpack to {unpacked:,} bytes. Do not "
+                        "use it"
+                    )
                 if archive.testzip() is not None:  # torch does not verify the checksums
                     raise zipfile.BadZipFile
         with warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except Exception as error:  # torch and zipfile raise many types of errors on damaged files
         has_objects = isinstance(error, pickle.UnpicklingError) and re.search(
             "Unsupported (?:global|class)|GLOBAL|REDUCE", str(error)
         )
         found = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
+        code = f"torch.load({path.name!r}, weights_only=False)"
         problem = (
             f"contains pickled objects besides tensors ({found[1] if found else 'a whole module'})."
-            f" They could execute code, so they are not loaded. {_SAVE_STATE}"
+            f" They could execute code, so they are not loaded. {_SAVE_LOADED.format(code)}"
             if has_objects
             else "is truncated or damaged, or is not a file of weights written by torch.save"
         )

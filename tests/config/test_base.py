@@ -7,8 +7,9 @@ import pytest
 
 from transmute.config.base import differences, load_yaml, width_and_height
 from transmute.config.methods import CUTConfig, CycleGANConfig
+from transmute.config.metrics import MetricsConfig
 from transmute.config.networks import ResNetConfig, UNetConfig
-from transmute.config.training import Recipe
+from transmute.config.training import Recipe, TrainConfig
 from transmute.errors import UserError
 from transmute.recipes import RECIPES, recipe_from
 
@@ -28,7 +29,7 @@ def test_sizes_are_written_in_many_ways(value, size: str) -> None:
     assert "x".join(map(str, width_and_height(value))) == size
 
 
-@pytest.mark.parametrize("value", ["", "x", "0", "12x", "-4", "1x2x3", "3.5", None])
+@pytest.mark.parametrize("value", ["x", "0", "12x", "-4", "1x2x3", "3.5", None])
 def test_a_malformed_size_is_refused(value) -> None:
     with pytest.raises(UserError, match="a size is N or WIDTHxHEIGHT"):
         Recipe(size=value)
@@ -124,7 +125,7 @@ def test_a_recipe_file_restores_the_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ("a: [", "is not a YAML file"),
+        ("a: [", "is not a valid YAML file"),
         ("- 1", "does not contain settings"),
         ("", "does not contain settings"),
     ],
@@ -135,5 +136,20 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path, contents: str, message: str)
     with pytest.raises(UserError, match=message) as error:
         load_yaml(file)
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="cannot read the settings file"):
+    with pytest.raises(UserError, match="cannot be read: No such file"):
         load_yaml(tmp_path / "nothing.yaml")
+
+
+def test_empty_text_and_booleans_as_numbers_are_refused() -> None:
+    with pytest.raises(UserError, match="`run` is empty"):
+        TrainConfig().updated({"run": ""})
+    with pytest.raises(UserError, match="`palette` is empty"):
+        MetricsConfig().updated({"palette": ""})
+    with pytest.raises(UserError, match="`custom` is empty"):
+        MetricsConfig(custom=("",))
+    with pytest.raises(UserError, match="`batch` should be a number, but is True"):
+        Recipe(batch=True)
+    with pytest.raises(UserError, match="`lr` should be a number, but is False"):
+        Recipe().updated({"optimizer": {"lr": False}})
+    assert Recipe().updated({"batch": "4"}).batch == 4
+    assert not TrainConfig().updated({"extend": "false"}).extend

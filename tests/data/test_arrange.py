@@ -219,7 +219,7 @@ def test_pages_that_do_not_fit_in_memory_together_are_a_problem(
     (tmp_path / "in").mkdir()
     save_pages(pages, tmp_path / "in/x.tif")
     monkeypatch.setattr(limits, "_SMALL", 64)
-    monkeypatch.setattr(limits, "_free_memory", lambda: 200)
+    monkeypatch.setattr(limits, "free_memory", lambda: 200)
     plan = plan_resize(tmp_path / "in", tmp_path / "out", size="4", mode="resize")
     (problem,) = execute(plan)
     assert problem.startswith(f"{tmp_path / 'in/x.tif'} has 4 pages, which need ")
@@ -321,7 +321,7 @@ def test_partners_are_held_out_together(tmp_path: Path) -> None:
     data = recognize(tmp_path / "out", SourceConfig(), paired=True)
     assert [len(side) for side in (*data.train, *data.test)] == [9, 9, 3, 3]
     put(tmp_path / "original/A/alone.png")
-    with pytest.raises(UserError, match=r"1 images have no partner in the other folder \(alone\)"):
+    with pytest.raises(UserError, match=r"1 image without a partner in the other folder \(alone\)"):
         plan_split(
             tmp_path / "original", tmp_path / "out", test=0.25, seed=0, paired=True, link=False
         )
@@ -419,7 +419,7 @@ def test_existing_files_are_kept_and_input_folders_are_not_written_to(tmp_path: 
     plan = plan_combine(tmp_path / "A", tmp_path / "B", tmp_path / "out", resize=False)
     with pytest.raises(
         UserError,
-        match=r"1 files already exist, the first is .*1\.png\. .* `out`, or .*`overwrite`",
+        match=r"1 file would be replaced, the first is .*1\.png\. .* `out`, or .*`overwrite`",
     ):
         execute(plan)
     for out in (tmp_path / "A", tmp_path / "B" / "out"):
@@ -427,3 +427,17 @@ def test_existing_files_are_kept_and_input_folders_are_not_written_to(tmp_path: 
             plan_combine(tmp_path / "A", tmp_path / "B", out, resize=False)
     with pytest.raises(UserError, match="a folder that is read"):
         plan_resize(tmp_path, tmp_path / "small", size="8", mode="resize")
+
+
+def test_sizes_that_cannot_be_written_are_problems_of_one_file(tmp_path: Path) -> None:
+    for name in ("x.webp", "y.gif", "z.png"):
+        put(tmp_path / "A" / name)
+    for size, reasons in {
+        "70000x2": ["x.webp cannot be resized, because", "y.gif cannot be resized, because"],
+        "99999": ["more than 1,000,000,000 pixels"] * 3,
+    }.items():
+        problems = execute(plan_resize(tmp_path / "A", tmp_path / size, size=size, mode="resize"))
+        assert [
+            reason in problem for reason, problem in zip(reasons, sorted(problems), strict=True)
+        ]
+    assert [path.name for path in (tmp_path / "70000x2").iterdir()] == ["z.png"]

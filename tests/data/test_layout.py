@@ -132,7 +132,7 @@ def test_pairs_in_two_folders_are_matched_by_name_without_extension(tmp_path: Pa
         ("2", "2"),
     ]
     image(tmp_path / "trainA/3.png")
-    with pytest.raises(UserError, match=r"1 images have no partner in the other folder \(3\)"):
+    with pytest.raises(UserError, match=r"1 image without a partner in the other folder \(3\)"):
         recognize(tmp_path, SourceConfig(), paired=True)
     assert len(recognize(tmp_path, SourceConfig(skip_bad=True), paired=True).train[0]) == 2
 

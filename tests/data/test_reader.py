@@ -109,7 +109,14 @@ def test_a_failing_reader_is_an_error_of_one_sentence_that_names_the_file(
     folder: Path, name: str, sentence: str, workers: int
 ) -> None:
     batches = stream(folder, source(folder, name)).batches(
-        batch=1, start_step=0, last_step=1, rank=0, processes=1, workers=workers, pin=False
+        batch=1,
+        start_step=0,
+        last_step=1,
+        rank=0,
+        processes=1,
+        timeout=60,
+        workers=workers,
+        pin=False,
     )
     with pytest.raises(ImageError, match=rf"^\S+/trainA/216\.npy: {sentence}") as error:
         next(batches)

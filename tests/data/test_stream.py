@@ -77,6 +77,7 @@ def batches(
         rank=rank,
         processes=processes,
         workers=workers,
+        timeout=60,
         pin=False,
     )
     return [torch.stack([batch.a, batch.b]) for batch, _ in loaded]

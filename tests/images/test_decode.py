@@ -386,7 +386,7 @@ def test_a_large_sound_image_is_read_and_max_pixels_is_checked_by_the_header(
     monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
     with pytest.raises(ImageError, match=r"14000x13000 = 182,000,000 pixels, more than"):
         read_image(path, max_pixels=10**8)
-    monkeypatch.setattr(limits, "_free_memory", lambda: 2**27)
+    monkeypatch.setattr(limits, "free_memory", lambda: 2**27)
     with pytest.raises(ImageError, match=r"needs 0\.7 GiB of memory to decode"):
         read_image(path)
 

@@ -10,7 +10,14 @@ from PIL import Image
 
 from tests.images.samples import HALF_RED, noise, read_pages, saved
 from transmute.images.decode import read_image
-from transmute.images.encode import WRITABLE, best_ending, save_image, save_pages, why_not
+from transmute.images.encode import (
+    WRITABLE,
+    best_ending,
+    save_image,
+    save_pages,
+    too_large,
+    why_not,
+)
 from transmute.images.raster import Depth, ImageError, Raster, Tags
 
 LOSSLESS = ("png", "bmp", "tif", "jp2", "ppm", "tga", "npy", "npz")
@@ -301,5 +308,27 @@ def test_what_is_too_large_for_a_format_is_an_error_of_one_image(
 ) -> None:
     tags = Tags(exif=b"Exif\0\0" + bytes(exif) if exif else None)
     raster = Raster(np.zeros((1, width, 3), np.uint8), tags=tags)
-    with pytest.raises(ImageError, match=rf"x\.{ending} cannot be written: .*\w"):
+    with pytest.raises(ImageError, match=rf"x\.{ending} cannot be written(: .*\w|, because)"):
         save_pages([raster], tmp_path / f"x.{ending}")
+
+
+@pytest.mark.parametrize("ending", sorted(WRITABLE))
+def test_the_largest_side_of_each_format_is_known(ending: str, tmp_path: Path) -> None:
+    for size in ((70_000, 1), (1, 70_000)):
+        large, path = Raster(np.zeros((*size[::-1], 3), np.uint8)), tmp_path / f"x{ending}"
+        if problem := too_large(ending, size):
+            assert f"cannot hold {size[0]}x{size[1]} pixels, only " in problem
+            with pytest.raises(ImageError, match=r"cannot hold .* `format=png`"):
+                save_pages([large], path)
+            assert not list(tmp_path.iterdir())
+        elif ending != ".jxl":
+            save_pages([large], path)
+            assert read_image(path).size == size
+
+
+def test_any_error_of_an_encoder_names_the_file_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"x\.jpg cannot be written: "):
+        save_image(Image.new("RGB", (70_000, 1)), tmp_path / "x.jpg")
+    with pytest.raises(ImageError, match=r"x\.webp cannot be written: "):
+        save_image(Image.new("RGB", (70_000, 1)), tmp_path / "x.webp")
+    assert not list(tmp_path.iterdir())

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.interop.test_checkpoint import tiny_resnet
 from transmute.cli import run_command
 from transmute.errors import UserError
 from transmute.interop.checkpoint import Checkpoint, read_checkpoint
+from transmute.interop.importer import import_weights
+from transmute.translation.model import load_model
 
 OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(2, 3, 4, 4)}}, "param_groups": [{"lr": 0.1}]}
 
@@ -121,3 +126,29 @@ def test_import_prints_what_was_removed(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "weights.pth: opened 'model'"
     assert lines[1].endswith("-> it.safetensors")
+
+
+def test_an_optimizer_alone_is_named_with_the_line_that_saves_the_network(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the state of an optimizer.*network\.state_dict\(\)"):
+        read(tmp_path, OPTIMIZER)
+    with pytest.raises(UserError, match=r"torch\.load\('x\.pth', weights_only=False\)\.state_dict"):
+        read(tmp_path, torch.nn.Linear(1, 1), "x.pth")
+
+
+def test_safetensors_files_of_other_tools_are_imported(tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / "generator.safetensors")
+    networks = read_checkpoint(tmp_path / "generator.safetensors").networks
+    assert torch.equal(networks["a_to_b"].state["layers.1.weight"], STATE["model.1.weight"])
+
+
+def test_weights_in_a_zip_file_are_imported_and_errors_name_the_zip_file(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "g.pth")
+    with zipfile.ZipFile(tmp_path / "one.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "g.pth", "folder/latest_net_G_B.pth")
+    notes = import_weights(tmp_path / "one.zip", tmp_path / "it.safetensors")
+    assert notes[0] == f"{tmp_path / 'one.zip'}: unpacked"
+    assert load_model(tmp_path / "it.safetensors")[0].direction == "b_to_a"
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("notes.txt", "nothing")
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'two.zip'} contains no check")):
+        import_weights(tmp_path / "two.zip", tmp_path / "two.safetensors")

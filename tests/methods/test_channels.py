@@ -72,7 +72,7 @@ def test_a_method_trains_on_any_number_of_channels_and_writes_them(
     run = trained(method, data, tmp_path / "run")
     # 8-bit gray is trained in color, as always.
     expected = tuple(3 if depth == np.uint8 and n == 1 else n for n in channels)
-    stored = run.read_json(run.recipe_file)["preprocess"]
+    stored = run.recipe()["preprocess"]
     assert (stored["channels_a"], stored["channels_b"]) == expected
     assert run.samples() == [0, 2]
     assert (run.folder / "report.html").exists()

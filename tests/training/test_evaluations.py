@@ -450,3 +450,19 @@ def test_bad_held_out_images_stop_a_training_with_evaluations_before_its_first_s
     config = TrainConfig(run=tmp_path / "run", data=SourceConfig(skip_bad=True), **settings)
     assert train(config) is None
     assert "not in the samples: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lr", [2e-4, 0.3])
+def test_a_best_step_that_is_worse_than_the_untrained_networks_is_reported_as_worse(
+    animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lr: float
+) -> None:
+    recipe = TINY_CYCLEGAN.replace(optimizer=AdamConfig(lr=lr))
+    run = evaluated(animals, tmp_path / "run", recipe=recipe)
+    untrained, *trained = (row["best"]["value"] for row in run.evaluations())
+    assert (min(trained) > untrained) == (lr == 0.3)
+    said = capsys.readouterr().out
+    worse = f", but worse than {untrained:.4g} before training" if lr == 0.3 else ""
+    step = 2 * (1 + trained.index(min(trained)))
+    assert f"best by cycle: step {step}{worse}\n" in said
+    assert f"step 2: cycle {trained[0]:.4g}, the best so far" in said
+    assert ("the best so far, but worse" in said) == (lr == 0.3)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from tests.training.runs import RECIPE, assert_same, command, config, rows
 from transmute.errors import UserError
 from transmute.run import Run
 from transmute.training.train import train
-from transmute.weights import load_tensors
+from transmute.weights import load_tensors, save_tensors
+
+ZERO = torch.zeros(())
 
 
 def test_training_a_finished_run_only_adds_a_session_and_updates_the_page(
@@ -156,6 +159,52 @@ def test_a_damaged_checkpoint_is_reported_and_an_older_one_used(
         r"checkpoint 8 is unusable \(.*8\.safetensors .*damaged.*; trying an older one", said
     )
     assert "resumed at step 6 of 8" in said
+    assert_same(finished, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (".layers.1.weight", lambda tensors, name: tensors.pop(name), "lacks 1 of"),
+        (".layers.1.weight", lambda tensors, name: tensors.update({name: ZERO}), r"shape \[\] of"),
+        (".layers.1.weight", lambda tensors, name: tensors[name].fill_(torch.nan), "not finite"),
+        (".exp_avg", lambda tensors, name: tensors.update({name: ZERO}), r"optimizer of .* shape"),
+        (".exp_avg", lambda tensors, name: tensors.update({f"{name}_2": ZERO}), "optimizer of"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_the_networks_is_refused(
+    name: str,
+    change: Callable[[dict[str, torch.Tensor], str], object],
+    message: str,
+    finished: Path,
+    animals: Path,
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    path = Run(tmp_path / "run").checkpoint_file(8)
+    tensors, header = load_tensors(path)
+    change(tensors, next(key for key in sorted(tensors) if key.endswith(name)))
+    save_tensors(path, tensors, header)
+    with pytest.raises(UserError, match=f"8.safetensors does not fit .*{message}.* Delete this"):
+        train(config(animals, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("processes", [None, "two", 1])
+def test_a_checkpoint_without_its_parts_is_unusable_and_an_older_one_is_used(
+    processes: object,
+    finished: Path,
+    animals: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    path = Run(tmp_path / "run").checkpoint_file(8)
+    tensors, header = load_tensors(path)
+    if processes == 1:
+        del tensors["loss_count"]
+    save_tensors(path, tensors, header | {"processes": processes})
+    train(config(animals, tmp_path / "run"))
+    assert "8.safetensors is not a checkpoint); trying an older" in capsys.readouterr().out
     assert_same(finished, tmp_path / "run")
 
 

@@ -41,8 +41,8 @@ def test_a_run_folder_has_the_documented_files(finished: Path) -> None:
     assert [row["images"] for row in run.metrics()] == [6, 12, 16]
     found = {"channels_a": 3, "channels_b": 3, "range_a": Range(), "range_b": Range()}
     recipe = RECIPE.replace(preprocess=RECIPE.preprocess.replace(**found))
-    assert run.read_json(run.recipe_file) == recipe.model_dump(mode="json")
-    facts = run.read_json(run.environment_file)["sessions"][0]
+    assert run.recipe() == recipe.model_dump(mode="json")
+    facts = run.sessions()[0]
     assert facts["torch"] == torch.__version__
     assert facts["precision"] == "float32"
     assert {f"{name}.safetensors" for name in ("a_to_b", "b_to_a", "score_a", "score_b")} == {
@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
 ) -> None:
     recipe = TINY_CYCLEGAN.replace(steps=200, optimizer=AdamConfig(lr=1e18))
     train(config(animals, tmp_path, recipe.replace(steps=1), save_every=1))
-    found = Run(tmp_path).read_json(tmp_path / "recipe.json")["preprocess"]
+    found = Run(tmp_path).recipe()["preprocess"]
     changed = recipe.updated({"preprocess": found})
     (tmp_path / "recipe.json").write_text(changed.model_dump_json(), encoding="utf-8")
     values = r"(loss|weight) [\w.]+ is (nan|inf|-inf|not finite) (at|by) step \d+"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -69,7 +71,7 @@ def test_pages_that_do_not_fit_in_memory_together_are_refused_after_the_first(
     frames[0].save(source, save_all=True, append_images=frames[1:])
     page_bytes = 16 * 16 * 3
     monkeypatch.setattr(limits, "_SMALL", page_bytes)
-    monkeypatch.setattr(limits, "_free_memory", lambda: 3.5 * page_bytes)
+    monkeypatch.setattr(limits, "free_memory", lambda: 3.5 * page_bytes)
     translator, target = load_translator(model), tmp_path / "out" / "x.tif"
     error, _ = translate_file(translator, source, target)
     assert error is not None
@@ -332,3 +334,68 @@ def test_a_range_of_another_number_of_channels_is_an_error(model: Path, tmp_path
     assert error is not None
     assert "the range 0:1,0:2 is for 2 channels, but" in error
     assert "x.png has 3" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        ("x.webp", "20000x4", ".webp cannot hold 20000x4 pixels, only 16383 in each direction"),
+        ("x.gif", "70000x4", ".gif cannot hold 70000x4 pixels, only 65535 in each direction"),
+        ("x.png", "99999x99999", "more than 1,000,000,000 pixels. Choose a smaller `size`"),
+    ],
+)
+def test_sizes_that_cannot_be_written_are_refused_before_translating(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    size: str,
+    reason: str,
+) -> None:
+    random_image(16, 16).save(tmp_path / name)
+    translator = load_translator(model)
+    monkeypatch.setattr(translator, "translate", None)  # is not called
+    problem, _ = translate_file(translator, tmp_path / name, tmp_path / "out" / name, size=size)
+    assert problem is not None
+    assert reason in problem
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_size_whose_pixels_do_not_fit_in_memory_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "free_memory", lambda: 10.0)
+    random_image(16, 16).save(tmp_path / "x.png")
+    source, target = tmp_path / "x.png", tmp_path / "out" / "x.png"
+    problem, _ = translate_file(load_translator(model), source, target, size="9000x9000")
+    assert "cannot be computed at 9000x9000: that needs" in str(problem)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
+def test_postscript_named_as_a_photo_does_not_start_ghostscript(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace, gs = tmp_path / "trace", tmp_path / "bin" / "gs"
+    gs.parent.mkdir()
+    gs.write_text(f"#!/bin/sh\necho started >> {trace}\nexit 1\n", encoding="utf-8")
+    gs.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{gs.parent}{os.pathsep}{os.environ['PATH']}")
+    for letter in "AB":
+        folder = tmp_path / "data" / f"train{letter}"
+        folder.mkdir(parents=True)
+        (folder / "photo.jpg").write_bytes(
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpage\n"
+        )
+    data, photo = str(tmp_path / "data"), str(tmp_path / "data" / "trainB" / "photo.jpg")
+    assert run_command(["data", "check", data]) == 1
+    assert run_command(["translate", photo, "--model", str(model), "--out", f"{tmp_path}/out"]) == 1
+    small = ["--size", "32", "--method.generator.width", "4", "--method.discriminator.width", "4"]
+    small += ["--steps", "1", "--data.workers", "0", "--device", "cpu"]
+    with pytest.raises(UserError, match=r"photo\.jpg is a PostScript or PDF document"):
+        run_command(["train", data, "--run", str(tmp_path / "run"), *small])
+    assert not trace.exists()
+    # Pillow alone would start it.
+    script = "import sys; from PIL import Image; Image.open(sys.argv[1]).load()"
+    subprocess.run([sys.executable, "-c", script, photo], check=False, capture_output=True)
+    assert trace.exists()

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from transmute.cli.parsing import Command, as_flags, print_failures
+from transmute.cli.parsing import Command, as_flags, print_failures, say
 from transmute.config.base import Argument, Size
 from transmute.config.data import SourceConfig
-from transmute.errors import printable, shortened
+from transmute.errors import counted, printable, shortened
 
 _OTHER_COMMANDS = {
     "split": "transmute data split",
@@ -63,13 +63,14 @@ class CheckCommand(Command):
         print(printable(result.description))
         names = [printable(subset.name) for subset in result.subsets]
         for name, subset in zip(names, result.subsets, strict=True):
-            print(f"  {name:{max(map(len, names))}} {subset}")
+            say(f"  {name:{max(map(len, names))}} {subset}")
         for finding in result.findings:
             advice = as_flags(finding.advice, _OTHER_COMMANDS)
             files = shortened(finding.files, 10 if finding.level == "problem" else 3)
             lines = map(printable, (finding.message, advice, *map(as_flags, files)))
             print(f"\n{finding.level}: ", "\n  ".join(lines), sep="")
-        print(f"\n{problems} problems, {len(result.findings) - problems} remarks")
+        remarks = counted(len(result.findings) - problems, "remark")
+        print(f"\n{counted(problems, 'problem')}, {remarks}")
         return min(problems, 1)
 
 
@@ -87,7 +88,7 @@ class WriteCommand(Command):
         plans = {CombineCommand: plan_combine, SplitCommand: plan_split, ResizeCommand: plan_resize}
         plan = plans[type(self)](**self.model_dump(exclude={"overwrite"}))
         problems = execute(plan, overwrite=self.overwrite)
-        print(f"{len(plan) - len(problems)} images written to {self.out}")
+        say(f"{counted(len(plan) - len(problems), 'image')} written to {self.out}")
         return print_failures(problems, len(plan), "written")
 
 

@@ -13,6 +13,7 @@ from transmute.cli.parsing import (
     known_flags,
     print_failures,
     run_and_exit,
+    say,
 )
 from transmute.cli.runs import TrainCommand
 from transmute.config.base import Kind
@@ -74,7 +75,7 @@ def run_train_py(arguments: list[str]) -> int:
     data = recognize(*data_source(options), paired=method.paired, one_domain=method.one_domain)
     num_images = max(map(len, data.train))
     argv = _train_arguments(options, first_epoch, start, num_images)
-    print(f"the same as: transmute train {shlex.join(argv)}")
+    say(f"the same as: transmute train {shlex.join(argv)}")
     status = TrainCommand.parsed(argv, "train").execute(Mirror(options, num_images, first_epoch))
     if status:
         print("transmute-train with the same flags and --continue_train resumes this run")
@@ -192,7 +193,7 @@ def _train_arguments(
     """The equivalent arguments of `transmute train`."""
     name, run = recipe_name(options), Run(options.folder)
     recipe = RECIPES[name].updated(recipe_changes(options, from_epoch=first_epoch))
-    changed = run.was_started() and bool(recipe.changes_from(run.read_json(run.recipe_file)))
+    changed = run.was_started() and bool(recipe.changes_from(run.recipe()))
     settings = train_settings(options, num_images=num_images)
     config = TrainConfig(recipe=recipe, start=start, extend=changed, **settings)
     kinds = dict(sorted(_kinds(recipe).items() - _kinds(RECIPES[name]).items()))

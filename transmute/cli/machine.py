@@ -68,7 +68,14 @@ class BenchCommand(RecipeCommand):
         import torch
         from rich.console import Console
 
-        from transmute.device import current_device, device_name, select_device
+        from transmute.device import (
+            current_device,
+            device_name,
+            out_of_memory_reported,
+            select_device,
+            select_precision,
+        )
+        from transmute.training.memory import advice, require_memory
         from transmute.training.setup import require_sizes
         from transmute.training.speed import cudnn_settings, select_speed, time_steps
 
@@ -79,11 +86,15 @@ class BenchCommand(RecipeCommand):
         config = TrainConfig(
             recipe=recipe, precision=self.precision, compile=self.compile, graph=self.graph
         )
+        size, precision = width_and_height(recipe.size), select_precision(self.precision, device)[0]
+        needed = require_memory(recipe, size, device, precision=precision)
         console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         with current_device(device), cudnn_settings(one_size=True, deterministic=False):
             speed, explanation = select_speed(config, device, steps=steps, one_size=True)
             console.print(f"device: {device_name(device)}, {explanation}")
-            speeds = time_steps(recipe, device, speed, repeats=self.repeats, say=console.print)
+            console.print(f"memory: {needed or 'unknown'}")
+            with out_of_memory_reported(f"This recipe needs {needed}. {advice(recipe)}"):
+                speeds = time_steps(recipe, device, speed, repeats=self.repeats, say=console.print)
         typical, cuda = median(speeds), device.type == "cuda"
         result: dict[str, Any] = {
             "method": recipe.method.name,
@@ -102,13 +113,19 @@ class BenchCommand(RecipeCommand):
             "recipe_steps": steps,
             "recipe_seconds": steps / typical,
         }
+        self._print(result)
+
+    def _print(self, result: dict[str, Any]) -> None:
         if self.as_json:
             print(json.dumps(result))
             return
+        low, high = result["steps_per_second_spread"]
+        duration = timedelta(seconds=round(result["recipe_seconds"]))
+        steps = f"{result['recipe_steps']:,} steps"
         print(
-            f"{'steps/s':16} {typical:.3g} ({min(speeds):.3g} to {max(speeds):.3g})\n"
+            f"{'steps/s':16} {result['steps_per_second']:.3g} ({low:.3g} to {high:.3g})\n"
             f"{'images/s':16} {result['images_per_second']:.3g}\n"
-            f"{f'{steps:,} steps':16} {timedelta(seconds=round(result['recipe_seconds']))}"
+            f"{steps:16} {duration}"
         )
-        if cuda:
+        if result["peak_memory_bytes"]:
             print(f"{'peak memory':16} {result['peak_memory_bytes'] / 2**20:,.0f} MiB")

@@ -6,10 +6,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal
 
-from transmute.cli.parsing import Command, as_flags
+from transmute.cli.parsing import Command, as_flags, say
 from transmute.config.base import Argument
 from transmute.download import download
-from transmute.errors import UserError
+from transmute.errors import UserError, counted
 from transmute.interop.published import DATA_SETS, MODELS, Published, find
 
 _PRETRAINED = "checkpoints/{}_pretrained"
@@ -45,7 +45,7 @@ class ImportCommand(Command):
     def execute(self) -> None:
         from transmute.interop.importer import import_weights
 
-        print(*map(as_flags, import_weights(**dict(self))), sep="\n")
+        say("\n".join(map(as_flags, import_weights(**dict(self)))))
 
 
 class ExportCommand(Command):
@@ -73,7 +73,7 @@ class ExportCommand(Command):
             format=self.format,
             overwrite=self.overwrite,
         )
-        print(*files, sep="\n")
+        say("\n".join(map(str, files)))
 
 
 class DownloadCommand(Command):
@@ -137,7 +137,7 @@ class PullCommand(DownloadCommand):
             if downloaded := self.downloaded(_GENERATORS, _PRETRAINED, ("/latest_net_G.pth",)):
                 from transmute.interop.exporter import copy_generator
 
-                print(copy_generator(*downloaded[1:]))
+                say(copy_generator(*downloaded[1:]))
         elif downloaded := self.downloaded(MODELS, "models/{}"):
             from transmute.interop.importer import import_weights
 
@@ -150,7 +150,7 @@ class PullCommand(DownloadCommand):
                 # The published U-Nets have always been used with each image's own batch statistics.
                 per_image_statistics=model.holds == "unet-256" or None,
             )
-            print(*map(as_flags, lines), sep="\n")
+            say("\n".join(map(as_flags, lines)))
 
 
 class PullDataCommand(DownloadCommand):
@@ -161,7 +161,7 @@ class PullDataCommand(DownloadCommand):
             from transmute.interop.archives import unpack
 
             _, path, out = downloaded
-            print(f"{out}: {unpack(path, out)} files (the archive is kept: {path})")
+            say(f"{out}: {counted(unpack(path, out), 'file')} (the archive is kept: {path})")
 
 
 def _data_folder() -> str:

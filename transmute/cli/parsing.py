@@ -9,12 +9,14 @@ import shlex
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args, get_origin
 
 from transmute.config.base import Argument, Kind, Settings, nested
-from transmute.errors import RankError, UserError, printable
+from transmute.errors import RankError, UserError, counted, printable
 
 known_flags: ContextVar[Mapping[str, str]] = ContextVar("known_flags")
 """The flags of the running command, by setting."""
@@ -92,12 +94,17 @@ def flags_of(settings: Settings, outer: str = "", prefix: str = "--") -> Iterato
             )
 
 
-def split_flags(argv: Iterable[str], flags: Iterable[Flag]) -> tuple[dict[str, Any], list[str]]:
+def split_flags(argv: Sequence[str], flags: Iterable[Flag]) -> tuple[dict[str, Any], list[str]]:
     """Splits a command line into the values of some flags, by setting, and all other arguments.
 
     Raises:
         UserError: If the value of a flag is missing, or a boolean flag has a value.
     """
+    for before, word in pairwise(["", *argv]):
+        if not word.strip() or re.fullmatch(r"--[^=]+=\s*(--)?", word):
+            flags_here = (one.partition("=")[0] for one in (word, before) if one[:2] == "--")
+            flag = next(flags_here, "an argument")
+            raise UserError(f"{flag} is empty. Pass a value, or leave it out")
     # To argparse, a range such as -1000:1000 is a flag, unless it begins with a space.
     argv = [re.sub(r"^(?=-[\d.]+:)", " ", word) for word in argv]
     argv = [re.sub("^--[^=]+", lambda flag: flag[0].replace("_", "-"), word) for word in argv]
@@ -257,6 +264,7 @@ def as_flags(message: object, known: Mapping[str, str] | None = None) -> str:
         names = [setting, outer if last.isdecimal() else last]
         names += longer if len(longer) == 1 else []
         flag = next((known[name] for name in names if name in known), match[1])
+        value = printable(value)
         if value in ("True", "False"):
             return flag if ("no-" in flag) == (value == "False") else match[1]
         return f"{flag} {shlex.quote(value)}" if value and flag != match[1] else flag
@@ -265,23 +273,60 @@ def as_flags(message: object, known: Mapping[str, str] | None = None) -> str:
 
 
 def run_and_exit(command: Callable[[], int]) -> NoReturn:
-    """Runs a command and exits with its status, or prints an error in one line and exits with 2."""
+    """Runs a command and exits with its status, or prints an error in one line and exits with 2.
+
+    If the program that reads the output ends first, the status is that of SIGPIPE.
+    """
+    # A closed stream is None. The next file would get its number, and the output of libraries.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # paths may have letters that a console cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(command())
+        with _complete_output():
+            sys.exit(command())
     except UserError as error:
         # Under torchrun, the same error occurs on all ranks.
         if os.environ.get("RANK", "0") == "0" or isinstance(error, RankError):
-            lines = as_flags(error).split("\n")
+            # Items of lists are indented. Any other end of a line is in a name.
+            lines = re.split(r"\n(?=  )", as_flags(error))
             print("transmute:", "\n".join(map(printable, lines)), file=sys.stderr)
+    except BrokenPipeError:
+        sys.exit(128 + 13)
     except OSError as error:  # no permission, no space left, ...
-        fact = f"{error.filename or 'a file'}: {error.strerror or error}"
+        fact = f"{error.filename or 'a file or standard output'}: {error.strerror or error}"
         print("transmute:", printable(fact), file=sys.stderr)
+    except MemoryError:
+        print(
+            "transmute: memory ran out. Use smaller images, or end other programs", file=sys.stderr
+        )
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(2)
+
+
+@contextmanager
+def _complete_output() -> Iterator[None]:
+    """Writes buffered output at the end of the block.
+
+    Raises:
+        OSError: If it cannot be written. Python would print a traceback when it exits.
+    """
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The type depends on the number: BrokenPipeError, for example.
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def say(text: object) -> None:
+    """Prints lines. Other control characters, which may come from names, are escaped."""
+    print("\n".join(map(printable, str(text).split("\n"))), flush=True)
 
 
 def print_failures(problems: Sequence[str], total: int, action: str) -> int:
@@ -294,6 +339,6 @@ def print_failures(problems: Sequence[str], total: int, action: str) -> int:
     """
     if not problems:
         return 0
-    lines = [*problems, f"{len(problems)} of {total} images could not be {action}"]
+    lines = [*problems, f"{len(problems)} of {counted(total, 'image')} could not be {action}"]
     print(*(f"transmute: {printable(as_flags(line))}" for line in lines), sep="\n", file=sys.stderr)
     return 1

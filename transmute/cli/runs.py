@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field
 
 from transmute import plugins
-from transmute.cli.parsing import Command, Flag, as_flags, flags_of, known_flags, split_flags
+from transmute.cli.parsing import Command, Flag, as_flags, flags_of, known_flags, say, split_flags
 from transmute.config.base import Argument, Kind
 from transmute.config.networks import HeadsConfig, NetworkConfig
 from transmute.config.training import Recipe, TrainConfig
@@ -37,7 +37,7 @@ CHOOSING = (
 
 GROUPS = {
     "data": "DATA --data.a --data.b --data.swap --data.skip-bad",
-    "run": "--run --extend --from",
+    "run": "--run --dry-run --extend --from",
     "recipe": "--method --config --size --batch --epochs --steps --optimizer.lr",
     "output and evaluation": "--save-every --sample-every --evaluate-every --best --patience --log "
     "--images --repeats --json",
@@ -57,7 +57,7 @@ class RecipeCommand(Command):
         if {"method", "recipe"} <= chosen.keys():
             raise UserError("`method` and `recipe` both choose a recipe. Use only one of them")
         method = chosen.get("method", chosen.get("recipe"))
-        config = Path(chosen["config"]) if chosen.get("config") else None
+        config = Path(chosen["config"]) if "config" in chosen else None
         early, _ = split_flags(rest, [flag for flag in flags if flag.setting == "start"])
         if start := early.get("start"):
             recipe = _recipe_like(Path(start), method, config, rest)
@@ -135,9 +135,9 @@ class TrainCommand(RecipeCommand, TrainConfig):
         config = with_run_folder(self)
         if stopped_by := train(config, observer, show=show):
             return 128 + stopped_by
-        if os.environ.get("RANK", "0") == "0":
+        if os.environ.get("RANK", "0") == "0" and not self.dry_run:
             best = " (add --step best for the best models)" if config.evaluate_every else ""
-            print(f"use it: transmute translate IMAGES --model {config.run}{best}")
+            say(f"use it: transmute translate IMAGES --model {config.run}{best}")
         return 0
 
 
@@ -177,7 +177,7 @@ class DemoCommand(Command):
 
         if stopped_by := run_demo(self.run, quick=self.quick, seed=self.seed):
             return 128 + stopped_by
-        print(
+        say(
             f"Translated images: {self.run / 'demo.png'}\n"
             f"Report: {self.run / 'report.html'}\n"
             "To train on your own images: transmute train FOLDER --run runs/mine\n"
@@ -210,7 +210,7 @@ class ReportCommand(Command):
                 f"`out={out}` is not an HTML file. Choose a path with the extension .html"
             )
         write_text(out.resolve(), render_page(runs))
-        print(out)
+        say(out)
 
 
 class WatchCommand(Command):
@@ -226,11 +226,10 @@ class WatchCommand(Command):
 
         with make_server(self.runs, port=self.port) as server:
             url = f"127.0.0.1:{server.server_address[1]}"
-            print(
+            say(
                 f"watching {self.runs}: open http://{url} (Ctrl-C stops)\n"
                 f"from another machine: ssh -L {server.server_address[1]}:{url} THIS-MACHINE, then "
                 "open the same address there",
-                flush=True,
             )
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from transmute.cli.parsing import Command, as_flags, print_failures
+from transmute.cli.parsing import Command, as_flags, print_failures, say
 from transmute.config.base import Argument, width_and_height
 from transmute.config.data import Range, RangeText
 from transmute.config.metrics import MetricsConfig
@@ -237,7 +237,7 @@ class EvaluateCommand(Command):
             range=self.range,
             device=self.device,
         )
-        print(evaluation.to_json() if self.as_json else as_flags(evaluation.to_text()))
+        say(evaluation.to_json() if self.as_json else as_flags(evaluation.to_text()))
         if self.out:
             write_text(self.out.resolve(), evaluation.to_json() + "\n")
 

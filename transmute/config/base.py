@@ -5,11 +5,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import Repr
 from types import MappingProxyType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
 
+from transmute.documents import read_yaml
 from transmute.errors import UserError
 
 
@@ -35,11 +43,25 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:  # a file may have a key called self
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise UserError(_sentence(error, list(type(self).model_fields))) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_empty_text_and_no_booleans_as_numbers(cls, values: Any) -> Any:
+        # Without this rule, an empty path is the working directory, and True is 1.
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if value == "" or (isinstance(value, (list, tuple)) and "" in value):
+                raise ValueError(f"`{name}` is empty. Set it to a value, or leave it out")
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None:
+                types = (field.annotation, *get_args(field.annotation))
+                if bool not in types and (int in types or float in types):
+                    raise ValueError(f"`{name}` should be a number, but is {value}")
+        return values
 
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with some fields changed. The copy is validated."""
@@ -99,7 +121,7 @@ def choice(
         if not isinstance(settings, Mapping):
             return value
         settings = {**settings, **aliases.get(str(settings.get("name")), {})}
-        if settings.get("name") not in known:
+        if not isinstance(settings.get("name"), str) or settings["name"] not in known:
             names = ", ".join([*known, *aliases])
             raise ValueError(f"unknown kind {settings.get('name')!r}. Choose one of: {names}")
         return known[settings["name"]](**settings)
@@ -107,10 +129,15 @@ def choice(
     return BeforeValidator(chosen)
 
 
+_brief = Repr()
+_brief.maxstring = _brief.maxother = 100
+"""Writes a value as Python code, shortened where it is long or deep."""
+
+
 def _sentence(error: ValidationError, fields: list[str]) -> str:
     """The first finding of a pydantic error as one sentence."""
     finding = error.errors()[0]
-    place = ".".join(str(part) for part in finding["loc"])
+    place = ".".join(str(part) for part in finding["loc"])[:100]
     message = finding["msg"].removeprefix("Value error, ")
     match finding["type"]:
         case "extra_forbidden":
@@ -126,7 +153,7 @@ def _sentence(error: ValidationError, fields: list[str]) -> str:
     expected = re.sub(
         r"^\w+ (?=should )| valid(?= )| after validation|, (unable|got|not) .*", "", message
     ).replace(" a integer", " an integer")
-    return f"`{place}` {expected}, but is {finding['input']!r}"
+    return f"`{place}` {expected}, but is {_brief.repr(finding['input'])}"
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -168,15 +195,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If the file is missing, is not YAML, or does not contain a mapping.
     """
-    import yaml  # slow, and --help does not need it
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the settings file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+    values = read_yaml(path)
+    if not isinstance(values, dict):
         raise UserError(f"{path} does not contain settings. Write lines such as 'batch: 4'")
     return values
 
@@ -192,7 +212,7 @@ def width_and_height(size: object) -> tuple[int, int]:
     if not match:
         raise UserError(
             f"a size is N or WIDTHxHEIGHT in pixels, of up to five digits (256, 512x256), "
-            f"but this is {size!r}"
+            f"but this is {_brief.repr(size)}"
         )
     return int(match[1]), int(match[2] or match[1])
 

@@ -94,10 +94,10 @@ class PreprocessConfig(Settings):
     0.5)."""
     flip: bool = True
     """Random left-right mirroring of half of the images."""
-    channels_a: int | None = Field(default=None, ge=1)
+    channels_a: int | None = Field(default=None, ge=1, le=4096)
     """Channels of domain a: 3 for RGB, 1 for gray, or any other number. If omitted, 3 for images of
     8 bits in gray or RGB; otherwise those of the files."""
-    channels_b: int | None = Field(default=None, ge=1)
+    channels_b: int | None = Field(default=None, ge=1, le=4096)
     """Channels of domain b, as for a."""
     range_a: Annotated[Range | None, Argument(flag=False)] = None
     """Values of domain a that are -1 and 1 for the networks. Found before training (or set by
@@ -140,13 +140,15 @@ class SourceConfig(Settings):
     side_by_side: bool = False
     """Use the left and right halves of side-by-side images of any shape. By default, such an image
     is an error if its width is under 1.5 times its height."""
-    max_images: int | None = Field(default=None, ge=1)
+    max_images: int | None = Field(default=None, ge=1, le=10**9)
     """Use only the first N images of each domain."""
     cache: bool = False
     """Keep decoded images in memory."""
-    workers: int | None = Field(default=None, ge=0)
+    workers: int | None = Field(default=None, ge=0, le=256)
     """Number of processes that load images. If omitted, 4 with a GPU, and 0 on a CPU or with a
     cache."""
+    timeout: float = Field(default=600, gt=0)
+    """Seconds after which training ends if the worker processes have not loaded a batch."""
     reader: Annotated[str | None, Argument("FILE.py:NAME")] = None
     """Function that reads an image: it takes a path and returns an array (height, width[,
     channels]). If set, every file in the folders counts as an image."""

@@ -11,6 +11,7 @@ from transmute.config.losses import AnyGANLoss, GANLossConfig, LeastSquaresConfi
 from transmute.config.networks import (
     AnyDiscriminator,
     AnyGenerator,
+    Channels,
     InitializationConfig,
     NetworkConfig,
     PatchGANConfig,
@@ -100,7 +101,7 @@ class CycleGANConfig(AdversarialConfig):
     identity: float = Field(default=0.5, ge=0)
     """Weight of the identity loss as a fraction of that domain's cycle weight. It keeps colors; 0
     turns it off."""
-    history: int = Field(default=50, ge=0)
+    history: int = Field(default=50, ge=0, le=100_000)
     """Past translations per domain and process on which discriminators are also trained."""
 
     @property
@@ -195,11 +196,11 @@ class CUTConfig(AdversarialConfig):
     """PatchNCE loss also on images of the target domain (off in FastCUT)."""
     flip: bool = False
     """Random mirroring of the generator's inputs, for flip equivariance (on in FastCUT)."""
-    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 4, 8, 12, 16)
+    layers: Annotated[tuple[int, ...], Field(min_length=1, max_length=64)] = (0, 4, 8, 12, 16)
     """Indices of the generator's layers whose features are compared, increasing."""
-    width: int = Field(default=256, ge=1)
+    width: Channels = 256
     """Length of the compared vectors."""
-    patches: int = Field(default=256, ge=1)
+    patches: int = Field(default=256, ge=1, le=1_000_000)
     """Number of positions per image and layer that are compared."""
     temperature: float = Field(default=0.07, gt=0)
     """Divisor of the similarities. Lower values weight hard negatives more."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Module = TypeVar("Module", bound="nn.Module")
 Norm = Literal["instance", "batch", "none"]
 Padding = Literal["reflect", "replicate", "zeros"]
+Channels = Annotated[int, Field(ge=1, le=4096)]
+"""Channels of images, or those after the first layer of a network."""
 
 
 class InitializationConfig(Kind):
@@ -74,7 +76,7 @@ class ResNetConfig(GeneratorConfig):
     """CycleGAN's generator: downsampling, residual blocks, upsampling."""
 
     name: Literal["resnet"] = "resnet"
-    width: int = Field(default=64, ge=1)
+    width: Channels = 64
     """Channels after the first layer, doubled at each downsampling."""
     levels: int = Field(default=2, ge=0, le=12)
     """Downsamplings. Fewer keep finer detail, with a smaller receptive field; the paper uses 2."""
@@ -120,7 +122,7 @@ class ResNetConfig(GeneratorConfig):
 class AnyUNetConfig(GeneratorConfig):
     """An encoder and a decoder with a skip connection at every level."""
 
-    width: int = Field(default=64, ge=1)
+    width: Channels = 64
     """Channels after the first layer, doubled at each level up to eight times as many."""
     depth: int = Field(default=8, ge=2, le=16)
     """Levels: 8 in the paper's unet_256, 7 in unet_128. Sides must be multiples of 2^depth."""
@@ -165,7 +167,7 @@ class PyTorchGANUNetConfig(AnyUNetConfig):
 class ConvDiscriminatorConfig(DiscriminatorConfig):
     """A stack of convolutions."""
 
-    width: int = Field(default=64, ge=1)
+    width: Channels = 64
     """Channels after the first layer. Layers of stride 2 double them, up to eight times as many."""
     norm: Norm = "instance"
     """Normalization."""
@@ -224,9 +226,9 @@ class HeadsConfig(NetworkConfig):
     """CUT's projection heads, which map the generator's features to comparable vectors."""
 
     name: Literal["heads"] = "heads"
-    channels: tuple[int, ...]
+    channels: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(max_length=64)
     """Channels of the features of each layer."""
-    width: int = Field(ge=1)
+    width: Channels
     """Length of the vectors."""
     init: InitializationConfig = InitializationConfig(name="xavier")
     """Initial weights."""

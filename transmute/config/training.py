@@ -108,13 +108,13 @@ class Recipe(Settings):
     """The method."""
     size: Annotated[Size, Argument("N|WxH")] = "256x256"
     """Size of training images in pixels."""
-    batch: int = Field(default=1, ge=1)
+    batch: int = Field(default=1, ge=1, le=65_536)
     """Batch size per domain. This is the total over all processes."""
-    epochs: int = Field(default=200, ge=1)
+    epochs: int = Field(default=200, ge=1, le=10**9)
     """Training length in epochs. An epoch is one pass over the larger domain."""
-    steps: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=10**9)
     """Training length in steps. If set, `epochs` is ignored."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of weights, order and augmentation. Runs with equal seeds are equal on one machine."""
     preprocess: PreprocessConfig = PreprocessConfig()
     """Preprocessing."""
@@ -167,19 +167,21 @@ class TrainConfig(Settings):
     start: Annotated[Path | None, Argument("PATH", name="from")] = None
     """Initialize weights from a run, model file or folder. `transmute import` converts the
     checkpoints of other tools to model files."""
+    dry_run: bool = False
+    """Check all input, print what training would do and the memory that it needs, and stop."""
     extend: bool = False
     """Resume with a changed length, schedule or optimizer. Otherwise, a change is an error."""
     recipe: Annotated[Recipe, Argument(name="")] = Recipe()
     """The recipe."""
     data: SourceConfig = SourceConfig()
     """Where images come from."""
-    report_every: int = Field(default=50, ge=1)
+    report_every: int = Field(default=50, ge=1, le=10**9)
     """Write a line of metrics.jsonl every N steps."""
-    sample_every: int = Field(default=500, ge=1)
+    sample_every: int = Field(default=500, ge=1, le=10**9)
     """Write a sample sheet every N steps."""
-    save_every: int = Field(default=1000, ge=1)
+    save_every: int = Field(default=1000, ge=1, le=10**9)
     """Save a checkpoint every N steps. The models are saved with it."""
-    evaluate_every: int | None = Field(default=None, ge=1)
+    evaluate_every: int | None = Field(default=None, ge=1, le=10**9)
     """Evaluate on held-out images every N steps. The best models are kept. If omitted, there are
     no evaluations."""
     metrics: MetricsConfig = MetricsConfig()
@@ -199,7 +201,7 @@ class TrainConfig(Settings):
     """Keep the models of every N steps permanently. If omitted, only the newest are kept."""
     device: Annotated[str, Argument("auto|cpu|cuda")] = "auto"
     """Device, or cuda:N for GPU N. The first GPU is cuda:0. auto uses a GPU if there is one."""
-    devices: int = Field(default=1, ge=1)
+    devices: int = Field(default=1, ge=1, le=1024)
     """Number of GPUs, with one process each. The batch is split among them."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the networks. Weights and losses stay float32. auto uses bfloat16 where it is

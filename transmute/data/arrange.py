@@ -12,13 +12,13 @@ from transmute.config.base import width_and_height
 from transmute.config.data import SourceConfig
 from transmute.data.layout import match_pairs, recognize
 from transmute.data.scan import in_threads
-from transmute.errors import UserError
-from transmute.files import replacing
+from transmute.errors import UserError, counted
+from transmute.files import replacing, writing
 from transmute.images.color import is_srgb, profile_name
 from transmute.images.decode import open_pages
 from transmute.images.encode import WRITABLE, save_pages, why_not
 from transmute.images.find import find_images, require_images
-from transmute.images.limits import require_room
+from transmute.images.limits import require_resizable, require_room
 from transmute.images.raster import Raster, opaque
 
 Plan = dict[Path, Callable[[Path], None]]
@@ -41,8 +41,8 @@ def execute(plan: Plan, *, overwrite: bool = False) -> list[str]:
     existing = [target for target in plan if target.exists()]
     if existing and not overwrite:
         raise UserError(
-            f"{len(existing)} files already exist, the first is {existing[0]}. Choose another "
-            "`out`, or replace them with `overwrite`"
+            f"{counted(len(existing), 'file')} would be replaced, the first is {existing[0]}. "
+            "Choose another `out`, or replace them with `overwrite`"
         )
 
     def problem(target: Path) -> str:
@@ -193,9 +193,11 @@ def _copy(source: Path, link: bool, target: Path) -> None:
     if not source.is_file():  # a pipe or a broken link
         raise UserError(f"{source} is not a regular file")
     if link:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        return target.hardlink_to(source)
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.hardlink_to(source)
+        return
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
     shutil.copystat(source, target)  # last, since the mode may forbid writing
@@ -233,9 +235,10 @@ def plan_resize(folder: Path, out: Path, *, size: str, mode: str) -> Plan:
 
 def _resize(source: Path, size: tuple[int, int], mode: str, target: Path) -> None:
     def resized(image: Raster) -> Raster:
-        if mode == "scale-width":
-            return image.resized((size[0], max(1, round(size[0] * image.height / image.width))))
-        return (_with_proportions(image, size) if mode == "crop" else image).resized(size)
+        height = max(1, round(size[0] * image.height / image.width))
+        chosen = (size[0], height) if mode == "scale-width" else size
+        require_resizable(str(source), chosen, 3 * image.channels * image.pixels.itemsize)
+        return (_with_proportions(image, size) if mode == "crop" else image).resized(chosen)
 
     pages = [resized(page) for page in _read_pages(source)]
     if problem := why_not(pages[0], target.suffix.lower(), pages=len(pages)):

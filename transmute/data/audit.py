@@ -11,6 +11,7 @@ from transmute.data.duplicates import find_near_duplicates
 from transmute.data.layout import by_stem, recognize
 from transmute.data.records import Record, Subset, read_subsets, relative_name
 from transmute.data.values import common_channels
+from transmute.errors import counted
 from transmute.images.find import count_by_extension
 
 _DEFAULT_SIZE = 256  # pixels, of the recipes
@@ -163,8 +164,8 @@ def _numbers(subsets: list[Subset]) -> list[Finding]:
     )
     too_few = "A translator learns little more than these images. Some hundreds are better"
     remarks = [
-        (few < 100, f"{few_name} has only {few} images", too_few),
-        (many < 100, f"{many_name} has only {many} images", too_few),
+        (few < 100, f"{few_name} has only {counted(few, 'image')}", too_few),
+        (many < 100, f"{many_name} has only {counted(many, 'image')}", too_few),
         (
             many > 10 * few > 0,
             f"{many_name} has {many / max(few, 1):.0f} times as many images as {few_name}",

@@ -13,7 +13,7 @@ from pathlib import Path
 from transmute import plugins
 from transmute.config.data import SourceConfig
 from transmute.data.source import PairError, Source
-from transmute.errors import UserError, printable, shortened
+from transmute.errors import UserError, counted, printable, shortened
 from transmute.images.decode import count_pages
 from transmute.images.find import find_images, find_others, require_images
 from transmute.images.raster import ImageError
@@ -104,7 +104,7 @@ def recognize(
     if several and config.pages == "all":
         notes += f"; {len(several)} files have several pages, each of which is an image"
     elif several:
-        notes += f"; only the first page of {len(several)} files is used"
+        notes += f"; only the first page of {counted(len(several), 'file')} is used"
     return DataSet(
         f"{' and '.join(listed)} ({kind}): {num_train} training images, {num_test} held out{notes}",
         (printable(names[first]), printable(names[second])),
@@ -253,7 +253,7 @@ def _sources(
         alone = sorted(a.keys() ^ b.keys())
         if alone and not config.skip_bad:
             raise UserError(
-                f"{len(alone)} images have no partner in the other folder "
+                f"{counted(len(alone), 'image')} without a partner in the other folder "
                 f"({', '.join(shortened(alone, 5))}). Add the missing partners, remove these "
                 "images, or set `data.skip_bad` to skip them"
             )

@@ -16,7 +16,7 @@ from transmute.data.layout import DataSet
 from transmute.data.preprocess import Geometry
 from transmute.data.source import Source
 from transmute.data.values import Checked, Say, checked
-from transmute.errors import UserError, printable, shortened
+from transmute.errors import UserError, counted, printable, shortened
 from transmute.images.decode import open_pages
 from transmute.images.ranges import range_for
 from transmute.images.raster import ImageError, Raster
@@ -136,10 +136,10 @@ def require_usable(
             f"first problem is: {listed[0]}"
         )
     if listed:
-        say(f"skipped {len(listed)} bad images: {'; '.join(shortened(listed, 5))}")
+        say(f"skipped {counted(len(listed), 'bad image')}: {'; '.join(shortened(listed, 5))}")
     for note, number in Counter(note for one in usable.values() for note in one.notes).items():
         example = next(one.name for one in usable.values() if note in one.notes)
-        say(f"{number} images, such as {example}: {note}")
+        say(f"{counted(number, 'image')}, such as {example}: {note}")
     return replace(data, train=train), usable
 
 

@@ -1,8 +1,12 @@
 """The endless stream of training images. Its order is a function of seed and pass."""
 
+import multiprocessing
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
@@ -16,8 +20,10 @@ from transmute.config.data import PreprocessConfig
 from transmute.data.layout import DataSet
 from transmute.data.preprocess import Geometry
 from transmute.data.source import Source
+from transmute.errors import RankError
 from transmute.images.ranges import normalize, pack, range_for
 from transmute.images.raster import ImageError, Raster
+from transmute.startup import ctrl_c_blocked
 
 
 @lru_cache(maxsize=4)
@@ -130,6 +136,7 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         rank: int,
         processes: int,
         workers: int,
+        timeout: float,
         pin: bool,
     ) -> Iterator[tuple[Batch, float]]:
         """Iterates over this process's share of each batch.
@@ -140,6 +147,7 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             last_step: The last step to load.
             rank, processes: This process, and their number.
             workers: Processes that load images; 0 loads them in this one.
+            timeout: Seconds after which workers that have not loaded a batch are killed.
             pin: Load into pinned memory.
 
         Yields:
@@ -160,10 +168,10 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             # The loader draws an unused number, which must not change the random state of a step.
             generator=torch.Generator(),
             prefetch_factor=4 if workers else None,
-            worker_init_fn=_ignore_ctrl_c,
+            worker_init_fn=_prepare_worker,
         )
-        # Workers start here, before a training run handles signals.
-        return map(_raise_error, loader)
+        with ctrl_c_blocked():  # Workers start here, before a training run handles signals.
+            return _loaded(iter(loader), processes, timeout if workers else None)
 
     def fixed_batches(
         self, count: int, say: Callable[[str], None]
@@ -207,11 +215,56 @@ class Stream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return batches
 
 
-def _raise_error(loaded: tuple[Batch, float] | ImageError) -> tuple[Batch, float]:
-    if isinstance(loaded, ImageError):
-        raise loaded
-    return loaded
+def _loaded(
+    loader: Iterator[tuple[Batch, float] | ImageError], processes: int, timeout: float | None
+) -> Iterator[tuple[Batch, float]]:
+    """Yields what was loaded, and raises the errors of images. Kills workers that take too long."""
+    while True:
+        # The timeout of torch's loader does not cover receiving what a worker has loaded.
+        watchdog = threading.Timer(timeout or 0, _kill_workers)
+        watchdog.daemon = True
+        if timeout is not None:
+            watchdog.start()
+        try:
+            loaded = next(loader, None)
+        finally:
+            watchdog.cancel()
+        if loaded is None:
+            return
+        if isinstance(loaded, ImageError):
+            # With several ranks, the others do not have this error.
+            raise loaded if processes == 1 else RankError(str(loaded))
+        yield loaded
 
 
-def _ignore_ctrl_c(worker: int) -> None:
+def _kill_workers() -> None:
+    for worker in multiprocessing.active_children():
+        worker.kill()
+
+
+@contextmanager
+def lost_workers_reported(timeout: float) -> Iterator[None]:
+    """Reports workers that end, which torch raises as a RuntimeError anywhere in the block.
+
+    Raises:
+        RankError: If one has ended, or was killed because it did not load a batch in time.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        _kill_workers()  # Python waits for them, also if they are stopped
+        raise RankError(
+            "a process that loads images was killed, or loaded no batch in "
+            f"`data.timeout={timeout:g}` seconds. Perhaps memory was low, or a disk is slow: "
+            "reduce `data.workers`, or increase `data.timeout`. Then run the same command again"
+        ) from None
+
+
+def _prepare_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # torch notices only a parent that dies later.
+    if not (parent := multiprocessing.parent_process()) or not parent.is_alive():
+        sys.exit()

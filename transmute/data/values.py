@@ -9,7 +9,7 @@ import numpy as np
 from transmute.config.data import PreprocessConfig, Range
 from transmute.data.layout import DataSet
 from transmute.data.source import Source
-from transmute.errors import UserError
+from transmute.errors import UserError, counted
 from transmute.images.ranges import (
     clipped_fraction,
     find_range,
@@ -122,7 +122,9 @@ def find_channels(images: Sequence[Checked], domain: str) -> int:
 
 def _mixture(images: Sequence[Checked], values: Sequence[object]) -> str:
     """How many images have each value, with two examples."""
-    listed = " and ".join(f"{value} ({number} images)" for value, number in Counter(values).items())
+    listed = " and ".join(
+        f"{value} ({counted(number, 'image')})" for value, number in Counter(values).items()
+    )
     other = next(index for index, value in enumerate(values) if value != values[0])
     return f"{listed}, such as {images[0].name} and {images[other].name}"
 

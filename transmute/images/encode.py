@@ -2,7 +2,8 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,20 +26,21 @@ class _Format(NamedTuple):
     any_channels: bool = False
     alpha: bool = True
     pages: bool = False
+    max_side: int = 2**31 - 1
 
 
 _ALL_DEPTHS = "uint8 uint16 int16 float32"
 _FORMATS = {
-    "JPEG": _Format(".jpg .jpeg .jfif .jpe", alpha=False),
+    "JPEG": _Format(".jpg .jpeg .jfif .jpe", alpha=False, max_side=65500),
     "PNG": _Format(".png .apng", "uint8 uint16", pages=True),
-    "WEBP": _Format(".webp", pages=True),
+    "WEBP": _Format(".webp", pages=True, max_side=16383),
     "BMP": _Format(".bmp", alpha=False),
     "TIFF": _Format(".tif .tiff", _ALL_DEPTHS, any_channels=True, pages=True),
-    "GIF": _Format(".gif", pages=True),
-    "AVIF": _Format(".avif", pages=True),
+    "GIF": _Format(".gif", pages=True, max_side=65535),
+    "AVIF": _Format(".avif", pages=True, max_side=65536),
     "JPEG2000": _Format(".jp2 .j2k", "uint8 uint16"),
     "PPM": _Format(".ppm .pgm .pbm .pnm", "uint8 uint16", alpha=False),
-    "TGA": _Format(".tga"),
+    "TGA": _Format(".tga", max_side=65535),
     "NPY": _Format(".npy", _ALL_DEPTHS, any_channels=True),
     "NPZ": _Format(".npz", _ALL_DEPTHS, any_channels=True, pages=True),
     "JXL": _Format(".jxl", "uint8 uint16 float32"),
@@ -71,7 +73,14 @@ def why_not(raster: Raster, ending: str, *, pages: int = 1) -> str | None:
         return f"{ending} cannot hold {pages} pages" + (
             f" of {raster.depth} values" if holds.pages else ""
         )
-    return None
+    return too_large(ending, raster.size)
+
+
+def too_large(ending: str, size: tuple[int, int]) -> str | None:
+    """Why the format of an extension cannot hold an image of this (width, height), or None."""
+    if ending not in WRITABLE or max(size) <= (most := _FORMATS[WRITABLE[ending]].max_side):
+        return None
+    return f"{ending} cannot hold {size[0]}x{size[1]} pixels, only {most} in each direction"
 
 
 def best_ending(raster: Raster, *, pages: int = 1) -> str:
@@ -96,7 +105,7 @@ def save_pages(pages: Sequence[Raster], path: Path) -> None:
             f"`format={best_ending(first, pages=len(pages))[1:]}`"
         )
     kind = WRITABLE[ending]
-    with replacing(path) as temporary:
+    with _encoded(path) as temporary:
         if kind == "TIFF":
             _write_tiff(pages, temporary)
         elif kind in ("NPY", "NPZ"):
@@ -112,10 +121,19 @@ def save_pages(pages: Sequence[Raster], path: Path) -> None:
         elif kind == "PNG" and first.depth == "uint16":
             temporary.write_bytes(_png16(first))
         else:
-            try:
-                _write_with_pillow(pages, temporary, kind)
-            except (ValueError, OverflowError, RuntimeError) as error:  # too large for the format
-                raise ImageError(f"{path} cannot be written: {first_line(error)}") from None
+            _write_with_pillow(pages, temporary, kind)
+
+
+@contextmanager
+def _encoded(path: Path) -> Iterator[Path]:
+    """As `replacing`, but any error of an encoder becomes an ImageError of the file."""
+    with replacing(path) as temporary:
+        try:
+            yield temporary
+        except Exception as error:
+            if isinstance(error, ImageError) or (isinstance(error, OSError) and error.errno):
+                raise  # the disk is full, ...
+            raise ImageError(f"{path} cannot be written: {first_line(error)}") from None
 
 
 def save_image(image: Image.Image, path: Path) -> None:
@@ -127,7 +145,7 @@ def save_image(image: Image.Image, path: Path) -> None:
     if "sheet" in image.info:
         text.add_text("sheet", image.info["sheet"])
     options: dict[str, Any] = {} if path.suffix.lower() == ".png" else {"quality": 95}
-    with replacing(path) as temporary:
+    with _encoded(path) as temporary:
         image.save(temporary, pnginfo=text, **options)
 
 

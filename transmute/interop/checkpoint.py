@@ -19,7 +19,7 @@ from transmute.interop.layouts import (
 )
 from transmute.interop.recognition import recognize_network
 from transmute.interop.unwrap import split_networks
-from transmute.weights import WeightsError, load_pickled
+from transmute.weights import WeightsError, load_foreign
 
 CYCLEGAN_ROLES = {
     "G_A": "a_to_b",
@@ -113,7 +113,7 @@ def read_checkpoint(
         UserError: If a network is unknown, or weights are missing or left over.
     """
     options = read_options(path if path.is_dir() else path.parent)
-    contents = {file: load_pickled(file) for file in _checkpoint_files(path, epoch)}
+    contents = {file: load_foreign(file) for file in _checkpoint_files(path, epoch)}
     states: list[tuple[str, Path, State]] = []
     notes: list[str] = []
     for file, content in contents.items():

@@ -1,5 +1,6 @@
 """Export of models as files of pytorch-CycleGAN-and-pix2pix and CUT."""
 
+import io
 import re
 import shutil
 from collections.abc import Mapping
@@ -75,7 +76,9 @@ def export(
             if plain:
                 shutil.copyfile(networks[role].path, temporary)
             else:
-                torch.save(states[role], temporary)
+                buffer = io.BytesIO()  # torch reports a full disk as an error of its own
+                torch.save(states[role], buffer)
+                temporary.write_bytes(buffer.getvalue())
     cards = [saved.card for saved in networks.values() if isinstance(saved.card, ModelCard)]
     options_file = out / "train_opt.txt"
     if plain or not cards or (options_file.exists() and not overwrite):
@@ -154,7 +157,13 @@ def _unsupported(config: NetworkConfig) -> str | None:
 def _name(role: str, networks: dict[str, Saved]) -> str:
     """The tools' name of a network, which depends on whether the model is a CycleGAN."""
     if {"a_to_b", "b_to_a"} <= set(networks) or {"score_a", "score_b"} <= set(networks):
-        return {role: name for name, role in CYCLEGAN_ROLES.items()}[role]
+        names = {role: name for name, role in CYCLEGAN_ROLES.items()}
+        if role not in names:
+            raise UserError(
+                f"{role} cannot be exported: {JUNYANZ} has no such network. Set "
+                "`format=safetensors`"
+            )
+        return names[role]
     return "F" if role == "heads" else "D" if role.startswith("score") else "G"
 
 

@@ -7,6 +7,7 @@ import transmute
 from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import GeneratorConfig, UNetConfig
 from transmute.errors import UserError
+from transmute.interop.archives import unpacked
 from transmute.interop.checkpoint import Checkpoint, read_checkpoint
 from transmute.translation.model import ModelCard, PartCard
 from transmute.weights import save_tensors
@@ -26,7 +27,7 @@ def import_weights(
     """Converts another tool's checkpoint to model files, like `transmute import`.
 
     Args:
-        path: A .pth file, or the folder of a run.
+        path: A file of weights (.pth, .safetensors), a zip file of them, or the folder of a run.
         out: A .safetensors file for one network, or a folder for one or several, which may exist.
             By default, a name like that of `path`, in the working directory.
         source, target: Names of domains a and b. By default, those in the checkpoint.
@@ -52,9 +53,11 @@ def import_weights(
     >>> transmute.Translator("h2z.safetensors")("horse.jpg").save("zebra.png")
     """
     path, out = Path(path), Path(out) if out is not None else None
-    checkpoint = read_checkpoint(
-        path, source=source, target=target, epoch=epoch, order=order, swap=swap
-    )
+    with unpacked(path) as inside:
+        checkpoint = read_checkpoint(
+            inside, source=source, target=target, epoch=epoch, order=order, swap=swap
+        )
+    notes = checkpoint.notes if inside == path else [f"{path}: unpacked", *checkpoint.notes]
     files = _output_files(path, out, list(checkpoint.networks))
     cards = {role: card_of(checkpoint, role, per_image_statistics) for role in files}
     try:
@@ -64,7 +67,7 @@ def import_weights(
         for file in files.values():
             file.unlink(missing_ok=True)
         raise
-    return checkpoint.notes + [
+    return notes + [
         line
         for role, card in cards.items()
         for line in _description(checkpoint, role, card, files[role])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transmute.config.training import TrainConfig
-from transmute.files import write_text
+from transmute.files import write_text, writing
 from transmute.interop.exporter import export, options_text
 from transmute.interop.options import Options
 from transmute.run import Run
@@ -75,7 +75,7 @@ class Mirror:
         log, line = run.folder / "loss_log.txt", self._line(row)
         print(line, end="", flush=True)
         if self._has_new_log:
-            with log.open("a", encoding="utf-8") as file:
+            with writing(log), log.open("a", encoding="utf-8") as file:
                 file.write(line)
             return
         earlier = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

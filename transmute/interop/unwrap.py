@@ -6,13 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from transmute.errors import shortened
 from transmute.interop.layouts import State
 from transmute.interop.recognition import find_layout
-from transmute.weights import WeightsError
+from transmute.weights import WeightsError, require_plain
 
 _MAX_DEPTH = 4
 _MMGENERATION = ("generators", "discriminators")
@@ -54,6 +53,11 @@ def split_networks(content: Any, file: Path) -> tuple[dict[str, State], list[str
     Raises:
         WeightsError: If the content has no weights by name, or not plain, finite tensors.
     """
+    if isinstance(content, Mapping) and content.keys() == {"state", "param_groups"}:
+        raise WeightsError(
+            f"{file} contains the state of an optimizer, without a network. Save the network: "
+            'torch.save(network.state_dict(), "weights.pth")'
+        )
     states = list(_states(content, (), set()))
     if not states:
         keys = list(content)[:4] if isinstance(content, Mapping) else []
@@ -72,7 +76,7 @@ def split_networks(content: Any, file: Path) -> tuple[dict[str, State], list[str
         networks = {"": _Found("", wrappers, (), state)}
     for one in networks.values():
         for key, value in one.state.items():
-            _require_plain(_shown(key), value, file)
+            require_plain(_shown(key), value, file)
     notes = _notes(content, states, list(networks.values()), file) if found else []
     # The name of the file says more than that its only network is a generator.
     alone = len(networks) == 1 and not networks.keys().isdisjoint("GD")
@@ -158,20 +162,3 @@ def _notes(
 def _shown(key: object) -> str:
     """A key in quotes, shortened and without control characters."""
     return repr(str(key)[:60])
-
-
-def _require_plain(key: str, value: Tensor, file: Path) -> None:
-    if (
-        value.layout != torch.strided
-        or value.device.type != "cpu"
-        or value.is_quantized
-        or value.is_complex()
-    ):
-        raise WeightsError(
-            f"{file} is not a plain checkpoint: {key} is sparse, quantized, complex or without data"
-        )
-    if value.is_floating_point() and not torch.isfinite(value.float()).all():
-        raise WeightsError(
-            f"{file} contains weights that are not finite, the first in {key}. Use an earlier "
-            "checkpoint"
-        )

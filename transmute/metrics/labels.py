@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image, ImageColor
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from transmute.errors import UserError, first_line
+from transmute.documents import read_yaml
+from transmute.errors import UserError
 from transmute.images.decode import read_image
 from transmute.images.ranges import displayed, normalize
 from transmute.images.raster import Raster
@@ -28,10 +28,7 @@ def read_palette(path: Path) -> dict[str, tuple[int, int, int]]:
     Raises:
         UserError: If the file cannot be read, a value is not a color, or two classes share one.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read the palette {path}: {first_line(error)}") from None
+    values = read_yaml(path, only_text_keys=False)
     if not isinstance(values, dict):
         raise UserError(f'{path} is not a palette. Write a line per class, such as road: "#804080"')
     colors: dict[str, tuple[int, int, int]] = {}

@@ -17,9 +17,10 @@ from transmute.metrics.inception import Inception
 from transmute.metrics.perceptual import LPIPS, Backbone, alexnet, squeezenet, vgg16
 from transmute.weights import (
     WeightsError,
+    load_foreign,
     load_pickled,
-    read_safetensors,
-    require_no_placeholder,
+    mismatch,
+    require_plain,
 )
 
 
@@ -181,12 +182,19 @@ def _build(kind: str, state: dict[str, Tensor], path: Path) -> Backbone | Incept
         state = state if caffe else load_pickled(_LINEAR / linear) | state
     renamed = {re.sub(r".*\blin(\d+)\b.*", r"linear.\1", key): state[key] for key in state}
     kept = ("features.", "linear.", "Conv2d_", "Mixed_")  # not classifiers
-    try:
-        network.load_state_dict({k: v for k, v in renamed.items() if k.startswith(kept)})
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{path} does not fit its network: {' '.join(str(error).split())[:300]}"
-        ) from None
+    weights = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in renamed.items()
+        if name.startswith(kept)
+    }
+    expected = {  # the published Inception lacks what only training needs
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if name in weights or not name.endswith("num_batches_tracked")
+    }
+    if problem := mismatch(expected, weights):
+        raise WeightsError(f"{path} does not fit its network: it {problem}")
+    network.load_state_dict(weights)
     return network.requires_grad_(False).eval()
 
 
@@ -196,14 +204,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: If it is not such a file.
     """
-    require_no_placeholder(path)
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)[0]
-    state = load_pickled(path)
+    state = load_foreign(path)
     if not isinstance(state, dict) or not all(
         isinstance(value, Tensor) for value in state.values()
     ):
         raise WeightsError(
             f"{path} does not contain named tensors. Save the state_dict() of a network"
         )
+    for name, value in state.items():
+        require_plain(name, value, path)
     return state

@@ -26,7 +26,7 @@ class ReflectionPad(nn.ReflectionPad2d):
                 features = torch.cat([before, features, after], dim)
             return features
         # On CPUs, autocast pads in float32: twice the bytes, and a cast before the next layer.
-        with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             return super().forward(features)
 
 
@@ -145,6 +145,8 @@ def initialize(network: nn.Module, name: str, gain: float) -> None:
         name: A key of `INITIALIZATIONS`.
         gain: Standard deviation or factor.
     """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return  # there is nothing to draw, and to do so would import torch's compiler
     for module in network.modules():
         match module:
             case nn.Conv2d() | nn.ConvTranspose2d() | nn.Linear():

@@ -15,9 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from transmute.config.base import flattened
+from transmute.documents import parse_json
 from transmute.errors import UserError
+from transmute.files import special_kind
 from transmute.images.decode import read_image
 from transmute.images.ranges import displayed_part, shown
+from transmute.rows import SheetRow
 from transmute.run import Run
 
 _TEMPLATES = Environment(
@@ -29,6 +32,8 @@ _MAX_SHEETS = 24
 """Sample sheets on a page, so that it stays small enough to be mailed."""
 _MAX_WIDTH = 1600
 """Width of an embedded sample sheet in pixels. Wider ones are reduced."""
+_MAX_PIXELS = 100_000_000
+"""Larger sample sheets are left out."""
 _MAX_POINTS = 2000
 """Points of a curve. Longer curves are subsampled."""
 _NO_CURVES = ("step", "images", "symptoms")
@@ -80,12 +85,9 @@ def _unique_names(folders: Sequence[Path]) -> list[str]:
 def _run_data(run: Run, name: str, running: bool, live: bool) -> dict[str, Any]:
     rows, sessions, recipe = run.metrics(), run.sessions(), {}
     with contextlib.suppress(UserError):
-        recipe = run.read_json(run.recipe_file)
+        recipe = run.recipe()
     symptoms = [
-        symptom | {"step": row["step"]}
-        for row in rows
-        for symptom in row.get("symptoms", [])
-        if isinstance(symptom, dict)
+        symptom | {"step": row["step"]} for row in rows for symptom in row.get("symptoms", [])
     ]
     records = {"symptoms": symptoms, "evaluations": run.evaluations()}
     return {
@@ -113,6 +115,8 @@ def _summary(run: Run, rows: Sequence[dict[str, Any]], sessions: Sequence[dict[s
             f", {newest['images']} images of each domain, "
             f"{newest.get('images_per_second', 0):.3g} images/s"
         )
+    for name, count in run.damaged_lines().items():
+        text += f", {count} line{'s' if count > 1 else ''} of {name} cannot be read"
     return text
 
 
@@ -128,7 +132,7 @@ def _curves(rows: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
     curves: dict[str, list[list[float]]] = {}
     for row in rows:
         for name, value in row.items():
-            if name not in _NO_CURVES and isinstance(value, (int, float)) and math.isfinite(value):
+            if name not in _NO_CURVES and type(value) in (int, float) and math.isfinite(value):
                 curves.setdefault(name, []).append([row["step"], float(f"{value:.5g}")])
     # Slices from the newest point, so that subsampled curves contain it.
     return {
@@ -145,7 +149,8 @@ def _samples(run: Run, live: bool) -> list[dict[str, Any]]:
         path, url = run.sample_file(step), f"samples/{run.url_id}/{step}.png" if live else None
         # A sheet that is half-written or being removed is skipped until the next update.
         with contextlib.suppress(OSError, ValueError):
-            samples.append({"step": step} | _load_sheet(path, path.stat().st_mtime_ns, url))
+            if not special_kind(path):
+                samples.append({"step": step} | _load_sheet(path, path.stat().st_mtime_ns, url))
     return samples
 
 
@@ -156,10 +161,12 @@ def _load_sheet(path: Path, modified: int, url: str | None) -> dict[str, Any]:
     Cached, since the page is rebuilt often. `modified` makes changed files new cache entries.
     """
     with Image.open(path, formats=["PNG"]) as file:
-        layout = json.loads(file.info.get("sheet", "null"))
+        layout = parse_json(str(file.info.get("sheet", "null")))
+        if layout is not None:
+            SheetRow.model_validate(layout)
     if url:
         return {"source": url, "sheet": layout}
-    image = shown(read_image(path))
+    image = shown(read_image(path, max_pixels=_MAX_PIXELS))
     scale = min(1, _MAX_WIDTH / image.width)
     image.thumbnail((_MAX_WIDTH, image.height), Image.Resampling.LANCZOS)
     if layout:
@@ -179,6 +186,6 @@ def _environment(sessions: Sequence[dict[str, Any]]) -> list[list[str]]:
     facts = sessions[-1] | {"command": " ".join(sessions[-1].get("command", []))}
     if len(sessions) > 1:
         facts["sessions"] = ", ".join(
-            f"step {session.get('step')} on {session.get('began')}" for session in sessions
+            f"step {session.get('step')} on {session.get('started')}" for session in sessions
         )
     return [[name, str(value)] for name, value in facts.items()]

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 import transmute
 from transmute.config.training import Recipe
 from transmute.errors import UserError
+from transmute.files import writing
 from transmute.methods.base import Network, source_and_target
 from transmute.run import Run
 from transmute.training.processes import Processes
@@ -57,6 +59,7 @@ def save(run: Run, processes: Processes, state: TrainingState) -> None:
         UserError: If a weight is not finite. Nothing is written then.
     """
     state.trainer.require_finite(state.step)
+    run.require_folder()
     tensors = state.trainer.state_dict()
     if not processes.is_main:
         # State that only this rank has: image history, batch norm statistics and sums of losses.
@@ -70,6 +73,26 @@ def save(run: Run, processes: Processes, state: TrainingState) -> None:
     save_tensors(run.checkpoint_file(state.step, processes.rank), tensors, header)
     if not processes.is_main:
         processes.barrier()
+
+
+def require_space(run: Run, trainer: Trainer) -> None:
+    """Checks that the disk has space for a checkpoint with its models.
+
+    Raises:
+        UserError: If it has not.
+    """
+    weights = {name: value.nbytes for name, value in trainer.state_dict().items()}
+    moments = 2 * sum(
+        parameter.nbytes for player in trainer.method.players for parameter in player.parameters
+    )
+    needed = 2 * sum(weights.values()) + moments  # a model holds the weights once more
+    folder = next(path for path in (run.folder, *run.folder.absolute().parents) if path.exists())
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise UserError(
+            f"the disk of {run.folder} is too full: a checkpoint with its models needs up to "
+            f"{needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free. Free space, or choose "
+            "another `run`"
+        )
 
 
 def resume(
@@ -93,19 +116,19 @@ def resume(
                 run.set_aside(step)
             continue
         assert tensors is not None
+        try:
+            state.trainer.load_state_dict(tensors)
+        except WeightsError as error:
+            raise UserError(
+                f"{run.checkpoint_file(step)} does not fit the networks of this run's recipe: "
+                f"{error}. Delete this file to resume from an older one"
+            ) from None
         state.loss_sums = {
             name.removeprefix("losses."): value.to(processes.device)
             for name, value in tensors.items()
             if name.startswith("losses.")
         }
         state.loss_count = int(tensors["loss_count"])
-        try:
-            state.trainer.load_state_dict(tensors)
-        except (RuntimeError, KeyError, ValueError):
-            raise UserError(
-                f"{run.checkpoint_file(step)} does not fit the networks of this run's recipe. "
-                "Delete this file to resume from an older one"
-            ) from None
         state.step = step
         return
     if steps or run.models():
@@ -122,7 +145,7 @@ def _load(
     try:
         tensors, header = load_tensors(run.checkpoint_file(step))
         count = header.get("processes")
-        if count is None:
+        if not isinstance(count, int) or "loss_count" not in tensors:
             raise WeightsError(f"{run.checkpoint_file(step)} is not a checkpoint")
         if count != processes.count:
             say(
@@ -192,9 +215,25 @@ class ModelWriter:
         Args:
             metrics: For each direction, the metrics measured at this step.
         """
+        self.run.require_folder()
         folder = self.run.model_folder(step)
         temporary = folder.with_name(".part")
         shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            self._write_all(temporary, trainer, step, metrics)
+            with writing(folder):
+                shutil.rmtree(folder, ignore_errors=True)  # an evaluation may have written it
+                temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _write_all(
+        self,
+        folder: Path,
+        trainer: Trainer,
+        step: int,
+        metrics: Mapping[str, Mapping[str, float]],
+    ) -> None:
         for name, network in trainer.method.networks.items():
             if name in trainer.generators:
                 card = self.card(name, network, step, metrics.get(name, {}))
@@ -206,9 +245,7 @@ class ModelWriter:
                     in_channels=network.in_channels,
                 )
             save_network(
-                temporary / f"{name}.safetensors",
+                folder / f"{name}.safetensors",
                 card,
                 trainer.generators.get(name, network.module),
             )
-        shutil.rmtree(folder, ignore_errors=True)  # an evaluation may have written it already
-        temporary.replace(folder)

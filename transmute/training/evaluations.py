@@ -11,7 +11,7 @@ from transmute.data.scan import require_measurable
 from transmute.data.source import Source
 from transmute.data.stream import Stream
 from transmute.data.values import open_normalized
-from transmute.errors import UserError
+from transmute.errors import UserError, counted
 from transmute.metrics.evaluator import Evaluator, Opener
 from transmute.run import best_evaluation, comparable_evaluations
 from transmute.training.checkpoint import ModelWriter
@@ -49,6 +49,17 @@ class EvaluationHistory:
         return (best_evaluation(self.rows) or {}).get("step")
 
     @property
+    def remark(self) -> str:
+        """Ends a sentence about the best evaluation: whether it is worse than before training."""
+        before = next((row["best"] for row in self.rows if row["step"] == 0), None)
+        best = (best_evaluation(self.rows) or {"best": None})["best"]
+        if not before or not best or before | {"value": 0} != best | {"value": 0}:
+            return ""  # or by another metric
+        values = sorted((before["value"], best["value"]), reverse=best["better"] == "higher")
+        is_worse = values[0] != best["value"]
+        return f", but worse than {before['value']:.4g} before training" if is_worse else ""
+
+    @property
     def exhausted(self) -> bool:
         """Whether training ends because `patience` evaluations in a row brought no improvement."""
         values, patience = self.values, self.config.patience or math.inf
@@ -82,7 +93,7 @@ class EvaluationHistory:
         return {
             direction: {
                 f"{metric['name']} ({metric['features']})"
-                if metric["features"]
+                if metric.get("features")
                 else metric["name"]: metric["value"]
                 for metric in metrics
             }
@@ -131,8 +142,8 @@ def prepare_measuring(
         else "no held-out images, so training images are used and overfitting will not show"
     )
     say(
-        f"evaluation: every {config.evaluate_every} steps on {len(a)} images of a and {len(b)} of "
-        f"b ({kind})"
+        f"evaluation: every {config.evaluate_every} steps on {counted(len(a), 'image')} of a and "
+        f"{len(b)} of b ({kind})"
     )
     openers = [_openers(side, stream, domain) for domain, side in enumerate((a, b))]
 
@@ -157,7 +168,7 @@ def _require_measurable_best(name: str, measurable: Mapping[str, str], a: int, b
     if name not in measurable:
         hint = f"Choose one of: {', '.join(measurable)}. Or provide what {name} needs"
         raise UserError(
-            f"`best={name}` cannot be measured on {a} images of a and {b} of b. "
+            f"`best={name}` cannot be measured on {counted(a, 'image')} of a and {b} of b. "
             f"{hint if measurable else 'It needs more images'}"
         )
 

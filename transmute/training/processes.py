@@ -1,6 +1,6 @@
 """The processes of a training run: their devices, their seeds, and the signals that stop them."""
 
-import logging
+import math
 import os
 import pickle
 import signal
@@ -8,13 +8,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,6 +26,7 @@ import torch.distributed as dist
 from transmute import plugins
 from transmute.device import current_device, select_device
 from transmute.errors import RankError, UserError
+from transmute.startup import accept_ctrl_c, ctrl_c_blocked, require_main_guard
 
 
 @dataclass(frozen=True)
@@ -130,40 +134,38 @@ def launch(
         UserError, OSError: As raised by a process. Or a UserError if a process is killed.
         RuntimeError: With the traceback of another exception in a process.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=devices,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        start_method="spawn",
-        run_id="transmute",
-    )
+    require_main_guard()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     os.environ.setdefault("PYTHONIOENCODING", ":backslashreplace")  # as `run_and_exit` does
     # A new process must import the files of user-defined classes before it unpickles objects.
     files, pickled = plugins.loaded_files(), pickle.dumps((function, arguments))
     outcomes = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    # The launcher logs every failure and every Ctrl-C over many lines.
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        elastic_launch(config, _call_on_rank)(files, pickled, outcomes)
-        return None
-    except SignalException as error:
-        return error.sigval
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-    finally:
-        logging.disable(disabled)
-    outcome, status = _decisive_outcome(outcomes), failure.exitcode
+    # Both are public, but not marked as exported.
+    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+        "localhost", 0, is_master=True, wait_for_workers=False
+    )
+    with stop_signals() as signals:
+        with ctrl_c_blocked():
+            started = torch.multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
+                _call_on_rank,
+                (devices, store.port, files, pickled, outcomes),
+                devices,
+                join=False,
+            )
+        assert started is not None
+        ranks = cast(list[BaseProcess], started.processes)
+        try:
+            status, rank = _first_failure(ranks, signals)
+        finally:
+            for process in ranks:
+                process.kill()
+    outcome = _decisive_outcome(outcomes)
     if isinstance(outcome, int):
         return outcome
+    if status == 0:
+        return None
+    if signals and not isinstance(outcome, (UserError, OSError)):  # while a process was starting
+        return next(iter(signals))
     # A process that is killed makes others fail too.
     if isinstance(outcome, UserError) or (outcome is not None and status > 0):
         raise outcome
@@ -172,23 +174,59 @@ def launch(
     raise UserError(f"rank {rank} {end} ({reason})")
 
 
+def _first_failure(ranks: Sequence[BaseProcess], signals: Mapping[int, float]) -> tuple[int, int]:
+    """Waits until all processes have ended, and ends them if one fails or a signal arrives.
+
+    Returns:
+        The exit status and the rank of the process that failed first, or (0, 0).
+    """
+    failures: list[tuple[int, int]] = []
+    kill_at, terminated = math.inf, False
+    while True:
+        running = [process.sentinel for process in ranks if process.exitcode is None]
+        # A process that is killed makes others fail, with a positive status.
+        failures = failures or sorted((p.exitcode, n) for n, p in enumerate(ranks) if p.exitcode)
+        now = time.monotonic()
+        if failures and kill_at == math.inf:
+            # The others may be about to fail, too, and to report why, or be stuck in a collective.
+            kill_at = now + (6 if signals else 15)
+        if not running or now > kill_at:
+            return failures[0] if failures else (0, 0)
+        if not terminated and (signals or now > kill_at - 10):
+            terminated = True
+            for process in ranks:
+                process.terminate()
+        wait(running, timeout=0.1)
+
+
 def _decisive_outcome(outcomes: SimpleQueue[int | Exception]) -> int | Exception | None:
-    """The first outcome that a process reported, but rather an error that a user can fix.
+    """The first outcome that a process reported, but rather a signal or an error users can fix.
 
     If one process fails, others lose their connection, and may report that first.
     """
     reported = []
     while not outcomes.empty():
         reported.append(outcomes.get())
-    fixable = [one for one in reported if isinstance(one, (UserError, OSError))]
+    fixable = [one for one in reported if isinstance(one, (int, UserError, OSError))]
     return next(iter(fixable + reported), None)
 
 
 def _call_on_rank(
-    files: Iterable[Path], pickled: bytes, outcomes: SimpleQueue[int | Exception]
+    rank: int,
+    devices: int,
+    port: int,
+    files: Iterable[Path],
+    pickled: bytes,
+    outcomes: SimpleQueue[int | Exception],
 ) -> None:
     """Calls the function of `launch`, and reports if it fails or is stopped by a signal."""
+    os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
+    os.environ |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(devices))
+    # The launcher has the store, as under torchrun.
+    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    os.environ |= address | {"TORCHELASTIC_USE_AGENT_STORE": "True"}
     try:
+        accept_ctrl_c()
         for path in files:
             plugins.import_file(path)
         function, arguments = pickle.loads(pickled)
@@ -202,17 +240,24 @@ def _call_on_rank(
             outcomes.put(error)
     except OSError as error:  # no permission, no space left, ...
         outcomes.put(error)
+    except KeyboardInterrupt:
+        outcomes.put(signal.SIGINT)
     except Exception:
         outcomes.put(RuntimeError(traceback.format_exc()))
     sys.exit(1)  # Returning would wait for the other ranks.
 
 
 @contextmanager
-def stop_signals() -> Iterator[dict[int, float]]:
+def stop_signals(
+    is_useful: Callable[[], bool] = lambda: True,
+) -> Iterator[dict[int, float]]:
     """Collects Ctrl-C and SIGTERM, to be checked after each step, instead of ending the process.
 
-    A second Ctrl-C interrupts at once, unless it comes within two seconds: a launcher forwards the
-    Ctrl-C that its processes have already received from the terminal.
+    A second Ctrl-C interrupts at once, unless it comes within two seconds: `timeout` and other
+    launchers forward the Ctrl-C that their processes have already received from the terminal.
+
+    Args:
+        is_useful: Whether there is anything to save. If not, the first Ctrl-C interrupts at once.
 
     Yields:
         The signals received so far, in order, with the times of their first arrival.
@@ -221,7 +266,8 @@ def stop_signals() -> Iterator[dict[int, float]]:
 
     def receive(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if received and number == signal.SIGINT and now - min(received.values()) > 2:
+        again = bool(received) and now - min(received.values()) > 2
+        if number == signal.SIGINT and (again or not is_useful()):
             raise KeyboardInterrupt
         received.setdefault(number, now)
 

@@ -16,9 +16,10 @@ from transmute.data.stream import Stream
 from transmute.device import synchronize
 from transmute.diagnostics.symptoms import Symptom, not_finite
 from transmute.errors import UserError
-from transmute.files import write_text
+from transmute.files import FileError, write_text
 from transmute.images.encode import save_image
 from transmute.images.ranges import displayed_part
+from transmute.notebook import NotebookProgress
 from transmute.report.page import render_page
 from transmute.run import Run
 from transmute.training.checkpoint import ModelWriter
@@ -51,6 +52,23 @@ class Observer(Protocol):
         """Called when a checkpoint and its models have been written."""
 
 
+class Output(Console):
+    """The console of a training run, which ends quietly if the program that reads it ends.
+
+    Attributes:
+        signals: Signals that stop the training loop, to which SIGPIPE is added. None before it.
+    """
+
+    signals: dict[int, float] | None = None
+
+    def on_broken_pipe(self) -> None:
+        with contextlib.suppress(SystemExit):  # after closing the output
+            super().on_broken_pipe()
+        if self.signals is None:
+            raise BrokenPipeError
+        self.signals[13] = time.monotonic()  # Windows has no signal.SIGPIPE
+
+
 class Reporter:
     """Shows the progress of a training run, and writes its reports.
 
@@ -76,7 +94,7 @@ class Reporter:
         stream: Stream,
         models: ModelWriter,
         trainer: Trainer,
-        console: Console,
+        console: Output,
         say: Callable[[str], None],
         start_step: int,
         last_step: int,
@@ -84,7 +102,7 @@ class Reporter:
         self.models, self.trainer = models, trainer
         self.run, self.recipe = models.run, config.recipe
         self.start_step, self.last_step = start_step, last_step
-        self.say, self.enabled = say, not console.quiet
+        self.console, self.say, self.enabled = console, say, not console.quiet
         self.diagnosis = Diagnosis(last_step, self.run.metrics())
         self.shown, self.trained_on, log = [], [], ()
         if self.enabled:
@@ -94,6 +112,8 @@ class Reporter:
             if part := displayed_part(channels):
                 say(f"{domain}: samples, FID, KID and LPIPS use {part}")
         self.loggers = Loggers(log, self.run, self.recipe.model_dump(mode="json"), start_step, say)
+        # rich needs ipywidgets for a bar in a notebook.
+        self.notebook = NotebookProgress() if self.enabled and Console().is_jupyter else None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -101,10 +121,10 @@ class Reporter:
             TimeRemainingColumn(),
             TextColumn("{task.fields[report]}"),
             console=console,
-            disable=console.quiet or not console.is_terminal,
+            disable=console.quiet or not console.is_terminal or self.notebook is not None,
         )
         self._task = self.bar.add_task("training", total=last_step, completed=start_step, report="")
-        self._page_written = 0.0
+        self._page_written, self._line = 0.0, ""
         self._restart_timing()
 
     def _restart_timing(self) -> None:
@@ -167,7 +187,11 @@ class Reporter:
         self.bar.update(self._task, report=f"{speed} {load} {losses}")
         if self.bar.disable and observer is None:
             left = timedelta(seconds=round((self.last_step - step) * seconds / steps))
-            self.say(f"step {step}/{self.last_step}  {speed}  {left} left  {losses}")
+            self._line = f"step {step}/{self.last_step}  {speed}  {left} left  {losses}"
+            if self.notebook is None:
+                self.say(self._line)
+            else:
+                self.notebook.show(self._line, self.run.sample_file(self.run.samples()[-1]))
         if self.enabled:
             self._write_metrics(row, waiting=(self._waited, seconds))
         if observer is not None:
@@ -204,8 +228,11 @@ class Reporter:
         rows = [sample_row(previews) for previews in shown]
         width = max(image.width for image in rows[0].values())
         table = sheet(rows, scale=max(1, 96 // width))  # so that titles fit above small images
+        self.run.require_folder()
         save_image(table, self.run.sample_file(step))
         self.loggers.log(step, {}, table)
+        if self.notebook:
+            self.notebook.show(self._line, self.run.sample_file(step))
         if step:
             paired = self.recipe.method.paired
             found = image_symptoms(method, shown, trained_on, paired=paired)
@@ -233,7 +260,8 @@ class Reporter:
         """Writes report.html."""
         if self.enabled:
             self._page_written = time.perf_counter()
-            with contextlib.suppress(OSError):  # some systems lock a file that a browser reads
+            self.run.require_folder()
+            with contextlib.suppress(FileError):  # Windows locks a file that a browser reads
                 write_text(self.run.report_file, render_page([self.run], running=running))
 
     def _warn(self, kind: str, found: Sequence[Symptom], step: int) -> None:

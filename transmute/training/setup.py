@@ -1,6 +1,8 @@
 """Everything before the first step: all input is checked before anything is written."""
 
 import contextlib
+import math
+import multiprocessing
 import platform
 import re
 import subprocess
@@ -13,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
 import transmute
@@ -25,24 +26,29 @@ from transmute.data.scan import require_usable
 from transmute.data.stream import Stream
 from transmute.data.values import with_values
 from transmute.device import device_name, require_working, select_precision
-from transmute.errors import UserError, printable
+from transmute.errors import UserError
 from transmute.files import write_json
 from transmute.gpu import Build, find_gpu, unused_gpu
 from transmute.images.find import unused_sentences
+from transmute.memory import free_memory, gibibytes
 from transmute.methods.base import Method
+from transmute.recipes import RECIPES
 from transmute.run import Run
-from transmute.training.checkpoint import ModelWriter, TrainingState, resume
+from transmute.startup import require_main_guard
+from transmute.training.checkpoint import ModelWriter, TrainingState, require_space, resume
 from transmute.training.evaluations import (
     EvaluationHistory,
     Measure,
     depends_on_evaluations,
     prepare_measuring,
 )
+from transmute.training.memory import Estimate, advice, available, require_memory
 from transmute.training.processes import Processes, seed_step
-from transmute.training.reporting import Reporter
+from transmute.training.reporting import Output, Reporter
 from transmute.training.speed import cudnn_settings, select_speed
 from transmute.training.trainer import Speed, Trainer
 from transmute.translation.model import read_networks
+from transmute.weights import mismatch
 
 
 @dataclass
@@ -71,66 +77,190 @@ class Training:
         return self.state.step >= self.last_step or self.history.exhausted
 
 
-def prepare(
-    config: TrainConfig,
-    processes: Processes,
-    stack: contextlib.ExitStack,
-    show: Callable[[str], str],
-) -> Training:
-    """Checks all input, builds the networks, locks the run and resumes it.
+@dataclass(frozen=True)
+class Plan:
+    """A training run whose input is checked. Nothing is written yet.
+
+    Attributes:
+        config: With the channels and ranges that were found in the images.
+        size: (width, height) of the largest training images.
+        one_size: Whether all training images have this size.
+        fingerprint: Identifies the training images.
+        memory: The memory that each process needs, if it is known.
+        speed, explanation: How steps are made fast, and why.
+    """
+
+    config: TrainConfig
+    processes: Processes
+    stream: Stream
+    last_step: int
+    size: tuple[int, int]
+    one_size: bool
+    fingerprint: str
+    memory: Estimate | None
+    speed: Speed
+    explanation: str
+
+    @property
+    def advice(self) -> str:
+        """What to do if the memory is not enough after all."""
+        needed = f"This recipe needs {self.memory}. " if self.memory else ""
+        return f"{needed}{advice(self.config.recipe)}. The last checkpoint is kept"
+
+
+def plan(config: TrainConfig, processes: Processes, say: Callable[[str], None]) -> Plan:
+    """Checks all input, and estimates the memory.
 
     Args:
-        stack: Keeps the lock and other resources until training ends.
-        show: Renders the names of settings in printed lines.
+        config: Training settings; `config.run` must be set.
+        processes: This process.
+        say: Prints a line.
 
     Raises:
-        UserError: If any input is unusable. The run folder is unchanged then, unless the deciding
-            metric is not that of earlier evaluations.
+        UserError: If any input is unusable, or does not fit in memory.
     """
     assert config.run is not None
-    run, is_main = Run(config.run), processes.is_main
-    console = Console(quiet=not is_main, highlight=False, soft_wrap=True)
-
-    def say(line: str) -> None:
-        console.print(printable(show(line)), markup=False)
-
+    run, device = Run(config.run), processes.device
     _require_possible(config, processes, say)
     config = config.replace(recipe=_with_values_of_run(run, config.recipe))
     extended = _require_same_recipe(run, config.recipe, extend=config.extend)
     previous = next(reversed(run.sessions()), None)
+    if (geometry := _geometry(config.recipe)).crops:
+        _estimate(config, processes, geometry.size)  # before images are read
     stream, last_step, sizes, fingerprint = _open_data(config, previous, say)
-    recipe = config.recipe.replace(preprocess=stream.preprocess)
-    config = config.replace(recipe=recipe)
-    _require_same_recipe(run, recipe, extend=config.extend)  # `data.range_a` may have changed it
+    config = config.replace(recipe=config.recipe.replace(preprocess=stream.preprocess))
+    # `data.range_a` may have changed it.
+    _require_same_recipe(run, config.recipe, extend=config.extend)
     if extended:
         _require_steps_left(run, last_step)
-    one_size, size = len(sizes) == 1, require_sizes(recipe, sizes)
-    stack.enter_context(cudnn_settings(one_size=one_size, deterministic=config.deterministic))
+    if config.data.cache:
+        _require_cache_fits(stream)
+    one_size, size = len(sizes) == 1, require_sizes(config.recipe, sizes)
+    memory = _estimate(config, processes, size)
     speed, explanation = select_speed(
-        config, processes.device, steps=last_step, one_size=one_size, before=previous
+        config, device, steps=last_step, one_size=one_size, before=previous
     )
-    trainer = _trainer(config, processes, size, speed, say)
-    models = _models(config, run, processes, stream.data)
+    return Plan(
+        config=config,
+        processes=processes,
+        stream=stream,
+        last_step=last_step,
+        size=size,
+        one_size=one_size,
+        fingerprint=fingerprint,
+        memory=memory,
+        speed=speed,
+        explanation=explanation,
+    )
+
+
+def _estimate(config: TrainConfig, processes: Processes, size: tuple[int, int]) -> Estimate | None:
+    precision, _ = select_precision(config.precision, processes.device)
+    return require_memory(
+        config.recipe,
+        size,
+        processes.device,
+        processes=processes.count,
+        precision=precision,
+        thorough=config.dry_run,
+    )
+
+
+def _require_cache_fits(stream: Stream) -> None:
+    number, pixels = sum(map(len, stream.data.train)), math.prod(stream.geometry.load)
+    values = 1 if all(one.is_8_bit for one in stream.preprocess.ranges) else 2
+    needed = number * pixels * max(stream.preprocess.channels) * values
+    if needed > (free := free_memory()):
+        raise UserError(
+            f"`data.cache` needs {gibibytes(needed)} of memory for {number:,} images, but "
+            f"{gibibytes(free)} are free. Set `data.cache=False`"
+        )
+
+
+def prepare(
+    plan: Plan, stack: contextlib.ExitStack, console: Output, say: Callable[[str], None]
+) -> Training:
+    """Builds the networks, locks the run and resumes it.
+
+    Args:
+        plan: The training run.
+        stack: Keeps the lock and other resources until training ends.
+        console, say: Where to print.
+
+    Raises:
+        UserError: If the run cannot be resumed. The run folder is unchanged then, unless the
+            deciding metric is not that of earlier evaluations.
+    """
+    config, processes, last_step = plan.config, plan.processes, plan.last_step
+    run, is_main = Run(config.run or Path()), processes.is_main
+    stack.enter_context(cudnn_settings(one_size=plan.one_size, deterministic=config.deterministic))
+    trainer = _trainer(config, processes, plan.size, plan.speed, say)
+    models = _models(config, run, processes, plan.stream.data)
     with processes.ending_together():
-        measure = prepare_measuring(config, processes, stream, models, trainer, say)
+        measure = prepare_measuring(config, processes, plan.stream, models, trainer, say)
     state = TrainingState(trainer)
     if is_main:
+        require_space(run, trainer)
         stack.enter_context(run.locked())
     if run.was_started():
         resume(run, processes, state, say)
     if is_main:
         run.rewind(state.step)
-        facts = {"step": state.step, "last_step": last_step, "fingerprint": fingerprint}
-        _record_session(run, config, processes, stream.data, facts | asdict(speed))
+        facts = {"step": state.step, "last_step": last_step, "fingerprint": plan.fingerprint}
+        _record_session(run, config, processes, plan.stream.data, facts | asdict(plan.speed))
     processes.barrier()
     history = EvaluationHistory(config, run.evaluations())
     history.require_same_metric(config.best)
-    if is_main and state.step and state.step not in run.models():  # killed while writing them
-        models.write(trainer, state.step, history.metrics(state.step))
-    reporter = Reporter(config, stream, models, trainer, console, say, state.step, last_step)
+    if is_main and state.step:
+        _complete_models(run, config, models, trainer, state.step, history)
+    reporter = Reporter(config, plan.stream, models, trainer, console, say, state.step, last_step)
     stack.callback(reporter.loggers.close)
-    _introduce(config, processes, explanation, state.step, last_step, say)
-    return Training(config, processes, stream, state, history, models, reporter, measure, last_step)
+    _introduce(config, processes, plan.explanation, state.step, last_step, say)
+    return Training(
+        config, processes, plan.stream, state, history, models, reporter, measure, last_step
+    )
+
+
+def describe(plan: Plan, say: Callable[[str], None]) -> None:
+    """Prints what a training run will do: settings, networks, memory and length."""
+    config, recipe, data = plan.config, plan.config.recipe, plan.stream.data
+    usual = RECIPES.get(recipe.method.name, Recipe())
+    changed = recipe.changes_from(usual.model_dump(mode="json"))
+    say(f"recipe: {recipe.method.name}, " + ("; ".join(changed) or "with its usual settings"))
+    for name, (number, kind) in (plan.memory.parameters if plan.memory else {}).items():
+        say(f"network {name}: {kind}, {number:,} weights")
+    count = f" for each of {plan.processes.count} processes" if plan.processes.count > 1 else ""
+    free = available(plan.processes.device)
+    unknown = "unknown, since this method does not run without values"
+    say(f"memory: {plan.memory or unknown}{count}; {gibibytes(free)} available")
+    say(
+        f"length: {plan.last_step:,} steps of {recipe.batch} "
+        f"(a pass over {max(map(len, data.train)):,} images is an epoch)"
+    )
+    run = Run(config.run or Path())
+    step = max(run.checkpoints(), default=0)
+    _introduce(config, plan.processes, plan.explanation, step, plan.last_step, say)
+    say("dry run: nothing was written")
+
+
+def _complete_models(
+    run: Run,
+    config: TrainConfig,
+    models: ModelWriter,
+    trainer: Trainer,
+    step: int,
+    history: EvaluationHistory,
+) -> None:
+    """Does what a killed process did not finish: writes the newest models, removes old ones."""
+    if step not in run.models():
+        models.write(trainer, step, history.metrics(step))
+    run.keep_newest(config.keep, config.keep_every)
+
+
+def count_workers(config: TrainConfig, device: torch.device) -> int:
+    """The number of processes that load images, 0 to load them in this one."""
+    workers, default = config.data.workers, 4 if device.type == "cuda" else 0
+    return 0 if config.data.cache else default if workers is None else workers
 
 
 def require_sizes(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
@@ -175,6 +305,12 @@ def _require_possible(
     config: TrainConfig, processes: Processes, say: Callable[[str], None]
 ) -> None:
     """Checks the device, and settings that depend on devices or on each other."""
+    if (
+        count_workers(config, processes.device)
+        and multiprocessing.get_start_method() != "fork"
+        and multiprocessing.parent_process() is None  # which has checked it
+    ):
+        require_main_guard()
     if config.device == "auto" and (problem := unused_gpu(find_gpu(), Build.installed())):
         say(f"warning: {problem}")
     precision, _ = select_precision(config.precision, processes.device)
@@ -210,10 +346,13 @@ def _with_values_of_run(run: Run, recipe: Recipe) -> Recipe:
     """A recipe with the channels and ranges that were found when its run started."""
     if not (run.was_started() and run.checkpoints()):
         return recipe
-    stored = run.read_json(run.recipe_file).get("preprocess", {})
+    stored = run.recipe().get("preprocess", {})
     known = {name: value for name, value in recipe.preprocess if value is not None}
     found = {name: stored.get(name) for name in FOUND_IN_IMAGES}
-    return recipe.replace(preprocess=PreprocessConfig(**{**found, **known}))
+    try:
+        return recipe.replace(preprocess=PreprocessConfig(**{**found, **known}))
+    except UserError as error:
+        raise UserError(f"{run.recipe_file} is damaged: {error}") from None
 
 
 def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
@@ -232,7 +371,7 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
         )
     if not trained:  # it can be restarted with another recipe
         return False
-    changed = recipe.changes_from(run.read_json(run.recipe_file))
+    changed = recipe.changes_from(run.recipe())
     may_change = re.compile(r"(epochs|steps|schedule|optimizer|preprocess\.uncropped)\b")
     refused = [line for line in changed if not (extend and may_change.match(line))]
     if refused:
@@ -243,6 +382,10 @@ def _require_same_recipe(run: Run, recipe: Recipe, *, extend: bool) -> bool:
             "another length, schedule or optimizer"
         )
     return bool(changed)
+
+
+def _geometry(recipe: Recipe) -> Geometry:
+    return Geometry.of(recipe.preprocess, recipe.size, recipe.method.stride)
 
 
 def _open_data(
@@ -258,7 +401,7 @@ def _open_data(
     """
     recipe, method, preprocess = config.recipe, config.recipe.method, config.recipe.preprocess
     paired, skip_bad = method.paired, config.data.skip_bad
-    geometry = Geometry.of(preprocess, recipe.size, method.stride)
+    geometry = _geometry(recipe)
     sizes = {geometry.size}
     if geometry.crops:
         require_sizes(recipe, sizes)
@@ -318,13 +461,13 @@ def _load_networks(method: Method, start: Path) -> str:
             ". Choose another `method` or `start`"
         )
     for name in names:
-        try:
-            method.networks[name].module.load_state_dict(found[name].state)
-        except RuntimeError:
+        module, state = method.networks[name].module, found[name].state
+        if problem := mismatch(module.state_dict(), state):
             raise UserError(
-                f"{found[name].path} has another architecture than {name} of this recipe. "
-                "Remove the settings that change the networks"
-            ) from None
+                f"{found[name].path} has another architecture than {name} of this recipe: it "
+                f"{problem}. Remove the settings that change the networks"
+            )
+        module.load_state_dict(state)
     new = [name for name in method.networks if name not in found]
     return f"from {start}: {', '.join(names)}" + (f"; new: {', '.join(new)}" if new else "")
 

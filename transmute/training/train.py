@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 
 from transmute.batch import Batch
 from transmute.config.training import TrainConfig
-from transmute.device import select_device
-from transmute.errors import UserError
+from transmute.data.stream import lost_workers_reported
+from transmute.device import out_of_memory_reported, select_device
+from transmute.errors import UserError, printable
 from transmute.images.ranges import normalize
 from transmute.training.checkpoint import save
 from transmute.training.processes import (
@@ -17,9 +18,9 @@ from transmute.training.processes import (
     seed_step,
     stop_signals,
 )
-from transmute.training.reporting import Observer
+from transmute.training.reporting import Observer, Output
 from transmute.training.schedule import learning_rate_factor
-from transmute.training.setup import Training, prepare
+from transmute.training.setup import Training, count_workers, describe, plan, prepare
 
 
 def train(
@@ -50,11 +51,26 @@ def train(
         return launch(train, (config, observer, show), config.devices)
     with ExitStack() as stack:
         processes = stack.enter_context(process_group(config.device))
-        training = prepare(config, processes, stack, show)
+        console = Output(
+            quiet=not processes.is_main, highlight=False, soft_wrap=True, force_jupyter=False
+        )
+
+        def say(line: str) -> None:
+            console.print(printable(show(line)), markup=False)
+
+        planned = plan(config, processes, say)
+        if config.dry_run:
+            describe(planned, say)
+            return None
+        stack.enter_context(out_of_memory_reported(planned.advice))
+        training = prepare(planned, stack, console, say)
         observer = observer if processes.is_main else None
-        stopped_by = None if training.finished else _loop(training, observer)
-        # Also if nothing was left to do: a killed process leaves a page that says it is running.
-        training.reporter.write_page(running=False)
+        try:
+            with lost_workers_reported(config.data.timeout):
+                stopped_by = None if training.finished else _loop(training, observer)
+        finally:
+            # Also if nothing was left to do: a killed process leaves a page that is "running".
+            training.reporter.write_page(running=False)
         _conclude(training)
         return stopped_by
 
@@ -64,12 +80,16 @@ def _loop(training: Training, observer: Observer | None) -> int | None:
     state, reporter = training.state, training.reporter
     last_step, cuda = training.last_step, processes.device.type == "cuda"
     batches = _batches(training)
+    alone = processes.count == 1
     if state.step == 0:
         reporter.sample(0)
         _evaluate(training, 0)
-    with stop_signals() as signals, reporter.bar:
+    start_step = state.step if processes.count == 1 else -1
+    with stop_signals(lambda: state.step > start_step) as signals, reporter.bar:
+        reporter.console.signals = signals
         for step in range(state.step + 1, last_step + 1):
-            batch = reporter.next_batch(batches).to(processes.device)
+            with _saving_on_error(training, enabled=alone):
+                batch = reporter.next_batch(batches).to(processes.device)
             seed_step(recipe.seed, step, processes.rank)
             batch = Batch(normalize(batch.a), normalize(batch.b))
             micro_batches = batch.parts(recipe.optimizer.accumulate)
@@ -88,7 +108,8 @@ def _loop(training: Training, observer: Observer | None) -> int | None:
             finished = training.finished
             # Write a sample sheet.
             if step % config.sample_every == 0 or finished:
-                reporter.sample(step)
+                with _saving_on_error(training, enabled=alone):
+                    reporter.sample(step)
             # Report losses, and stop if training has diverged. Reading losses synchronizes a GPU.
             reporting = step % config.report_every == 0 or finished
             # The first evaluation may write models, and a run with models needs a checkpoint.
@@ -126,16 +147,15 @@ def _lr_factor(training: Training, step: int) -> float:
 def _batches(training: Training) -> Iterator[tuple[Batch, float]]:
     """The batches of the remaining steps, loaded in the background where that helps."""
     config, processes = training.config, training.processes
-    cuda, workers = processes.device.type == "cuda", config.data.workers
-    workers = workers if workers is not None else 4 * cuda
     return training.stream.batches(
         batch=config.recipe.batch,
         start_step=training.state.step,
         last_step=training.last_step,
         rank=processes.rank,
         processes=processes.count,
-        workers=0 if config.data.cache else workers,
-        pin=cuda,
+        workers=count_workers(config, processes.device),
+        timeout=config.data.timeout,
+        pin=processes.device.type == "cuda",
     )
 
 
@@ -161,33 +181,47 @@ def _evaluate(training: Training, step: int) -> None:
     if config.evaluate_every is None:
         return
     training.state.trainer.require_finite(step)
-    try:
-        with training.processes.ending_together():
-            if training.measure is not None:
-                row = training.measure(step)
-                history.require_same_metric(config.best, row["best"]["features"])
-                run.append(run.evaluations_file, row)
-                numbers = {
-                    f"{direction} {metric['name']}": metric["value"]
-                    for direction, metrics in row["metrics"].items()
-                    for metric in metrics
-                }
-                training.reporter.loggers.log(step, numbers)
-                history.rows = run.evaluations()
-                better = "" if step else ", before training"
-                if history.best_step == step:
+    with _saving_on_error(training), training.processes.ending_together():
+        if training.measure is not None:
+            row = training.measure(step)
+            history.require_same_metric(config.best, row["best"]["features"])
+            run.append(run.evaluations_file, row)
+            numbers = {
+                f"{direction} {metric['name']}": metric["value"]
+                for direction, metrics in row["metrics"].items()
+                for metric in metrics
+            }
+            training.reporter.loggers.log(step, numbers)
+            history.rows = run.evaluations()
+            better = "" if step else ", before training"
+            if history.best_step == step:
+                better = f", the best so far{history.remark}"
+                if run.checkpoints():  # else the first checkpoint follows, and then its models
                     training.models.write(training.state.trainer, step, history.metrics(step))
                     run.keep_newest(config.keep, config.keep_every)
-                    better = ", the best so far"
-                value, features = row["best"]["value"], row["best"]["features"]
-                kind = f" ({features} features)" if features else ""
-                training.reporter.say(f"step {step}: {config.best} {value:.4g}{kind}{better}")
-    except Exception:
-        if step:
-            _save(training, None)  # keeps the steps since the last checkpoint
-        training.processes.barrier()
-        raise
+            value, features = row["best"]["value"], row["best"]["features"]
+            kind = f" ({features} features)" if features else ""
+            training.reporter.say(f"step {step}: {config.best} {value:.4g}{kind}{better}")
     history.rows = run.evaluations()
+
+
+@contextmanager
+def _saving_on_error(training: Training, *, enabled: bool = True) -> Iterator[None]:
+    """Keeps the steps since the last checkpoint if the block fails.
+
+    Args:
+        training: A training run. The block must not change its networks.
+        enabled: False if the block may fail on some ranks only.
+    """
+    try:
+        yield
+    except Exception:
+        if enabled and training.state.step:
+            with suppress(UserError):  # the disk may be full, or the folder removed
+                _save(training, None)
+        if enabled:
+            training.processes.barrier()
+        raise
 
 
 def _conclude(training: Training) -> None:
@@ -203,4 +237,4 @@ def _conclude(training: Training) -> None:
         say("to continue, use a larger `patience` or none")
     say(f"finished: open {training.models.run.report_file}")
     if config.evaluate_every:
-        say(f"best by {config.best}: step {history.best_step}")
+        say(f"best by {config.best}: step {history.best_step}{history.remark}")

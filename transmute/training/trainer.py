@@ -13,6 +13,7 @@ from transmute.config.training import AdamConfig
 from transmute.errors import UserError
 from transmute.methods.base import Method, Player, Update
 from transmute.training.capture import CapturedStep
+from transmute.weights import WeightsError, mismatch
 
 
 @dataclass(frozen=True)
@@ -215,19 +216,27 @@ class Trainer:
         """Restores a `state_dict`.
 
         Raises:
-            RuntimeError: If keys or shapes do not fit.
+            WeightsError: If names, shapes, types or values do not fit, except for those of averages
+                and optimizers that are missing altogether.
         """
         assert self._captured is None or not self._captured.pieces, (
             "captured graphs use the tensors that this replaces"
         )
-        self.method.load_state_dict(_below("method.", state))
+        networks = _below("method.", state)
+        _require_match("the method", self.method.state_dict(), networks)
+        self.method.load_state_dict(networks)
         for direction, average in self.ema.items():
             # A run that is extended with weight averaging starts with its current weights.
-            average.load_state_dict(
-                _below(f"ema.{direction}.", state) or self.method.generators[direction].state_dict()
+            generator = self.method.generators[direction].state_dict()
+            averages = _below(f"ema.{direction}.", state) or generator
+            _require_match("the averages", generator, averages)
+            average.load_state_dict(averages)
+        for player in self.method.players:
+            optimizer, own = (
+                self.optimizers[player.name],
+                _below(f"optimizer.{player.name}.", state),
             )
-        for name, optimizer in self.optimizers.items():
-            own = _below(f"optimizer.{name}.", state)
+            _require_match(f"the optimizer of {player.name}", _moments(player, own), own)
             indices = {int(key.split(".")[0]) for key in own}
             moments = {index: _below(f"{index}.", own) for index in indices}
             optimizer.load_state_dict(
@@ -246,6 +255,22 @@ class Trainer:
                     f"the weight {name} is not finite at step {step}. Earlier checkpoints are "
                     "kept. Try a lower `optimizer.lr`, `optimizer.clip=1`, or `precision=float32`"
                 )
+
+
+def _require_match(name: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    if problem := mismatch(expected, found):
+        raise WeightsError(f"the part for {name} {problem}")
+
+
+def _moments(player: Player, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors like those of Adam's state for each parameter that has one in a checkpoint."""
+    indices = {key.partition(".")[0] for key in state}
+    return {
+        f"{index}.{name}": torch.zeros(()) if name == "step" else parameter
+        for index, parameter in enumerate(player.parameters)
+        if str(index) in indices
+        for name in ("step", "exp_avg", "exp_avg_sq")
+    }
 
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

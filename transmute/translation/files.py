@@ -9,11 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from transmute.config.base import Size
+from transmute.config.base import Size, width_and_height
 from transmute.config.data import Range
 from transmute.errors import UserError, first_line
+from transmute.files import FileError
 from transmute.images.decode import open_pages, read_image
-from transmute.images.encode import best_ending, save_image, save_pages, why_not
+from transmute.images.encode import best_ending, save_image, save_pages, too_large, why_not
 from transmute.images.find import EXTENSIONS, KNOWN_EXTENSIONS, find_files, images_outside
 from transmute.images.limits import MAX_PIXELS, require_room
 from transmute.images.ranges import range_for, range_in, shown
@@ -161,8 +162,7 @@ def translate_file(
         pages: "all" pages and frames, or only the "first".
         any_format: If the format cannot hold the translation, append .png or .tif to the name.
         reader, max_pixels: As in `read_image`.
-        skip_existing: Keep files that exist.
-        compare: Also write input and translation side by side, next to the target.
+        skip_existing, compare: Keep files that exist; also write both images side by side.
 
     Returns:
         An error message, or None on success, and remarks. One bad image does not stop the others.
@@ -177,6 +177,7 @@ def translate_file(
             first = read_image(source, reader=reader, max_pixels=max_pixels)
             output = read_image(existing)
         else:
+            _require_possible(target, None if any_format else size)
             options = {"size": size, "half": half, "values": values, "depth": depth}
             translate = partial(translator.raster, name=str(source), **options)
             first, outputs = _translated(translate, source, reader, max_pixels, pages)
@@ -189,13 +190,21 @@ def translate_file(
             after = range_in(translator.card.target_range, output.depth)
             images = _on_white(first.half(half), before), _on_white(output, after)
             save_image(_side_by_side(*images), comparison)
-    except ImageError as error:
+    except (ImageError, FileError) as error:
         return str(error), []
     except OSError as error:
         return f"{target} cannot be written: {error}", []
     except (RuntimeError, MemoryError) as error:  # usually out of memory
         return f"{source} cannot be translated: {first_line(error)}", []
     return None, [f"{source}: {note}" for note in notes]
+
+
+def _require_possible(target: Path, size: Size | None) -> None:
+    """Checks that the format of a file can hold images of a size, before they are computed."""
+    if size and (problem := too_large(target.suffix.lower(), width_and_height(size))):
+        raise ImageError(
+            f"{target} cannot be written, because {problem}. Use `format=auto` or `format=png`"
+        )
 
 
 def _existing(target: Path, *, any_format: bool) -> Path | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ from transmute.config.data import PreprocessConfig, Range
 from transmute.config.networks import (
     AnyGenerator,
     AnyPart,
+    Channels,
+    DiscriminatorConfig,
     FourStrideConfig,
     HeadsConfig,
     NetworkConfig,
@@ -24,7 +27,7 @@ from transmute.config.networks import (
 )
 from transmute.errors import UserError
 from transmute.run import Run
-from transmute.weights import WeightsError, load_pickled, load_tensors, save_tensors
+from transmute.weights import WeightsError, load_pickled, load_tensors, mismatch, save_tensors
 
 FORMAT: Literal[2] = 2
 """Version of the header of model files."""
@@ -57,7 +60,7 @@ class ModelCard(Card):
 
     method: str
     """Name of the method that trained the generator."""
-    direction: str
+    direction: str = Field(pattern="^(a_to_b|b_to_a)$")
     """`a_to_b` or `b_to_a`."""
     paired: bool = False
     """The method was trained on pairs."""
@@ -67,9 +70,9 @@ class ModelCard(Card):
     """Name of the output's domain."""
     generator: AnyGenerator
     """Architecture."""
-    in_channels: int = Field(ge=1)
+    in_channels: Channels
     """Channels of the input in [-1, 1]: 1 is gray, 3 is RGB."""
-    out_channels: int = Field(ge=1)
+    out_channels: Channels
     """Channels of the output in [-1, 1]: 1 is gray, 3 is RGB."""
     colors: Literal["rgb", "lab"] = "rgb"
     """Color space: RGB or gray, or CIE Lab with lightness as input and the two color channels as
@@ -80,12 +83,16 @@ class ModelCard(Card):
     """Preprocessing of the training images."""
     per_image_statistics: bool = False
     """Batch norm uses the statistics of each image, as in training with one image per step."""
-    step: int = 0
+    step: int = Field(default=0, ge=0, lt=2**63)
     """Training steps so far."""
-    images: int = 0
+    images: int = Field(default=0, ge=0, lt=2**63)
     """Training images of each domain so far."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics measured with these weights, by name."""
+
+    def build(self) -> nn.Module:
+        """Builds the generator with newly initialized weights."""
+        return self.generator.build(self.in_channels, self.out_channels)
 
     @property
     def source_range(self) -> Range:
@@ -107,12 +114,17 @@ class ModelCard(Card):
 class PartCard(Card):
     """Header of a network that is only needed for training: a discriminator, or CUT's heads."""
 
-    part: str
+    part: str = Field(pattern=r"^\w{1,100}$")
     """Name of the network in its method, such as `score_a`, `score_b` or `heads`."""
     network: AnyPart
     """Architecture."""
-    in_channels: int = Field(ge=1)
+    in_channels: Channels
     """Channels of the input. A discriminator of pairs counts those of both images."""
+
+    def build(self) -> nn.Module:
+        """Builds the network with newly initialized weights."""
+        assert isinstance(self.network, (DiscriminatorConfig, HeadsConfig))
+        return self.network.build(self.in_channels)
 
 
 class Saved(NamedTuple):
@@ -209,14 +221,13 @@ def load_model(
     _, card, state = _read(path, outside)
     if isinstance(card, PartCard):
         raise WeightsError(f"{path} contains {card.part}, not a generator. Pass a generator's file")
-    network = card.generator.build(card.in_channels, card.out_channels)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError:
+    network = card.build()
+    if problem := mismatch(network.state_dict(), state):  # possible for networks from outside
         raise WeightsError(
-            f"the weights in {path} do not fit the network {card.generator.name!r}. Use the code "
-            "of the network that the model was trained with"
-        ) from None
+            f"the weights in {path} do not fit the network {card.generator.name!r}: the file "
+            f"{problem}. Use the code of the network that the model was trained with"
+        )
+    network.load_state_dict(state)
     return card, inference_copy(
         network, per_image_statistics=card.per_image_statistics, noise=noise
     )
@@ -256,18 +267,28 @@ def _read(path: Path, outside: Iterable[type[NetworkConfig]]) -> Saved:
         )
     if header.get("format") != FORMAT:
         raise WeightsError(
-            f"{path} has model format {header.get('format')}, written by Transmute "
-            f"{header.get('transmute')}. This version reads format {FORMAT} only. Train or import "
-            "the model again"
+            f"{path} has model format {header.get('format')!r:.20}, written by Transmute "
+            f"{header.get('transmute')!s:.20}. This version reads format {FORMAT} only. Train or "
+            "import the model again"
         )
-    name = header[kind]["name"]
+    settings = header[kind] if isinstance(header[kind], dict) else {}
+    name = str(settings.get("name"))
     classes = {config.model_fields["name"].default: config for config in outside}
     if name in classes:
-        header[kind] = classes[name](**header[kind])
-    elif name not in BUILT_IN:
+        header[kind] = classes[name](**settings)
+    elif "name" in settings and name not in BUILT_IN:
         raise UserError(
-            f"{path} uses the network {name!r}, which is not part of Transmute. To translate or "
-            "evaluate with it, set `generator=FILE.py:NAME` to the class of its settings. To move "
-            "it, copy the file: it cannot be exported"
+            f"{path} uses the network {name[:100]!r}, which is not part of Transmute. To translate "
+            "or evaluate with it, set `generator=FILE.py:NAME` to the class of its settings. To "
+            "move it, copy the file: it cannot be exported"
         )
-    return Saved(path, ModelCard(**header) if kind == "generator" else PartCard(**header), state)
+    try:
+        card = ModelCard(**header) if kind == "generator" else PartCard(**header)
+        if name in BUILT_IN:
+            with torch.device("meta"):  # allocates nothing, since a file may ask for any size
+                expected = card.build().state_dict()
+            if problem := mismatch(expected, state):
+                raise UserError(f"it {problem}")
+    except UserError as error:
+        raise WeightsError(f"{path} is not a valid model file: {error}") from None
+    return Saved(path, card, state)

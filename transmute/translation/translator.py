@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from transmute import plugins
+from transmute import notebook, plugins
 from transmute.config.base import Size, width_and_height
 from transmute.config.data import Range
 from transmute.config.networks import GeneratorConfig
 from transmute.device import select_device, select_precision
 from transmute.errors import UserError
 from transmute.images.decode import read_image
+from transmute.images.limits import require_resizable
 from transmute.images.ranges import (
     NORMALIZED,
     clipped_fraction,
@@ -137,6 +138,19 @@ class Translator:
             self.precision = self.deep_precision
             self.precision_reason = f"for {card.target_range.depth} values"
 
+    def _repr_html_(self) -> str:
+        """A card for notebooks."""
+        card, (width, height) = self.card, width_and_height(self.card.size)
+        facts = {
+            "method": card.method,
+            "direction": card.direction,
+            "trained at": f"{width}x{height}",
+            "step": card.step,
+            "device": f"{self.device}, {self.precision}",
+        }
+        metrics = {name: f"{value:.4g}" for name, value in card.metrics.items()}
+        return notebook.card(f"translator from {card.source} to {card.target}", facts | metrics)
+
     @overload
     def __call__(
         self, images: ImageInput, *, size: Size | int | None = None, half: str | None = None
@@ -236,6 +250,9 @@ class Translator:
         channels = 3 if self.card.colors == "lab" else self.card.in_channels
         converted = source.with_channels(channels, name)
         if size is not None:
+            # At least the inputs and outputs, and on the CPU two layers of the full size.
+            width = dict(self.card.generator).get("width", 1) if self.device.type == "cpu" else 0
+            require_resizable(name, width_and_height(size), 4 * (6 + width))
             converted = converted.resized(width_and_height(size))
         values = values or range_for(converted, self.card.source_range, name)
         require_channels(values, channels, name)

@@ -1,0 +1,1 @@
+"""Attacks with counts: `python -m tests.campaigns --help`, or `make campaign`."""
